@@ -1,0 +1,1 @@
+"""gpusim: what latency will each token see?"""

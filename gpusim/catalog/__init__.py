@@ -1,0 +1,1 @@
+"""What gpusim knows by name: devices and models, a YAML file each."""

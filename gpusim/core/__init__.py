@@ -1,0 +1,1 @@
+"""Clock, components, probes and random streams: what every layer may use."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: step log, requests, metrics, files."""

@@ -1,0 +1,1 @@
+"""Where model and hardware meet: laws of kernels and collectives, and the executor of steps."""

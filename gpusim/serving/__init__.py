@@ -1,0 +1,1 @@
+"""Requests, KV blocks, schedulers and engines."""

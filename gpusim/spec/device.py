@@ -1,0 +1,87 @@
+"""DeviceSpec: one GPU as its data sheet and measurements describe it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gpusim.spec.base import Dtype, SchemaNumber, Spec
+from gpusim.spec.laws import LawsSpec
+from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
+
+DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
+
+
+class ChannelMemorySpec(Spec):
+    """Device memory as a bank of channels, all stacks or chips together."""
+
+    kind: Literal["channels"]
+    standard: DramStandard
+    """JEDEC family; its timings give the factor of an access pattern relative to sequential."""
+    channels: int = Field(ge=1)
+    """Pseudo-channels (HBM) or channels (GDDR) of the whole device."""
+    capacity: Bytes = Field(gt=0)
+    """Sold in binary units: a "GB" on a data sheet is a GiB here."""
+    bandwidth: BytesPerS = Field(gt=0)
+    """Peak, reads and writes together, all channels."""
+    efficiency: float | None = Field(default=None, gt=0, le=1)
+    """Achieved / peak on long reads. Measured; without a measurement the closed form of the DRAM timings."""
+    granule: Bytes = Field(default=512.0, ge=32)
+    """Contiguous bytes on one channel before the address map moves to the next."""
+    map: Literal["rotate", "hash"] = "rotate"
+    """Granules rotate over the channels, skewed by one each stripe, or are hashed (for bank studies)."""
+
+
+class AggregateMemorySpec(Spec):
+    """Device memory whose structure is unknown: one server."""
+
+    kind: Literal["aggregate"]
+    capacity: Bytes = Field(gt=0)
+    bandwidth: BytesPerS = Field(gt=0)
+    """Peak, reads and writes together."""
+    efficiency: float | None = Field(default=None, gt=0, le=1)
+    """Achieved / peak on long reads; without a measurement 0.9, the middle of the measured range of DRAM standards."""
+
+
+MemorySpec = Annotated[ChannelMemorySpec | AggregateMemorySpec, Field(discriminator="kind")]
+
+
+class ComputeSpec(Spec):
+    """The processors of one GPU."""
+
+    sm_count: int = Field(ge=1)
+    """Streaming multiprocessors (compute units on AMD)."""
+    boost_clock: Hertz = Field(gt=0)
+    peak: dict[Dtype, FlopPerS]
+    """Peak matrix rate by operand type, dense (no sparsity)."""
+
+    @model_validator(mode="after")
+    def _has_16_bit_rate(self) -> ComputeSpec:
+        if "bf16" not in self.peak and "fp16" not in self.peak:
+            raise ValueError("peak needs a bf16 or fp16 entry, the rate other types fall back to")
+        if any(rate <= 0 for rate in self.peak.values()):
+            raise ValueError("peak rates must be positive")
+        return self
+
+
+class DeviceSpec(Spec):
+    """One GPU. Every number of a catalog file carries its source in a comment beside it."""
+
+    schema_number: SchemaNumber = Field(default=1, alias="schema")
+    name: str
+    vendor: str = ""
+    family: str = ""
+    """Architecture, such as ampere; decides which measured device lends its laws to an unmeasured one."""
+    source: str = ""
+    memory: MemorySpec
+    l2: Bytes = Field(gt=0)
+    """Last-level cache shared by all SMs."""
+    compute: ComputeSpec
+    link_bandwidth: BytesPerS = Field(default=0.0, ge=0)
+    """Scale-up links, per direction, all links of the device together, peak; 0 without. For reference: what links a
+    GPU really has is stated by the topology."""
+    copy_engines: int = Field(default=2, ge=1)
+    """Copies between memories that can be in flight at once; more wait for their turn."""
+    laws: LawsSpec | None = None
+    """Measured kernel laws; absent: by the written default rule (`docs/default-laws.md`)."""

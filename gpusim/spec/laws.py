@@ -1,0 +1,117 @@
+"""Parameters of the kernel and collective laws, as device files write them.
+
+The laws themselves are in `gpusim.runtime.laws`; every set of values says which measurements it was fitted on.
+Efficiencies are fractions of the device's own streaming efficiency (`memory.efficiency`), so that a loss which all
+kernels share is stated once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gpusim.spec.base import Dtype, Spec
+from gpusim.units import Bytes, BytesPerS, Seconds
+
+
+class AttentionLawSpec(Spec):
+    """Decode and prefill attention of one KV dtype."""
+
+    t0: Seconds = Field(ge=0)
+    """Launch, and whatever else every call pays."""
+    t_cta: Seconds = Field(ge=0)
+    """Fixed time of one work item."""
+    cta_bandwidth: BytesPerS = Field(gt=0)
+    """What one work item can stream by itself."""
+    occupancy: int = Field(default=1, ge=1)
+    """Work items resident on one SM."""
+    split_rule: Literal["fill", "flash"] = "fill"
+    """How the context is split: to fill the SMs, or by FlashAttention's heuristic."""
+    min_split: int = Field(default=128, ge=1)
+    """Tokens below which a context is not split further."""
+    t_split: Seconds = Field(ge=0)
+    """Extra time when the context is split: the second kernel, which reduces."""
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    l2_speedup: float = Field(ge=1)
+    """Bandwidth of L2 relative to device memory."""
+    l2_fraction: float = Field(gt=0)
+    """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
+    smoothness: float = Field(ge=1)
+    """Exponent p of the smooth maximum of work-item and memory time."""
+    compute_efficiency: float = Field(default=0.5, gt=0, le=1)
+    """Of the peak matrix rate, in prefill."""
+
+
+class GemmLawSpec(Spec):
+    """Matrix products of one weight dtype."""
+
+    t0: Seconds = Field(ge=0)
+    t_tile: Seconds = Field(ge=0)
+    """Fixed time of one tile."""
+    sm_bandwidth: BytesPerS = Field(gt=0)
+    """What one SM can take in from L2 and memory."""
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate."""
+    t_split_k: Seconds = Field(ge=0)
+    """Extra time when the reduction dimension is split."""
+    l2_speedup: float = Field(ge=1)
+    l2_fraction: float = Field(gt=0)
+
+
+class ElementwiseLawSpec(Spec):
+    """Norms, rotary embedding, activations, cache writes, sampling: bytes."""
+
+    t0: Seconds = Field(ge=0)
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    l2_speedup: float = Field(ge=1)
+    l2_fraction: float = Field(gt=0)
+
+
+class NcclLawSpec(Spec):
+    """Ring collectives of NCCL: a low-latency and a bandwidth protocol."""
+
+    t_base: Seconds = Field(ge=0)
+    t_hop: Seconds = Field(ge=0)
+    """Per ring step."""
+    ll_fraction: float = Field(gt=0, le=1)
+    """Bandwidth of the low-latency protocol relative to the other."""
+    t_simple: Seconds = Field(ge=0)
+    """Extra start-up of the bandwidth protocol."""
+    link_efficiency: float = Field(gt=0, le=1)
+    """Achieved / peak of the links at large messages."""
+
+
+class EngineAllReduceLawSpec(Spec):
+    """An inference engine's own all-reduce: one-shot or two-shot over peer memory."""
+
+    t0: Seconds = Field(ge=0)
+    t_peer: Seconds = Field(ge=0)
+    """Per further rank."""
+    one_shot_efficiency: float = Field(gt=0)
+    """Achieved / peak of the links when every rank reads all others' data."""
+    t_barrier: Seconds = Field(ge=0)
+    """Second synchronisation of the two-shot form."""
+    two_shot_efficiency: float = Field(gt=0)
+    copies: float = Field(default=0.0, ge=0)
+    """Passes over the buffer through device memory, in and out."""
+    max_bytes: Bytes = Field(gt=0)
+    """Larger messages go to NCCL."""
+
+
+class LawsSpec(Spec):
+    """All laws of one device."""
+
+    fitted_on: str
+    """Which measurements the values come from."""
+    attention: dict[Dtype, AttentionLawSpec]
+    """By KV dtype."""
+    gemm: dict[Dtype, GemmLawSpec]
+    """By weight dtype."""
+    elementwise: ElementwiseLawSpec
+    nccl: NcclLawSpec
+    engine_all_reduce: EngineAllReduceLawSpec | None = None

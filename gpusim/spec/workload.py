@@ -1,0 +1,147 @@
+"""WorkloadSpec: when requests arrive and how long they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gpusim.spec.base import SchemaNumber, Spec
+from gpusim.units import PerS, Seconds
+
+
+class ConstantArrivals(Spec):
+    """One request every 1 / rate seconds, the first at 0."""
+
+    kind: Literal["constant"]
+    rate: PerS = Field(gt=0)
+
+
+class PoissonArrivals(Spec):
+    """Independent arrivals: exponential gaps."""
+
+    kind: Literal["poisson"]
+    rate: PerS = Field(gt=0)
+
+
+class GammaArrivals(Spec):
+    """Gamma-distributed gaps, as vLLM's benchmark: burstiness below 1 bunches requests, 1 is Poisson."""
+
+    kind: Literal["gamma"]
+    rate: PerS = Field(gt=0)
+    burstiness: float = Field(default=1.0, gt=0)
+    """Shape of the gamma distribution; the coefficient of variation of the gaps is 1 / sqrt(burstiness)."""
+
+
+class ClosedArrivals(Spec):
+    """A fixed number of clients; each sends its next request when its last one finished."""
+
+    kind: Literal["closed"]
+    concurrency: int = Field(ge=1)
+
+
+class AtOnceArrivals(Spec):
+    """All requests at time 0."""
+
+    kind: Literal["at_once"]
+
+
+ArrivalsSpec = Annotated[
+    ConstantArrivals | PoissonArrivals | GammaArrivals | ClosedArrivals | AtOnceArrivals, Field(discriminator="kind")
+]
+
+
+class FixedLength(Spec):
+    """Every request has this length."""
+
+    kind: Literal["fixed"]
+    value: int = Field(ge=1)
+
+
+class UniformLength(Spec):
+    """Whole tokens from low to high, both included, equally likely."""
+
+    kind: Literal["uniform"]
+    low: int = Field(ge=1)
+    high: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> UniformLength:
+        if self.high < self.low:
+            raise ValueError(f"high = {self.high} is below low = {self.low}")
+        return self
+
+
+class LognormalLength(Spec):
+    """Log-normal, stated by its median and 99th percentile."""
+
+    kind: Literal["lognormal"]
+    median: float = Field(gt=0)
+    p99: float = Field(gt=0)
+    max: int | None = Field(default=None, ge=1)
+    """Longer draws are cut to this length."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LognormalLength:
+        if self.p99 < self.median:
+            raise ValueError(f"p99 = {self.p99:g} is below median = {self.median:g}")
+        return self
+
+
+class QuantileLength(Spec):
+    """Piecewise linear between the stated quantiles."""
+
+    kind: Literal["quantiles"]
+    quantiles: dict[float, float]
+    """Probability to tokens, from 0 (the shortest) to 1 (the longest)."""
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> QuantileLength:
+        levels = sorted(self.quantiles)
+        values = [self.quantiles[level] for level in levels]
+        if len(levels) < 2 or levels[0] != 0 or levels[-1] != 1:
+            raise ValueError("quantiles must reach from 0 (the shortest length) to 1 (the longest)")
+        if values != sorted(values) or values[0] < 1:
+            raise ValueError("quantiles must not decrease, and no length is below 1 token")
+        return self
+
+
+LengthSpec = Annotated[FixedLength | UniformLength | LognormalLength | QuantileLength, Field(discriminator="kind")]
+
+
+class WorkloadSpec(Spec):
+    """A stream of requests: drawn (arrivals and lengths) or read from a trace."""
+
+    schema_number: SchemaNumber = Field(default=1, alias="schema")
+    name: str = ""
+    source: str = ""
+    arrivals: ArrivalsSpec | None = None
+    prompt_tokens: LengthSpec | None = None
+    output_tokens: LengthSpec | None = None
+    trace: str | None = None
+    """Path of a CSV file: arrival_s, prompt_tokens, output_tokens, or the columns of the Azure LLM trace."""
+    num_requests: int | None = Field(default=None, ge=1)
+    """Stop after this many; of a trace, its first ones."""
+    duration: Seconds | None = Field(default=None, gt=0)
+    """Or stop with the last arrival before this time."""
+    seed: int | None = Field(default=None, ge=0)
+    """Default: the scenario's seed."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> WorkloadSpec:
+        drawn = (self.arrivals, self.prompt_tokens, self.output_tokens)
+        if self.trace is not None:
+            if any(part is not None for part in drawn):
+                raise ValueError(
+                    "a trace states arrivals and lengths; leave out arrivals, prompt_tokens, output_tokens"
+                )
+            return self
+        names = ("arrivals", "prompt_tokens", "output_tokens")
+        missing = [name for name, part in zip(names, drawn, strict=True) if part is None]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)} must be stated (or a trace)")
+        if self.num_requests is None and self.duration is None:
+            raise ValueError("say when to stop: num_requests or duration")
+        if self.num_requests is None and isinstance(self.arrivals, AtOnceArrivals | ClosedArrivals):
+            raise ValueError(f"{self.arrivals.kind} arrivals need num_requests")
+        return self

@@ -1,1 +1,58 @@
-"""gpusim: what latency will each token see?"""
+"""gpusim: what latency will each token see, and why?
+
+    import gpusim as gs
+
+    result = gs.simulate(gs.load("chat"))
+    print(result.itl.p99)
+
+What `__all__` lists is public; the rest may change. Names are imported when first used, so that importing gpusim
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpusim.errors import CapacityError, GpusimError, SimulationError, SpecError, TopologyError
+    from gpusim.plan import load
+    from gpusim.results.result import Result
+    from gpusim.simulation import simulate
+    from gpusim.spec.scenario import Scenario
+    from gpusim.sweeps import SweepResult, sweep
+    from gpusim.version import __version__
+
+_WHERE = {
+    "CapacityError": "gpusim.errors",
+    "GpusimError": "gpusim.errors",
+    "Result": "gpusim.results.result",
+    "Scenario": "gpusim.spec.scenario",
+    "SimulationError": "gpusim.errors",
+    "SpecError": "gpusim.errors",
+    "SweepResult": "gpusim.sweeps",
+    "TopologyError": "gpusim.errors",
+    "__version__": "gpusim.version",
+    "load": "gpusim.plan",
+    "simulate": "gpusim.simulation",
+    "sweep": "gpusim.sweeps",
+}
+
+__all__ = [
+    "CapacityError",
+    "GpusimError",
+    "Result",
+    "Scenario",
+    "SimulationError",
+    "SpecError",
+    "SweepResult",
+    "TopologyError",
+    "__version__",
+    "load",
+    "simulate",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'gpusim' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 KB: Final = 1e3
 MB: Final = 1e6
@@ -110,16 +110,13 @@ def _schema(kind: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": f"{kind}, with unit", "examples": [_EXAMPLES[kind]]})
 
 
+def _serializer(kind: str) -> PlainSerializer:
+    """Write quantities with their unit into files; in Python they stay floats."""
+    return PlainSerializer(partial(format_quantity, kind=kind), return_type=str, when_used="json")
+
+
 def _quantity(kind: str) -> Callable[[Any, ValidationInfo], Any]:
     return partial(_validate, kind=kind)
-
-
-Bytes = Annotated[float, BeforeValidator(_quantity("bytes")), _schema("bytes")]
-BytesPerS = Annotated[float, BeforeValidator(_quantity("bytes/s")), _schema("bytes/s")]
-Seconds = Annotated[float, BeforeValidator(_quantity("seconds")), _schema("seconds")]
-FlopPerS = Annotated[float, BeforeValidator(_quantity("FLOP/s")), _schema("FLOP/s")]
-Hertz = Annotated[float, BeforeValidator(_quantity("hertz")), _schema("hertz")]
-PerS = Annotated[float, BeforeValidator(_quantity("per second")), _schema("per second")]
 
 
 def format_quantity(value: float, kind: str) -> str:
@@ -131,3 +128,11 @@ def format_quantity(value: float, kind: str) -> str:
             return f"{short} {unit}"
     base = next(unit for unit, factor in units.items() if factor == 1.0)
     return f"{value!r} {base}"
+
+
+Bytes = Annotated[float, BeforeValidator(_quantity("bytes")), _serializer("bytes"), _schema("bytes")]
+BytesPerS = Annotated[float, BeforeValidator(_quantity("bytes/s")), _serializer("bytes/s"), _schema("bytes/s")]
+Seconds = Annotated[float, BeforeValidator(_quantity("seconds")), _serializer("seconds"), _schema("seconds")]
+FlopPerS = Annotated[float, BeforeValidator(_quantity("FLOP/s")), _serializer("FLOP/s"), _schema("FLOP/s")]
+Hertz = Annotated[float, BeforeValidator(_quantity("hertz")), _serializer("hertz"), _schema("hertz")]
+PerS = Annotated[float, BeforeValidator(_quantity("per second")), _serializer("per second"), _schema("per second")]

@@ -188,7 +188,7 @@ def validate_leniently(cls: type[AnySpec], document: Document) -> tuple[AnySpec 
     try:
         return cls.model_validate(document.data, context=FROM_FILE), []
     except ValidationError as error:
-        problems = [_problem(cls, document.data, row) for row in error.errors()]
+        problems = [_problem(cls, document.data, row) for row in error.errors() if not _is_other_arm(row)]
     sound = json.loads(json.dumps(document.data))
     for problem in sorted(problems, key=lambda p: -len(p.where)):
         _drop(sound, problem.where)
@@ -196,6 +196,11 @@ def validate_leniently(cls: type[AnySpec], document: Document) -> tuple[AnySpec 
         return cls.model_validate(sound, context=FROM_FILE), problems
     except ValidationError:
         return None, problems
+
+
+def _is_other_arm(row: Any) -> bool:
+    """Tell that *row* only says a mapping is not a name, where both are allowed and the mapping has its own problems."""
+    return row["type"] == "string_type" and isinstance(row["input"], dict)
 
 
 def _drop(data: Any, where: Location) -> None:

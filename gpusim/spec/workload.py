@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gpusim.spec.base import SchemaNumber, Spec
+from gpusim.spec.base import SchemaNumber, Spec, not_yet
 from gpusim.units import PerS, Seconds
+
+MOST_TOKENS: Final = 10**9
+"""A prompt or output beyond this many tokens is a slip of the pen; it also keeps every draw finite."""
+
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
 class ConstantArrivals(Spec):
@@ -55,15 +60,15 @@ class FixedLength(Spec):
     """Every request has this length."""
 
     kind: Literal["fixed"]
-    value: int = Field(ge=1)
+    value: Tokens
 
 
 class UniformLength(Spec):
     """Whole tokens from low to high, both included, equally likely."""
 
     kind: Literal["uniform"]
-    low: int = Field(ge=1)
-    high: int = Field(ge=1)
+    low: Tokens
+    high: Tokens
 
     @model_validator(mode="after")
     def _ordered(self) -> UniformLength:
@@ -76,9 +81,9 @@ class LognormalLength(Spec):
     """Log-normal, stated by its median and 99th percentile."""
 
     kind: Literal["lognormal"]
-    median: float = Field(gt=0)
-    p99: float = Field(gt=0)
-    max: int | None = Field(default=None, ge=1)
+    median: float = Field(ge=1, le=MOST_TOKENS)
+    p99: float = Field(ge=1, le=MOST_TOKENS)
+    max: Tokens | None = None
     """Longer draws are cut to this length."""
 
     @model_validator(mode="after")
@@ -101,8 +106,11 @@ class QuantileLength(Spec):
         values = [self.quantiles[level] for level in levels]
         if len(levels) < 2 or levels[0] != 0 or levels[-1] != 1:
             raise ValueError("quantiles must reach from 0 (the shortest length) to 1 (the longest)")
-        if values != sorted(values) or values[0] < 1:
-            raise ValueError("quantiles must not decrease, and no length is below 1 token")
+        if values[0] < 1 or values[-1] > MOST_TOKENS:
+            raise ValueError(f"lengths are from 1 to {MOST_TOKENS} tokens, not {values[0]:g} to {values[-1]:g}")
+        for level, shorter, longer in zip(levels[1:], values, values[1:], strict=False):
+            if longer < shorter:
+                raise ValueError(f"quantiles must not decrease: {longer:g} tokens at {level:g} follow {shorter:g}")
         return self
 
 
@@ -144,4 +152,6 @@ class WorkloadSpec(Spec):
             raise ValueError("say when to stop: num_requests or duration")
         if self.num_requests is None and isinstance(self.arrivals, AtOnceArrivals | ClosedArrivals):
             raise ValueError(f"{self.arrivals.kind} arrivals need num_requests")
+        if self.duration is not None and isinstance(self.arrivals, ClosedArrivals):
+            raise not_yet("duration with closed arrivals; use num_requests alone")
         return self

@@ -1,0 +1,204 @@
+"""The command line: parse, call the API, print. Data go to stdout, notes to stderr.
+
+Exit codes: 0 good, 1 a comparison failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpusim.errors import GpusimError, SpecError
+
+app = typer.Typer(
+    help="What latency will each token see? Simulates GPUs serving large language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a key of the scenario; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def main() -> None:
+    """Run the command line; errors meant for the user become one message and exit code 2."""
+    try:
+        app()
+    except GpusimError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from gpusim.version import __version__  # noqa: PLC0415
+
+        typer.echo(f"gpusim {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    overrides: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write summary, tables and scenario to this directory.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a scenario and print what its tokens saw."""
+    from gpusim.plan import open_scenario, plan_document  # noqa: PLC0415 - commands pay for what they use
+    from gpusim.progress import Progress  # noqa: PLC0415
+    from gpusim.simulation import Simulation  # noqa: PLC0415
+
+    document = open_scenario(scenario, _parse(overrides))
+    plan = plan_document(document)
+    if document.data.get("sweep"):
+        _note("sweep: is for `gpusim sweep`; running the scenario without it")
+    with Progress("requests", _expected(plan.workload)) as progress:
+        result = Simulation(plan, on_finished=progress.update).run()
+    if out is not None:
+        result.save(out)
+    if as_json:
+        typer.echo(json.dumps(result.summary(), indent=2))
+    else:
+        from gpusim.report.terminal import print_summary  # noqa: PLC0415
+
+        print_summary(result.summary(), _console())
+    if not result.record.complete:
+        _note("interrupted: these are the requests that had finished")
+        raise typer.Exit(130)
+
+
+@app.command()
+def sweep(
+    scenario: ScenarioArgument,
+    overrides: SetOption = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=V1,V2", help="Sweep this key instead of what the scenario says; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a scenario at every point of its sweep and print one table."""
+    from gpusim.plan import open_scenario  # noqa: PLC0415
+    from gpusim.progress import Progress  # noqa: PLC0415
+    from gpusim.report.sweep import print_sweep, sweep_rows  # noqa: PLC0415
+    from gpusim.sweeps import sweep_document  # noqa: PLC0415
+
+    document = open_scenario(scenario, _parse(overrides))
+    grid = {path: _values(value) for path, value in _parse(over).items()} or None
+    with Progress("points") as progress:
+        result = sweep_document(document, grid, on_point=progress.update_of)
+    if as_json:
+        typer.echo(json.dumps(sweep_rows(result), indent=2))
+    else:
+        print_sweep(result, _console(), title=str(document.data.get("name", "")))
+
+
+@app.command()
+def check(
+    scenario: Annotated[
+        str | None, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.")
+    ] = None,
+    overrides: SetOption = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print the scenario with every default filled in.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
+    ] = False,
+) -> None:
+    """Check a scenario, and every point of its sweep, without running it."""
+    if schema:
+        from gpusim.spec.scenario import Scenario  # noqa: PLC0415
+
+        typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+        return
+    if scenario is None:
+        raise SpecError("say which scenario to check, or --schema")
+    from gpusim.checking import check_document  # noqa: PLC0415
+    from gpusim.plan import open_scenario  # noqa: PLC0415
+
+    plan, notes = check_document(open_scenario(scenario, _parse(overrides)))
+    if resolved:
+        from gpusim.spec.document import dump_yaml  # noqa: PLC0415
+
+        typer.echo(dump_yaml(plan.resolved()), nl=False)
+    else:
+        typer.echo("\n".join([f"{scenario}: good", *notes]))
+
+
+class Catalog(StrEnum):
+    """What `gpusim list` lists."""
+
+    DEVICES = "devices"
+    MODELS = "models"
+    TOPOLOGIES = "topologies"
+    WORKLOADS = "workloads"
+    EXAMPLES = "examples"
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[Catalog | None, typer.Argument(help="Only these.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what gpusim knows by name."""
+    from gpusim.listing import describe  # noqa: PLC0415
+
+    found = {each.value: describe(each.value) for each in ([what] if what else Catalog)}
+    if as_json:
+        typer.echo(json.dumps(found[what.value] if what else found, indent=2))
+        return
+    from gpusim.report.listing import print_listing  # noqa: PLC0415
+
+    for title, rows in found.items():
+        print_listing(title, rows, _console())
+
+
+def _parse(assignments: list[str] | None) -> dict[str, Any]:
+    """Turn ``path=value`` into values as YAML reads them."""
+    from gpusim.spec.document import parse_scalar  # noqa: PLC0415
+
+    parsed: dict[str, Any] = {}
+    for text in assignments or []:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise SpecError(f"{text!r}: write PATH=VALUE, e.g. serving.max_num_seqs=64")
+        parsed[path] = parse_scalar(value)
+    return parsed
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of ``--over``: a YAML list, or what commas separate."""
+    from gpusim.spec.document import parse_scalar  # noqa: PLC0415
+
+    if isinstance(value, list):
+        return value
+    return [parse_scalar(part.strip()) for part in value.split(",")] if isinstance(value, str) else [value]
+
+
+def _expected(workload: Any) -> int | None:
+    return None if workload is None else workload.num_requests
+
+
+def _console() -> Any:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=120, no_color=True)
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)

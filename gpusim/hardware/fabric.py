@@ -1,0 +1,170 @@
+"""The fabric: traffic over the links of the machine, sharing links and memory banks max-min fairly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+
+import networkx as nx
+import numpy as np
+import simpy
+
+from gpusim.core.clock import Clock, FloatArray, ticks
+from gpusim.core.component import Component
+from gpusim.core.probe import Probe
+from gpusim.hardware.flow import Flow, Loads, PacedMemory
+from gpusim.hardware.routes import Route, Routes
+from gpusim.hardware.sharing import Sharing
+
+__all__ = ["Fabric", "Flow", "Loads", "Stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Background traffic at a constant rate, without end."""
+
+    flow: Flow
+    stop: Callable[[], None]
+    """Ends it; its bytes up to then are counted."""
+
+
+class Fabric(Component):
+    """The links of one machine and the flows on them.
+
+    Its resources are the links, by edge index, followed by the memory banks.
+
+    Args:
+        clock: The clock of the simulation.
+        name: Row of its spans.
+        graph: From `gpusim.hardware.graph.build_graph`.
+        banks: Memory banks by node name; traffic can load them too.
+        ideal: Links give their peak, not their payload efficiency.
+        probes: Shared by all components.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        name: str,
+        graph: nx.MultiDiGraph[str],
+        banks: Mapping[str, PacedMemory] | None = None,
+        *,
+        ideal: bool = False,
+        probes: list[Probe] | None = None,
+    ) -> None:
+        super().__init__(clock, name, probes)
+        self.routes = Routes(graph, ideal=ideal)
+        self.links = self.routes.links
+        banks = {} if banks is None else banks
+        self._bank_of = {node: len(self.links) + number for number, node in enumerate(banks)}
+        by_resource = {self._bank_of[node]: bank for node, bank in banks.items()}
+        self.capacity: FloatArray = np.array(self.routes.capacity + [bank.bandwidth for bank in banks.values()])
+        """Bytes/s of each resource."""
+        self._peak: FloatArray = np.concatenate(
+            [[link.bandwidth for link in self.links], self.capacity[len(self.links) :]]
+        )
+        self._sharing = Sharing(clock, self.capacity, by_resource, self._show)
+
+    def route(self, source: str, target: str) -> Route:
+        """Return the links between two nodes; see `Routes.route`."""
+        return self.routes.route(source, target)
+
+    def direct_bandwidth(self, source: str, target: str) -> float:
+        """Return the bytes/s of links from *source* to *target* themselves; 0 if they meet over other nodes."""
+        return self.routes.direct_bandwidth(source, target)
+
+    def are_scale_up_connected(self, nodes: Sequence[str]) -> bool:
+        """Whether scale-up links alone lead from each of *nodes* to each other."""
+        return all(self.routes.by_scale_up(source, target) for source, target in permutations(nodes, 2))
+
+    def loads(self, traffic: Iterable[tuple[str, str, float]], *, memory: bool) -> Loads:
+        """Return what *traffic* moves over each resource.
+
+        Args:
+            traffic: (source node, target node, bytes) of each part; all parts advance together.
+            memory: Whether the bytes are also read from the source's memory bank and written to the target's. A copy
+                within a node then loads its bank twice; without *memory* it loads nothing.
+
+        Raises:
+            TopologyError: If a source does not reach its target.
+        """
+        return self._loads(traffic, is_read=memory, is_written=memory)
+
+    def reads(self, traffic: Iterable[tuple[str, str, float]]) -> Loads:
+        """Return `loads` of bytes that the target's processors use as they arrive: only the read loads a memory."""
+        return self._loads(traffic, is_read=True, is_written=False)
+
+    def peak_s(self, loads: Loads) -> float:
+        """Return the seconds *loads* would take if every link gave its peak."""
+        return float((loads.amounts / self._peak[loads.index]).max(initial=0.0))
+
+    def _loads(self, traffic: Iterable[tuple[str, str, float]], *, is_read: bool, is_written: bool) -> Loads:
+        amounts = np.zeros(len(self.capacity))
+        total_bytes = latency_s = 0.0
+        for source, target, size_bytes in traffic:
+            route = self.routes.route(source, target)
+            amounts[route.edges] += size_bytes * route.fractions
+            total_bytes += size_bytes
+            latency_s = max(latency_s, route.latency_s)
+            for node, used in ((source, is_read), (target, is_written)):
+                if used and node in self._bank_of:
+                    amounts[self._bank_of[node]] += size_bytes
+        return Loads.of(amounts, self.capacity, len(self.links), total_bytes, latency_s)
+
+    def transfer(
+        self, loads: Loads, *, ideal_s: float | None = None, rate_cap: float | None = None, latency_s: float = 0.0
+    ) -> Flow:
+        """Start to move *loads* once; wait for ``done`` of the flow that is returned.
+
+        Args:
+            loads: From `loads`.
+            ideal_s: Seconds a law gives the bytes on an idle fabric. What it takes above ``loads.ideal_s`` keeps the
+                links busy: two such flows on one link need twice as long each. A law faster than the links is held
+                to them.
+            rate_cap: Bytes/s of ``loads.size_bytes`` the ends can handle; a flow at its cap leaves the rest of the
+                links to others.
+            latency_s: Passes before the first byte moves; loads nothing.
+        """
+        occupied_s = loads.ideal_s if ideal_s is None else max(ideal_s, loads.ideal_s)
+        occupation = occupied_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
+        capped_s = 0.0 if rate_cap is None else loads.size_bytes / rate_cap
+        flow = Flow(loads, max(occupied_s, capped_s), self.clock.event(), occupation)
+        self._sharing.join_after(flow, ticks(latency_s))
+        if self.probes:
+            assert flow.done.callbacks is not None
+            flow.done.callbacks.append(self._emit_flow)
+        return flow
+
+    def stream(self, loads: Loads, rate: float) -> Stream:
+        """Move *loads* again and again at *rate* bytes/s of its size, less where links are full, until stopped."""
+        ideal_s = max(loads.ideal_s, loads.size_bytes / rate if rate > 0.0 else math.inf)
+        flow = Flow(loads, ideal_s, self.clock.event(), endless=True)
+        self._sharing.join_after(flow, 0)
+        return Stream(flow, partial(self._sharing.stop, flow))
+
+    def moved_bytes(self) -> dict[str, float]:
+        """Return the bytes each link has moved up to now, by its name."""
+        self._sharing.settle()
+        return {link.name: float(self._sharing.moved_bytes[edge]) for edge, link in enumerate(self.links)}
+
+    def busy_s(self) -> dict[str, float]:
+        """Return how long each link would have needed at full rate for what it has carried, by its name."""
+        self._sharing.settle()
+        return {link.name: float(self._sharing.busy_s[edge]) for edge, link in enumerate(self.links)}
+
+    def _emit_flow(self, done: simpy.Event) -> None:
+        flow = done.value
+        assert isinstance(flow, Flow)
+        self.emit("flow", flow.start, size_bytes=flow.loads.size_bytes, disturbed=flow.disturbed)
+
+    def _show(self, flows: Iterable[Flow]) -> None:
+        """Tell probes the bytes/s of the links of *flows*."""
+        if self.probes:
+            for edge in dict.fromkeys(edge for flow in flows for edge in flow.loads.resources):
+                if edge < len(self.links):
+                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_on[edge])
+                    for probe in self.probes:
+                        probe.counter(self.links[edge].name, "bytes_per_s", self.clock.now_s, rate)

@@ -1,0 +1,79 @@
+"""What a memory bank moves: `Transfer`, bytes in flight, and `ChannelBytes`, an account of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import simpy
+
+from gpusim.core.clock import FloatArray, seconds, ticks
+
+NEVER: Final = 2**62
+"""A tick that does not come."""
+
+
+class Transfer:
+    """Bytes being read from or written to a bank."""
+
+    __slots__ = ("disturbed", "done", "due", "elapsed_s", "ideal_s", "left_s", "shares", "size_bytes", "start")
+
+    def __init__(
+        self, done: simpy.Event, start: int, demand_s: float | FloatArray, size_bytes: float | FloatArray
+    ) -> None:
+        self.done = done
+        """Happens when the last channel is through; its value is the transfer."""
+        self.start = start
+        self.ideal_s = demand_s if isinstance(demand_s, float) else float(demand_s.max())
+        """Seconds it takes on idle channels: the largest demand."""
+        self.elapsed_s = self.ideal_s
+        """Seconds it took, once done: exactly `ideal_s` if it was not disturbed."""
+        self.disturbed = False
+        """Whether other traffic ever took service from a channel it needed."""
+        self.size_bytes = size_bytes
+        self.left_s = demand_s
+        """Service it still needed of each channel at the bank's last change; a float: alike on all."""
+        self.shares = False
+        """Whether other traffic takes service from it since then."""
+        self.due = start + ticks(self.ideal_s)
+        """Tick at which it ends if nothing changes."""
+
+    @property
+    def longest_s(self) -> float:
+        """Service it still needs of its last channel."""
+        return self.left_s if isinstance(self.left_s, float) else float(self.left_s.max())
+
+    def plan(self, now: int, needed_s: float, speed: float, *, shares: bool) -> None:
+        """Set when it ends if, from tick *now* on, it needs *needed_s* seconds of service at *speed*."""
+        self.shares = shares
+        if not (shares or self.disturbed):
+            self.due = max(now, self.start + ticks(self.ideal_s))
+        elif speed == 0.0:
+            self.due = NEVER
+        else:
+            self.elapsed_s = seconds(now - self.start) + needed_s / speed
+            self.due = now + ticks(needed_s / speed)
+
+
+class ChannelBytes:
+    """A sum of bytes by channel; an even amount, the frequent case, costs one addition."""
+
+    def __init__(self, num_channels: int) -> None:
+        self._even = 0.0
+        self._uneven = np.zeros(num_channels)
+
+    def add(self, size_bytes: float | FloatArray) -> None:
+        """Add a float, spread evenly, or an amount for each channel."""
+        if isinstance(size_bytes, np.ndarray):
+            self._uneven += size_bytes
+        else:
+            self._even += size_bytes
+
+    def by_channel(self) -> FloatArray:
+        """Return the bytes on each channel, shape (num_channels,)."""
+        by_channel: FloatArray = self._uneven + self._even / len(self._uneven)
+        return by_channel
+
+    def total(self) -> float:
+        """Return the bytes on all channels."""
+        return self._even + float(self._uneven.sum())

@@ -1,0 +1,69 @@
+"""What a topology holds, by node name, once its devices are written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpusim.hardware.graph import build_graph
+from gpusim.spec.device import DeviceSpec, MemorySpec
+from gpusim.spec.document import validate
+from gpusim.spec.names import is_path, locate, read
+from gpusim.spec.topology import GpuNodeSpec, HostNodeSpec, MemoryNodeSpec, NodeSpec, TopologySpec
+
+
+def read_topology(stated: str | TopologySpec, folder: Path) -> TopologySpec:
+    """Return the topology that *stated* means, with every device written out, checked to be one connected machine.
+
+    Raises:
+        SpecError: If it, or a device it names, is wrong.
+        TopologyError: If its graph is not a machine.
+    """
+    if isinstance(stated, str):
+        spec = validate(TopologySpec, read("topology", stated, folder))
+        folder = locate("topology", stated, folder).parent if is_path(stated) else folder
+    else:
+        spec = stated
+    nodes = [_with_device(node, folder) for node in spec.nodes]
+    spec = spec.model_copy(update={"nodes": nodes})
+    build_graph(spec)
+    return spec
+
+
+def _with_device(node: NodeSpec, folder: Path) -> NodeSpec:
+    if not isinstance(node, GpuNodeSpec) or isinstance(node.device, DeviceSpec):
+        return node
+    device = validate(DeviceSpec, read("device", node.device, folder))
+    return node.model_copy(update={"device": device})
+
+
+def _nodes(topology: TopologySpec) -> Iterator[tuple[str, NodeSpec]]:
+    graph = build_graph(topology)
+    for name in graph:
+        yield name, graph.nodes[name]["spec"]
+
+
+def node_names(topology: TopologySpec) -> list[str]:
+    """Return the names of all nodes, in order."""
+    return [name for name, _ in _nodes(topology)]
+
+
+def gpu_devices(topology: TopologySpec) -> dict[str, DeviceSpec]:
+    """Return the device of every GPU, in order."""
+    found: dict[str, DeviceSpec] = {}
+    for name, node in _nodes(topology):
+        if isinstance(node, GpuNodeSpec):
+            assert isinstance(node.device, DeviceSpec), "devices were written out when the topology was read"
+            found[name] = node.device
+    return found
+
+
+def memories(topology: TopologySpec) -> dict[str, MemorySpec]:
+    """Return the memory of every GPU and memory pool."""
+    found = {name: device.memory for name, device in gpu_devices(topology).items()}
+    return found | {name: node.memory for name, node in _nodes(topology) if isinstance(node, MemoryNodeSpec)}
+
+
+def copy_ends(topology: TopologySpec) -> list[str]:
+    """Return the nodes that a copy can start or end at."""
+    return [name for name, node in _nodes(topology) if isinstance(node, GpuNodeSpec | HostNodeSpec | MemoryNodeSpec)]

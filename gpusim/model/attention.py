@@ -1,0 +1,37 @@
+"""What `attention:` in a scenario does to a model."""
+
+from __future__ import annotations
+
+from gpusim.spec.model import AttentionSpec, LayersSpec, ModelSpec
+
+
+def with_attention(model: ModelSpec, attention: str | None, *, keep_weights: bool = False) -> ModelSpec:
+    """Return *model* with the KV heads of every layer replaced.
+
+    Args:
+        model: The model as published.
+        attention: ``mha``, ``mqa``, ``gqa:N`` with N KV heads, or None for the model's own.
+        keep_weights: The projections keep their size and only the cache changes. That is no model anyone can build;
+            it is the assumption of back-of-envelope comparisons.
+
+    Raises:
+        ValueError: If N does not divide the number of heads.
+    """
+    if attention is None:
+        return model
+    layers = [_replaced(group, attention, keep_weights) for group in model.layers]
+    return model.model_copy(update={"layers": layers})
+
+
+def _replaced(group: LayersSpec, attention: str, keep_weights: bool) -> LayersSpec:
+    own = group.attention
+    num_kv_heads = {"mha": own.num_heads, "mqa": 1}.get(attention) or int(attention.removeprefix("gqa:"))
+    if own.num_heads % num_kv_heads:
+        raise ValueError(f"{num_kv_heads} KV heads do not divide num_heads = {own.num_heads}")
+    kept = (own.projection_kv_heads or own.num_kv_heads) if keep_weights else None
+    changed = AttentionSpec(
+        **own.model_dump(exclude={"num_kv_heads", "projection_kv_heads"}),
+        num_kv_heads=num_kv_heads,
+        projection_kv_heads=kept,
+    )
+    return group.model_copy(update={"attention": changed})

@@ -1,0 +1,66 @@
+"""How a model is split over ranks: tensor parallelism, as Megatron-LM splits a transformer.
+
+Attention heads and the MLP's hidden dimension are divided; KV heads too, or replicated where there are fewer than
+ranks. Two all-reduces a layer put the residual stream together again (one where attention and MLP run in parallel).
+
+Reference: Shoeybi et al., 2019, "Megatron-LM: training multi-billion parameter language models using model parallelism".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpusim.spec.model import AttentionSpec, MlpSpec, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One rank's share of a model."""
+
+    tensor_parallel_size: int = 1
+
+    def heads(self, attention: AttentionSpec) -> int:
+        """Query heads on a rank."""
+        return attention.num_heads // self.tensor_parallel_size
+
+    def kv_heads(self, attention: AttentionSpec) -> int:
+        """KV heads cached on a rank."""
+        return max(1, attention.num_kv_heads // self.tensor_parallel_size)
+
+    def projection_kv_heads(self, attention: AttentionSpec) -> int:
+        """KV heads that the projection weights on a rank produce."""
+        return max(1, (attention.projection_kv_heads or attention.num_kv_heads) // self.tensor_parallel_size)
+
+    def intermediate(self, mlp: MlpSpec) -> int:
+        """Hidden units of the MLP on a rank."""
+        return mlp.intermediate_size // self.tensor_parallel_size
+
+    def vocabulary(self, model: ModelSpec) -> int:
+        """Rows of the embedding on a rank; the last rank pads."""
+        return -(-model.vocab_size // self.tensor_parallel_size)
+
+    def problem(self, model: ModelSpec) -> str | None:
+        """Say why *model* cannot be split so, with sizes that work; None if it can."""
+        size = self.tensor_parallel_size
+        if _fits(model, size):
+            return None
+        good = ", ".join(str(n) for n in range(1, 65) if _fits(model, n))
+        heads = sorted({group.attention.num_heads for group in model.layers})
+        kv_heads = sorted({group.attention.num_kv_heads for group in model.layers})
+        return (
+            f"{size} does not divide num_attention_heads = {_list(heads)} of {model.name} "
+            f"(num_kv_heads = {_list(kv_heads)} must divide or be divided too, and the MLP be divided); try {good}"
+        )
+
+
+def _fits(model: ModelSpec, size: int) -> bool:
+    return all(
+        group.attention.num_heads % size == 0
+        and (group.attention.num_kv_heads % size == 0 or size % group.attention.num_kv_heads == 0)
+        and group.mlp.intermediate_size % size == 0
+        for group in model.layers
+    )
+
+
+def _list(values: list[int]) -> str:
+    return " and ".join(map(str, values))

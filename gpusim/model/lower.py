@@ -1,0 +1,163 @@
+"""From a batch to the kernels of its step: bytes and FLOPs of each, per rank.
+
+The kernels are those a serving engine launches: fused add and norm, QKV, rotary embedding, cache write, attention,
+output projection, [all-reduce], add and norm, gate and up, activation, down, [all-reduce]; before the layers the
+embedding, after them norm, LM head and sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from gpusim.model.footprint import (
+    activation_bytes,
+    attention_matrices,
+    kv_bytes_per_token_and_layer,
+    mlp_matrices,
+)
+from gpusim.model.layout import Layout
+from gpusim.model.work import (
+    AllGather,
+    AllReduce,
+    Attention,
+    BatchShape,
+    Elementwise,
+    FloatArray,
+    Gemm,
+    Kernel,
+    StepProgram,
+)
+from gpusim.spec.base import DTYPE_BYTES, Dtype
+from gpusim.spec.model import LayersSpec, ModelSpec
+
+SCORE_BYTES = 4.0
+"""Attention scores are kept in fp32 by kernels that write them to memory."""
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """Turns batches of one model on one layout into programs; what repeats is made once."""
+
+    model: ModelSpec
+    layout: Layout
+    weights: Dtype = "bf16"
+    kv: Dtype = "bf16"
+    attention_kernel: Literal["fused", "naive"] = "fused"
+    _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
+
+    @cached_property
+    def width(self) -> float:
+        """Bytes of an activation element."""
+        return activation_bytes(self.weights)
+
+    def lower(self, shape: BatchShape, steps: int = 1) -> StepProgram:
+        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step."""
+        key = (shape.num_tokens, shape.num_sampled)
+        if key not in self._parts:
+            self._parts[key] = self._fixed_parts(*key)
+        attention = [self._attention(group, shape, steps) for group in self.model.layers]
+        parts = []
+        layer = iter(attention)
+        for count, kernels in self._parts[key]:
+            own = next(layer) if None in kernels else None
+            parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
+        return StepProgram(shape, steps, tuple(parts))  # type: ignore[arg-type]  # every None was replaced
+
+    def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
+        """Everything but attention, whose place is marked by None."""
+        layers = tuple((group.count, self._layer(group, num_tokens)) for group in self.model.layers)
+        return ((1, self._before(num_tokens)), *layers, (1, self._after(num_sampled)))
+
+    def _before(self, num_tokens: int) -> tuple[Kernel, ...]:
+        size = num_tokens * self.model.hidden_size * self.width
+        return (Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size))
+
+    def _after(self, num_sampled: int) -> tuple[Kernel, ...]:
+        if num_sampled == 0:
+            return ()
+        model, rows = self.model, self.layout.vocabulary(self.model)
+        logits = num_sampled * model.vocab_size * self.width
+        head = self._gemm("lm_head", num_sampled, rows, model.hidden_size)
+        gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
+        return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
+
+    def _layer(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel | None, ...]:
+        attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
+        size = num_tokens * self.model.hidden_size * self.width
+        norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
+        if group.parallel:
+            return (*norms, *attention, *mlp, *self._all_reduce("layer", size))
+        return (
+            *norms[:1],
+            *attention,
+            *self._all_reduce("attention", size),
+            *norms[1:],
+            *mlp,
+            *self._all_reduce("mlp", size),
+        )
+
+    def _attention_block(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel | None, ...]:
+        attention, hidden = group.attention, self.model.hidden_size
+        shapes = attention_matrices(attention, hidden, self.layout)
+        kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
+        rotated = num_tokens * (shapes.out_rows + kv_columns / 2) * self.width
+        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        return (
+            self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
+            Elementwise("rope", rotated, rotated),
+            Elementwise("cache_write", num_tokens * kv_columns * self.width, cached, hbm_bytes=cached),
+            None,
+            self._gemm("o", num_tokens, hidden, shapes.out_rows),
+        )
+
+    def _mlp_block(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel, ...]:
+        hidden = self.model.hidden_size
+        shapes = mlp_matrices(group.mlp, hidden, self.layout)
+        return (
+            self._gemm("gate_up" if group.mlp.kind == "gated" else "up", num_tokens, shapes.in_columns, hidden),
+            Elementwise(
+                "activation", num_tokens * shapes.in_columns * self.width, num_tokens * shapes.out_rows * self.width
+            ),
+            self._gemm("down", num_tokens, hidden, shapes.out_rows),
+        )
+
+    def _gemm(self, name: str, m: int, n: int, k: int) -> Gemm:
+        return Gemm(name, m, n, k, self.weights, n * k * DTYPE_BYTES[self.weights], m * (n + k) * self.width)
+
+    def _norm(self, name: str, num_tokens: int) -> Elementwise:
+        """Fused residual add and norm: both are read, both written."""
+        size = 2 * num_tokens * self.model.hidden_size * self.width
+        return Elementwise(name, size, size)
+
+    def _all_reduce(self, name: str, size_bytes: float) -> tuple[Kernel, ...]:
+        return (AllReduce(name, size_bytes),) if self.layout.tensor_parallel_size > 1 else ()
+
+    def _attention(self, group: LayersSpec, shape: BatchShape, steps: int) -> Attention:
+        attention, layout = group.attention, self.layout
+        heads = layout.heads(attention)
+        decode = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.float64)
+        prefill = float(sum(context for _, context in shape.chunks))
+        pairs = float(sum(new * (context - (new - 1) / 2) for new, context in shape.chunks))
+        kv_tokens = decode + prefill
+        activations = 2 * shape.num_tokens * heads * attention.head_dim * self.width
+        return Attention(
+            name="attention",
+            num_sequences=shape.num_sequences,
+            num_heads=heads,
+            num_kv_heads=layout.kv_heads(attention),
+            head_dim=attention.head_dim,
+            dtype=self.kv,
+            kv_tokens=kv_tokens,
+            kv_bytes=kv_tokens * kv_bytes_per_token_and_layer(attention, self.kv, layout),
+            activation_bytes=activations + self._scores(heads, decode + pairs),
+            decode_flops=4.0 * heads * attention.head_dim * decode,
+            prefill_flops=4.0 * heads * attention.head_dim * pairs,
+        )
+
+    def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:
+        """Bytes of the scores: written and read once as logits and once as probabilities, if they are written."""
+        return 4 * SCORE_BYTES * heads * pairs if self.attention_kernel == "naive" else 0.0 * pairs

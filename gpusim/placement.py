@@ -1,0 +1,191 @@
+"""Placing one engine: its GPUs, its model as served, what lies in memory. Problems are collected, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+from gpusim.errors import CapacityError, GpusimError
+from gpusim.machine import gpu_devices, memories
+from gpusim.model.attention import with_attention
+from gpusim.model.layout import Layout
+from gpusim.serving.capacity import MemoryPlan, plan_memory
+from gpusim.spec.device import DeviceSpec
+from gpusim.spec.document import Location, Problem
+from gpusim.spec.model import ModelSpec
+from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
+from gpusim.spec.serving import ServingSpec
+from gpusim.spec.topology import TopologySpec
+from gpusim.spec.workload import WorkloadSpec
+
+T = TypeVar("T")
+
+ALL_GPUS = ["*"]
+"""What the single engine of a scenario without `engines:` states."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """One engine, placed."""
+
+    name: str
+    gpus: tuple[str, ...]
+    device: DeviceSpec
+    model: ModelSpec
+    dtype: DtypeSpec
+    serving: ServingSpec
+    """With every default filled in."""
+    attention: AttentionOverride
+    memory: MemoryPlan
+    pool: tuple[str, ...]
+    """Nodes that hold pooled KV; empty where it lies beside the weights."""
+    workload: WorkloadSpec | None
+    """Its own; None: it shares the scenario's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatedEngine:
+    """An engine as the scenario states it, what it leaves out filled in from the scenario."""
+
+    spec: EngineSpec
+    model: ModelSpec
+    """As published."""
+    dtype: DtypeSpec
+    serving: ServingSpec
+    attention: AttentionOverride
+    workload: WorkloadSpec | None
+    where: Location
+    """Its place in the file; empty for the single engine of a scenario without `engines:`."""
+
+
+@dataclass
+class Problems:
+    """What is wrong so far."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, where: Location, message: str) -> None:
+        """Note that the key at *where* is wrong."""
+        self.found.append(Problem(where, message))
+
+    def attempt(self, where: Location, action: Callable[[], T]) -> T | None:
+        """Return what *action* does, or None and a problem at *where*."""
+        try:
+            return action()
+        except (GpusimError, ValueError) as error:
+            self.add(where, str(error))
+            return None
+
+
+@dataclass
+class Placement:
+    """Engines on the GPUs of one machine.
+
+    Args:
+        topology: The machine, its devices written out.
+        problems: Gets what is wrong.
+    """
+
+    topology: TopologySpec
+    problems: Problems
+
+    @cached_property
+    def devices(self) -> dict[str, DeviceSpec]:
+        """Every GPU."""
+        return gpu_devices(self.topology)
+
+    def place(self, stated: list[StatedEngine]) -> list[EnginePlan]:
+        """Return the plans of all engines that can be placed."""
+        chosen = [self._gpus(engine) for engine in stated]
+        owner: dict[str, str] = {}
+        for engine, gpus in zip(stated, chosen, strict=True):
+            for gpu in gpus:
+                if gpu in owner:
+                    message = f"{gpu} already belongs to engine {owner[gpu]!r}; engines need GPUs of their own"
+                    self.problems.add((*engine.where, "gpus"), message)
+                owner[gpu] = engine.spec.name
+        pool = tuple(name for name in memories(self.topology) if name not in owner)
+        plans = [self._plan(engine, gpus, pool) for engine, gpus in zip(stated, chosen, strict=True) if gpus]
+        return [plan for plan in plans if plan is not None]
+
+    def _gpus(self, engine: StatedEngine) -> tuple[str, ...]:
+        """Return the GPUs of an engine; none, and a problem, if it cannot have them."""
+        known, size = list(self.devices), engine.serving.tensor_parallel_size
+        asked = engine.spec.gpus
+        where = (*engine.where, "gpus")
+        unknown = [gpu for gpu in asked if gpu not in known]
+        if asked == ALL_GPUS:
+            if size <= len(known):
+                return tuple(known[:size])
+            where = ("serving", "tensor_parallel_size")
+            message = f"{size} GPUs are needed, {self.topology.name} has {len(known)}; lower it or use another topology"
+        elif unknown:
+            message = f"{', '.join(unknown)}: no such GPU in {self.topology.name}, which has {', '.join(known)}"
+        elif len(asked) != size:
+            message = f"{len(asked)} GPUs, but tensor_parallel_size = {size}; make the two equal"
+        elif len({self.devices[gpu].name for gpu in asked}) > 1:
+            message = "the GPUs of an engine must be alike"
+        else:
+            return tuple(asked)
+        self.problems.add(where, message)
+        return ()
+
+    def _plan(self, engine: StatedEngine, gpus: tuple[str, ...], pool: tuple[str, ...]) -> EnginePlan | None:
+        """Return the plan of one engine on *gpus*, or None and its problems."""
+        override = engine.attention
+        model = self.problems.attempt(
+            (*engine.where, "attention"),
+            lambda: with_attention(engine.model, override.attention, keep_weights=override.attention_keeps_weights),
+        )
+        if model is None:
+            return None
+        misfit = Layout(engine.serving.tensor_parallel_size).problem(model)
+        if misfit is not None:
+            self.problems.add((*engine.where, "serving", "tensor_parallel_size"), misfit)
+            return None
+        serving = engine.serving.model_copy(
+            update={"max_model_len": engine.serving.max_model_len or model.max_model_len}
+        )
+        pooled = pool if serving.kv_placement == "pooled" else ()
+        memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
+        if memory is None:
+            return None
+        return EnginePlan(
+            name=engine.spec.name,
+            gpus=gpus,
+            device=self.devices[gpus[0]],
+            model=model,
+            dtype=engine.dtype,
+            serving=serving,
+            attention=override,
+            memory=memory,
+            pool=pooled,
+            workload=engine.workload,
+        )
+
+    def _memory(
+        self, engine: StatedEngine, model: ModelSpec, device: DeviceSpec, pool: tuple[str, ...]
+    ) -> MemoryPlan | None:
+        """Divide the memory of the engine's GPUs, or note that it does not fit."""
+        pool_bytes = None
+        if engine.serving.kv_placement == "pooled":
+            known = memories(self.topology)
+            pool_bytes = sum(known[name].capacity for name in pool)
+            if not pool:
+                message = f"pooled: {self.topology.name} has no GPU or memory pool that no engine computes on"
+                self.problems.add((*engine.where, "serving", "kv_placement"), message)
+                return None
+        try:
+            return plan_memory(
+                model,
+                engine.dtype.weights,
+                engine.dtype.kv,
+                engine.serving,
+                capacity_bytes=device.memory.capacity,
+                pool_bytes=pool_bytes,
+            )
+        except CapacityError as error:
+            self.problems.add((*engine.where, "model"), f"{model.name} does not fit {device.name}: {error}")
+            return None

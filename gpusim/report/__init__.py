@@ -1,0 +1,1 @@
+"""Results for people: on the terminal, later as figures and pages."""

@@ -1,0 +1,36 @@
+"""The tables of `gpusim list`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.units import GB, GiB
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SHOWN: dict[str, tuple[str, float]] = {
+    "memory_bytes": ("memory GiB", GiB),
+    "memory_bandwidth_bytes_per_s": ("memory GB/s peak", GB),
+    "dense_16_bit_flops_per_s": ("16-bit TFLOP/s dense", 1e12),
+    "link_bandwidth_bytes_per_s": ("links GB/s per direction", GB),
+    "parameters": ("parameters 10⁹", 1e9),
+    "kv_bytes_per_token": ("KV kB/token 16-bit", 1e3),
+}
+"""Keys shown in another unit than SI: their title and the factor."""
+_HIDDEN = {"active_parameters"}
+
+
+def print_listing(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print what `describe` found, one line each."""
+    keys = [key for key in (rows[0] if rows else ()) if key not in _HIDDEN]
+    columns = [TableColumn(key, _SHOWN.get(key, (key.replace("_", " "), 1.0))[0]) for key in keys]
+    sweep_table([{key: _shown(key, row[key]) for key in keys} for row in rows], columns, console, title=title)
+
+
+def _shown(key: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value / _SHOWN[key][1] if key in _SHOWN else value

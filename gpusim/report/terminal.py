@@ -1,0 +1,227 @@
+"""The first screen: one table of latencies, and where a step's time goes beside its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+
+_LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
+_BUSIEST: Final = 6
+"""Resources listed under utilisation."""
+_PROSE: Final = 20
+"""Longer text in a table is wrapped, to no less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of `sweep_table`.
+
+    Args:
+        key: Where the value is in a row; dots go into nested mappings (``itl_s.p99``).
+        title: What stands above it.
+        unit: One of `SCALES`, to which the value (in SI) is converted; others are only printed.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+
+
+def print_summary(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the summary of a run, as `build_summary` makes it."""
+    for line in _head(summary):
+        console.print(line, markup=False, highlight=False)
+    _print_table(console, _latency_table(summary), None)
+    for line in _served(summary):
+        console.print(line, markup=False, highlight=False)
+    _print_table(console, _attribution_table(summary), _attribution_title(summary))
+    if summary["utilisation"]:
+        console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
+    if summary["background"]:
+        keys = list(dict.fromkeys(key for row in summary["background"] for key in row))
+        sweep_table(summary["background"], [TableColumn(key, key) for key in keys], console, title="Background")
+    for warning in summary["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def sweep_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[TableColumn], console: Console, *, title: str | None = None
+) -> None:
+    """Print one line per row; numbers in SI are converted to the unit of their column, three significant digits."""
+    from rich.text import Text  # noqa: PLC0415 - slow to import
+
+    table = _table()
+    headers = _headers(columns)
+    for column, header in zip(columns, headers, strict=True):
+        values = [_look_up(row, column.key) for row in rows]
+        numeric = all(value is None or _is_number(value) for value in values)
+        prose = max((len(str(value)) for value in values), default=0) > _PROSE and not numeric
+        table.add_column(
+            Text(header),
+            justify="right" if numeric else "left",
+            no_wrap=not prose,
+            overflow="fold",
+            min_width=_PROSE if prose else None,
+        )
+    for row in rows:
+        # Text, for square brackets in a string would be taken for markup.
+        table.add_row(*(Text(_cell(_look_up(row, column.key), column.unit)) for column in columns))
+    _print_table(console, table, title)
+
+
+def _headers(columns: Sequence[TableColumn]) -> list[str]:
+    """Return titles a word per line with the unit below, all of the same height."""
+    lines = [[*column.title.split(), *([column.unit] if column.unit else [])] for column in columns]
+    height = max(map(len, lines), default=0)
+    return ["\n" * (height - len(words)) + "\n".join(words) for words in lines]
+
+
+def _look_up(row: Mapping[str, Any], key: str) -> Any:
+    value: Any = row.get(key)
+    if value is None and "." in key:
+        value = row
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: Any, unit: str) -> str:
+    if value is None:
+        return ABSENT
+    return digits(value, SCALES.get(unit, 1.0)) if _is_number(value) else str(value)
+
+
+def _head(summary: Mapping[str, Any]) -> Iterator[str]:
+    origin = f"gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}"
+    if summary["name"]:
+        yield summary["name"]
+    yield origin
+    requests = summary["requests"]
+    parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
+    yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
+    for reason, count in requests["rejected_reasons"].items():
+        yield f"  rejected {count}: {reason}"
+    if requests["preempted"]:
+        yield f"  preempted {requests['preempted']}, {requests['preemptions']} times in all"
+    measured = summary["measured"]
+    early, late = measured["left_out_warmup"], measured["left_out_cooldown"]
+    if early or late:
+        yield (
+            f"  measured {measured['requests']}, left out {early} of the warm-up ({digits(measured['warmup_s'])} s) "
+            f"and {late} of the cool-down ({digits(measured['cooldown_s'])} s)"
+        )
+
+
+def _latency_table(summary: Mapping[str, Any]) -> Table:
+    table = _table()
+    table.add_column("", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for title in ("mean", "±95 %", "p50", "p90", "p99", "max", "count"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title, name in _LATENCIES.items():
+        stats = summary[name]
+        # The median should read well; rare extremes may take more digits.
+        unit = time_unit([stats["p50"] or stats["mean"]])
+        mean, *others = (digits(stats[key], SCALES[unit]) for key in ("mean", "p50", "p90", "p99", "max"))
+        table.add_row(title, unit, mean, _half_width(stats), *others, str(stats["count"]))
+    return table
+
+
+def _half_width(stats: Mapping[str, Any]) -> str:
+    """Return half the confidence interval of the mean, as a part of it: nobody reads more than that from it."""
+    if stats["mean_ci95"] is None or not stats["mean"]:
+        return ABSENT
+    low, high = stats["mean_ci95"]
+    return f"{(high - low) / 2 / stats['mean'] * 100:.1f} %"
+
+
+def _served(summary: Mapping[str, Any]) -> Iterator[str]:
+    rates = summary["throughput"]
+    yield (
+        f"throughput {digits(rates['requests_per_s'])} requests/s, {digits(rates['output_tokens_per_s'])} output tokens/s, "
+        f"{digits(rates['prompt_tokens_per_s'])} prompt tokens/s"
+    )
+    slo = summary["slo"]
+    if slo["met"] is not None:
+        targets = [
+            f"{name} ≤ {digits(slo[key], SCALES[time_unit([slo[key]])])} {time_unit([slo[key]])}"
+            for name, key in (("TTFT", "ttft_s"), ("TPOT", "itl_s"))
+            if slo[key] is not None
+        ]
+        yield (
+            f"goodput {digits(summary['goodput_per_s'])} requests/s: {digits(slo['attainment'], 100)} % of the requests "
+            f"meet {' and '.join(targets)}"
+        )
+
+
+def _attribution_title(summary: Mapping[str, Any]) -> str:
+    attribution, bound_s = summary["attribution"], summary["bounds"].get("step")
+    beside = f", {digits(attribution['step_time_s'] / bound_s)} × their bound" if bound_s else ""
+    return f"Where a step's time goes (mean of {attribution['num_steps']} steps{beside})"
+
+
+def _attribution_table(summary: Mapping[str, Any]) -> Table:
+    attribution, bounds = summary["attribution"], summary["bounds"]
+    per_step = 1 / max(attribution["num_steps"], 1)
+    step_s = attribution["step_time_s"]
+    unit = time_unit([step_s * per_step])
+    table = _table()
+    table.add_column("", no_wrap=True)
+    for title in (f"time\n{unit}", "share\n%", f"bound\n{unit}")[: 3 if bounds else 2]:
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = [("step", step_s, 1.0)]
+    rows += [(name, s, attribution["share"][name]) for name, s in attribution["seconds"].items() if s or name in bounds]
+    for name, spent_s, share in rows:
+        cells = [digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}"]
+        if bounds:
+            cells.append(digits(bounds[name] * per_step, SCALES[unit]) if name in bounds else ABSENT)
+        table.add_row(name, *cells)
+    return table
+
+
+def _utilisation(utilisation: Mapping[str, float]) -> str:
+    busiest = sorted(utilisation.items(), key=lambda item: -item[1])[:_BUSIEST]
+    listed = ", ".join(f"{name} {busy * 100:.1f} %" for name, busy in busiest)
+    more = len(utilisation) - len(busiest)
+    return f"busiest: {listed}" + (f" (and {more} more)" if more else "")
+
+
+def _table() -> Table:
+    from rich import box  # noqa: PLC0415 - slow to import
+    from rich.table import Table  # noqa: PLC0415
+
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _print_table(console: Console, table: Table, title: str | None) -> None:
+    if title:
+        console.print(title, markup=False, highlight=False)
+    console.print(_Whole(table), crop=False)
+
+
+class _Whole:
+    """A table that is wider than the console rather than lose a digit: only prose is wrapped."""
+
+    def __init__(self, table: Table) -> None:
+        for column in table.columns:
+            if column.no_wrap:
+                texts = (line for cell in (column.header, *column.cells) for line in str(cell).splitlines())
+                column.min_width = max(map(len, texts), default=1)
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement  # noqa: PLC0415 - slow to import
+
+        needed = Measurement.get(console, options.update(max_width=10_000), self._table).minimum
+        yield from console.render(self._table, options.update(width=max(needed, options.max_width)))

@@ -1,0 +1,91 @@
+"""Result: what `gpusim.simulate` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpusim.results.metrics import LatencyStats, Metrics, measure
+from gpusim.results.store import to_json, write_results
+from gpusim.results.summary import RunRecord, attribution, build_summary
+from gpusim.results.tables import all_tables, requests_table, steps_table
+from gpusim.spec.document import dump_yaml
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. Times are in seconds; it can be pickled.
+
+    Args:
+        record: The logs of the run and what it was.
+    """
+
+    record: RunRecord
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """All metrics of the measured requests."""
+        record = self.record
+        return measure(record.requests, record.steps, window=record.window, slo=record.slo)
+
+    @property
+    def ttft(self) -> LatencyStats:
+        """First token - arrival, of each request."""
+        return self.metrics.ttft
+
+    @property
+    def itl(self) -> LatencyStats:
+        """Every gap between two tokens of a request, weighted by token."""
+        return self.metrics.itl
+
+    @property
+    def tpot(self) -> LatencyStats:
+        """(Last - first token) / (tokens - 1), of each request with more than one."""
+        return self.metrics.tpot
+
+    @property
+    def e2e(self) -> LatencyStats:
+        """Last token - arrival, of each request."""
+        return self.metrics.e2e
+
+    @property
+    def goodput_per_s(self) -> float | None:
+        """Requests per second that met the SLO; None without one."""
+        return self.metrics.goodput_per_s
+
+    @property
+    def requests(self) -> pl.DataFrame:
+        """One row a request."""
+        return requests_table(self.record.requests, self.record.steps, self.record.window)
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """One row a step."""
+        return steps_table(self.record.steps)
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything in `summary.json`, as plain data."""
+        return build_summary(self.record, self.metrics)
+
+    def explain(self) -> dict[str, Any]:
+        """Return where the time of all steps went: seconds and share by resource, which add up to the step time."""
+        return attribution(list(self.record.steps.values()))
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the summary to *path*."""
+        Path(path).write_text(to_json(self.summary()), encoding="utf-8")
+
+    def save(self, directory: str | Path) -> None:
+        """Write summary, tables and the scenario to *directory*, whole or not at all."""
+        record = self.record
+        write_results(
+            Path(directory),
+            summary=self.summary(),
+            tables=all_tables(record.requests, record.steps, record.window),
+            scenario_yaml=dump_yaml(dict(record.scenario)),
+        )

@@ -1,0 +1,129 @@
+"""Exact statistics of weighted observations, without expanding the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from gpusim.core.clock import TICKS_PER_S, IntArray
+
+Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+"""Integer ticks, or float seconds."""
+
+NUM_BATCHES: Final = 20
+_STUDENT_T: Final = 2.093024054408263
+"""0.975 quantile of Student's t with NUM_BATCHES - 1 = 19 degrees of freedom (tabulated)."""
+MIN_FOR_MEAN: Final = 10
+MIN_FOR_P99: Final = 100
+"""Observations each batch must have; below 100 a batch's p99 would be its maximum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Observations in order of time, each made *weights* times.
+
+    Args:
+        values: Integer ticks, or float seconds (num_observations,).
+        weights: Positive integers (num_observations,); None if each counts once.
+    """
+
+    values: Values
+    weights: IntArray | None = None
+
+    @property
+    def count(self) -> int:
+        """Sum of the weights."""
+        return len(self.values) if self.weights is None else int(self.weights.sum())
+
+    def part(self, where: slice) -> Sample:
+        """Return the observations at the positions *where*."""
+        return Sample(self.values[where], None if self.weights is None else self.weights[where])
+
+
+def as_seconds(value: float) -> float:
+    """Convert one observation: an integer is ticks (correctly rounded), a float is seconds already."""
+    return value / TICKS_PER_S if isinstance(value, int) else value
+
+
+def mean_s(sample: Sample) -> float:
+    """Return the weighted mean in seconds; of ticks, the exact mean, rounded once."""
+    if sample.values.dtype.kind == "f":
+        return float(_dot(sample.values, sample.weights)) / sample.count
+    return total_ticks(sample) / (sample.count * TICKS_PER_S)
+
+
+def total_ticks(sample: Sample) -> int:
+    """Sum value times weight in two halves that do not overflow: exact up to 2⁸⁷ ticks and 2³⁹ counts."""
+    high = int(_dot(sample.values >> 24, sample.weights))
+    low = int(_dot(sample.values & 0xFFFFFF, sample.weights))
+    return (high << 24) + low
+
+
+def _dot(values: Values, weights: IntArray | None) -> Any:
+    return values.sum() if weights is None else values @ weights
+
+
+def quantiles_s(sample: Sample, per_mille: Sequence[int]) -> list[float]:
+    """Return the quantiles at *per_mille* / 1000 in seconds.
+
+    The quantile at p is the smallest value whose cumulative weight is at least p times the total (the inverted
+    distribution function): always a value that occurred, never interpolated.
+    """
+    if sample.weights is None:
+        values = np.sort(sample.values)
+        cumulative = None
+        count = len(values)
+    else:
+        order = np.argsort(sample.values)
+        values = sample.values[order]
+        cumulative = np.cumsum(sample.weights[order])
+        count = int(cumulative[-1])
+    needed = [max(1, -(-count * p // 1000)) for p in per_mille]
+    positions = [n - 1 for n in needed] if cumulative is None else np.searchsorted(cumulative, needed)
+    return [as_seconds(values[position].item()) for position in positions]
+
+
+def p99_s(sample: Sample) -> float:
+    """Return the 99th percentile in seconds."""
+    return quantiles_s(sample, (990,))[0]
+
+
+def batches(sample: Sample) -> list[Sample]:
+    """Cut *sample* in order of time into `NUM_BATCHES` of equal weight, as nearly as whole observations allow."""
+    count = sample.count
+    if sample.weights is None:
+        cuts = [count * b // NUM_BATCHES for b in range(NUM_BATCHES + 1)]
+    else:
+        before = np.cumsum(sample.weights) - sample.weights
+        bounds = [-(-count * b // NUM_BATCHES) for b in range(NUM_BATCHES + 1)]
+        cuts = np.searchsorted(before, bounds).tolist()
+    return [sample.part(slice(low, high)) for low, high in pairwise(cuts)]
+
+
+def interval_s(
+    parts: Sequence[Sample], estimate_s: float, statistic: Callable[[Sample], float], min_observations: int
+) -> tuple[float, float] | None:
+    """Return a 95 % confidence interval round *estimate_s* from the spread of *statistic* over batches.
+
+    Batches long against the correlation time are nearly independent; their spread round the estimate of the whole,
+    divided by the root of their number, is its error, with Student's t for 20 batches.
+
+    Args:
+        parts: The sample as `batches` cuts it.
+        estimate_s: *statistic* of the whole sample.
+        statistic: Mean or quantile, in seconds.
+        min_observations: None is returned if a batch has fewer observations, whatever their weights: tokens of one
+            step are not independent.
+
+    Reference: Asmussen and Glynn, 2007, "Stochastic Simulation", III.5 (batch means, sectioning).
+    """
+    if min(len(part.values) for part in parts) < min_observations:
+        return None
+    squares = math.fsum((statistic(part) - estimate_s) ** 2 for part in parts)
+    half = _STUDENT_T * math.sqrt(squares / (len(parts) * (len(parts) - 1)))
+    return estimate_s - half, estimate_s + half

@@ -1,0 +1,115 @@
+"""What a run leaves on disk: written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gpusim.errors import GpusimError
+from gpusim.results.summary import SUMMARY_SCHEMA
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUMMARY: Final = "summary.json"
+SCENARIO: Final = "scenario.yaml"
+TABLES: Final = ("requests", "segments", "steps", "runs")
+OWN: Final = {SUMMARY, SCENARIO, *(f"{stem}.parquet" for stem in TABLES)}
+"""Names of all files of a run; a directory that holds others is not replaced."""
+
+
+def write_results(
+    directory: Path, *, summary: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], scenario_yaml: str
+) -> None:
+    """Write a run to *directory*, replacing an earlier run's there.
+
+    Everything is written to a sibling first and renamed, so *directory* never holds half a run.
+
+    Args:
+        directory: Where to; its parents are made.
+        summary: As `build_summary` makes it.
+        tables: Parquet files by stem, as `all_tables` makes them.
+        scenario_yaml: The resolved scenario, ready to run again.
+
+    Raises:
+        GpusimError: If *directory* holds anything but an earlier run, or cannot be written.
+    """
+    directory = directory.resolve()
+    _refuse_strangers(directory)
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        (partial / SUMMARY).write_text(to_json(summary), encoding="utf-8", newline="\n")
+        (partial / SCENARIO).write_text(scenario_yaml, encoding="utf-8", newline="\n")
+        for stem, table in tables.items():
+            table.write_parquet(partial / f"{stem}.parquet")
+        _replace(directory, partial)
+    except OSError as error:
+        raise GpusimError(f"{directory}: cannot write the results: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Write *summary* as the text of summary.json: floats in full, keys in order, two spaces."""
+    return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read the summary of a run from its directory, or from the summary.json in it.
+
+    Raises:
+        GpusimError: If there is none, or it is of a newer schema.
+    """
+    file = path / SUMMARY if path.is_dir() else path
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GpusimError(
+            f"{path}: no results of a run here ({SUMMARY} cannot be read); see gpusim run --out"
+        ) from error
+    except ValueError as error:
+        raise GpusimError(f"{file}: not a summary of a run: {error}") from error
+    if not _is_summary(summary):
+        raise GpusimError(f"{file}: not a summary of a run: it has no schema number and scenario_hash")
+    if summary["schema"] > SUMMARY_SCHEMA:
+        raise GpusimError(
+            f"{file}: schema {summary['schema']} is newer than this gpusim reads ({SUMMARY_SCHEMA}); install a newer gpusim"
+        )
+    return dict(summary)
+
+
+def _is_summary(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("schema"), int) and "scenario_hash" in data
+
+
+def _refuse_strangers(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise GpusimError(f"{directory} is a file; choose another directory for the results")
+    names = {entry.name for entry in directory.iterdir()}
+    strangers = sorted(names - OWN) or sorted(names if SUMMARY not in names else ())
+    if strangers:
+        raise GpusimError(f"{directory} holds {strangers[0]}, which is not part of a run; choose another directory")
+    if names:
+        read_summary(directory)
+
+
+def _replace(directory: Path, partial: Path) -> None:
+    """Put *partial* in the place of *directory*; if that fails, what was there comes back."""
+    if not directory.exists():
+        partial.rename(directory)
+        return
+    old = partial.with_suffix(".old")
+    directory.rename(old)
+    try:
+        partial.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,63 @@
+"""Where a kernel's time goes, by resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from gpusim.core.clock import FloatArray
+from gpusim.runtime.laws.timing import KernelTime
+
+CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting")
+"""Reading weights; reading KV; other bytes; work items and matrix units; collectives; launch and other fixed times;
+waiting for what other traffic held."""
+
+COMMUNICATION: Final = CATEGORIES.index("communication")
+WAITING: Final = CATEGORIES.index("waiting")
+
+
+def kernel_attribution(terms: KernelTime, memory_s: FloatArray, local_s: FloatArray) -> FloatArray:
+    """Split the undisturbed duration of a kernel over the categories.
+
+    The smooth maximum is shared between memory and the rest in proportion to their p-th powers: each gets what it
+    contributes; with the plain maximum the larger one takes all.
+
+    Args:
+        terms: Of the kernel, (steps,).
+        memory_s: (steps,) Time of its bytes.
+        local_s: (steps,) Time of those in this GPU's own memory; what is beyond is KV read over the fabric.
+
+    Returns:
+        Seconds, (steps, categories); they sum to the duration.
+    """
+    duration_s = terms.duration_s(memory_s)
+    body_s = duration_s - terms.fixed_s
+    memory_share = body_s * _share(memory_s, terms.other_s, terms.smoothness)
+    weights_s = np.minimum(terms.weight_bytes / terms.memory_rate, local_s)
+    kv_s = np.minimum(terms.kv_bytes / terms.memory_rate, local_s) + (memory_s - local_s)
+    per_s = np.divide(memory_share, memory_s, out=np.zeros_like(body_s), where=memory_s > 0)
+    table = np.zeros((len(body_s), len(CATEGORIES)))
+    table[:, 0] = weights_s * per_s
+    table[:, 1] = kv_s * per_s
+    table[:, 2] = memory_share - table[:, 0] - table[:, 1]
+    table[:, 3] = body_s - memory_share
+    table[:, 5] = terms.fixed_s
+    return table
+
+
+def _share(memory_s: FloatArray, other_s: FloatArray, exponent: float) -> FloatArray:
+    """Memory's part of the smooth maximum."""
+    if np.isinf(exponent):
+        return (memory_s >= other_s).astype(np.float64)
+    larger = np.maximum(memory_s, other_s)
+    safe = np.where(larger > 0, larger, 1.0)
+    memory, other = (memory_s / safe) ** exponent, (other_s / safe) ** exponent
+    return np.divide(memory, memory + other, out=np.ones_like(memory), where=memory + other > 0)
+
+
+def collective_attribution(duration_s: float) -> FloatArray:
+    """(1, categories) All of a collective's time is communication."""
+    table = np.zeros((1, len(CATEGORIES)))
+    table[0, COMMUNICATION] = duration_s
+    return table

@@ -1,0 +1,106 @@
+"""Collectives of a group of GPUs: timed by their law, carried as flows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpusim.core.clock import Clock, FloatArray, ticks
+from gpusim.core.component import Process
+from gpusim.hardware.fabric import Fabric, Loads
+from gpusim.model.work import AllGather, AllReduce, Collective
+from gpusim.runtime.attribution import collective_attribution
+from gpusim.runtime.laws.collectives import Algorithm, Operation, calibrated_algorithms, ideal_algorithms
+from gpusim.runtime.rings import ring_traffic, rings
+from gpusim.spec.laws import LawsSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCollective:
+    """One collective of the group on idle links."""
+
+    name: str
+    algorithm: str
+    fixed_s: float
+    link_s: float
+    """Time of its traffic."""
+    loads: Loads
+    ticks: list[int]
+    """[duration on the clock]; a list as in `TimedKernel`."""
+    attribution_s: FloatArray
+    """(1, categories)"""
+    bound_s: FloatArray
+    """(1,) Its traffic at the peak of the links."""
+
+
+class CollectiveGroup:
+    """GPUs that do collectives together.
+
+    Args:
+        clock: Of the simulation.
+        fabric: That connects them.
+        ranks: Their names, in rank order; at least two.
+        laws: Of their kind of GPU; None: ideal alpha-beta.
+        hbm_bandwidth: Peak of one GPU's memory, bytes/s.
+    """
+
+    def __init__(
+        self, clock: Clock, fabric: Fabric, ranks: Sequence[str], laws: LawsSpec | None, hbm_bandwidth: float
+    ) -> None:
+        self.clock = clock
+        self.fabric = fabric
+        self.ranks = tuple(ranks)
+        self.laws = laws
+        self.hbm_bandwidth = hbm_bandwidth
+        self._rings = rings(self.ranks, fabric.direct_bandwidth)
+        self._known: dict[tuple[Operation, float], TimedCollective] = {}
+
+    def timed(self, work: Collective) -> TimedCollective:
+        """Return *work* with its fastest algorithm on idle links."""
+        operation: Operation = "all_reduce" if isinstance(work, AllReduce) else "all_gather"
+        key = (operation, work.size_bytes)
+        if key not in self._known:
+            candidates = [self._timed(work, a) for a in self._algorithms(operation, work.size_bytes)]
+            self._known[key] = min(candidates, key=lambda timed: timed.fixed_s + timed.link_s)
+        return self._known[key]
+
+    def perform(self, timed: TimedCollective) -> Process:
+        """Carry out *timed* now; its law's time on idle links, longer where others use them."""
+        start = self.clock.now
+        flow = self.fabric.transfer(timed.loads, ideal_s=timed.link_s)
+        yield flow.done
+        duration = ticks(timed.fixed_s + flow.elapsed_s) if flow.disturbed else timed.ticks[0]
+        yield self.clock.timeout(start + duration - self.clock.now)
+
+    def _algorithms(self, operation: Operation, size_bytes: float) -> list[Algorithm]:
+        count = len(self.ranks)
+        if self.laws is None:
+            hop_s = max(self.fabric.route(a, b).latency_s for a, b in zip(self.ranks, self.ranks[1:], strict=False))
+            return ideal_algorithms(operation, count, size_bytes, hop_s)
+        direct = self.fabric.are_scale_up_connected(self.ranks)
+        return calibrated_algorithms(
+            operation, count, size_bytes, self.laws, direct=direct, hbm_bandwidth=self.hbm_bandwidth
+        )
+
+    def _timed(self, work: AllReduce | AllGather, algorithm: Algorithm) -> TimedCollective:
+        if algorithm.pattern == "ring":
+            traffic = ring_traffic(self._rings, algorithm.bytes_per_pair)
+        else:
+            traffic = [(a, b, algorithm.bytes_per_pair) for a in self.ranks for b in self.ranks if a != b]
+        loads = self.fabric.loads(traffic, memory=False)
+        peak_s = self.fabric.peak_s(loads)
+        # What the law measured may lie a little above what packet headers leave of the links of this topology.
+        link_s = max(peak_s / algorithm.efficiency, loads.ideal_s)
+        duration_s = algorithm.fixed_s + link_s
+        return TimedCollective(
+            name=work.name,
+            algorithm=algorithm.name,
+            fixed_s=algorithm.fixed_s,
+            link_s=link_s,
+            loads=loads,
+            ticks=[ticks(duration_s)],
+            attribution_s=collective_attribution(duration_s),
+            bound_s=np.array([peak_s]),
+        )

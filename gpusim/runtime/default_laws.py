@@ -1,0 +1,51 @@
+"""Laws of a device nobody measured: a measured sibling's, carried over by a written rule.
+
+The rule (`docs/default-laws.md` gives the reasons): the donor is the measured device of the same architecture family,
+else the one named below for the kind of memory and the generation. Dimensionless values and launch times are taken
+over; what an SM or a work item can stream scales with the boost clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
+from gpusim.spec.document import validate
+from gpusim.spec.laws import LawsSpec
+from gpusim.spec.names import read
+
+_HBM_DONOR: Final = {"hopper": "h100-sxm", "blackwell": "b200-sxm"}
+_OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
+_GDDR_DONOR: Final = "rtx-pro-6000-server"
+
+
+def laws_of(device: DeviceSpec) -> LawsSpec:
+    """Return the measured laws of *device*, or those of its donor carried over to it."""
+    if device.laws is not None:
+        return device.laws
+    donor = validate(DeviceSpec, read("device", donor_name(device)))
+    return carried_over(donor, device)
+
+
+def donor_name(device: DeviceSpec) -> str:
+    """Return the name of the measured device that lends its laws to *device*."""
+    memory = device.memory
+    if not isinstance(memory, AggregateMemorySpec) and memory.standard.startswith("GDDR"):
+        return _GDDR_DONOR
+    return _HBM_DONOR.get(device.family, _OTHER_HBM_DONOR)
+
+
+def carried_over(donor: DeviceSpec, device: DeviceSpec) -> LawsSpec:
+    """Return the laws of *donor* scaled to *device*."""
+    assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
+    clock = device.compute.boost_clock / donor.compute.boost_clock
+    laws = donor.laws
+    attention = {
+        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
+        for dtype, law in laws.attention.items()
+    }
+    gemm = {
+        dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
+    }
+    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
+    return laws.model_copy(update={"attention": attention, "gemm": gemm, "fitted_on": fitted_on})

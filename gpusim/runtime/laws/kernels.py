@@ -1,0 +1,96 @@
+"""The two sets of laws behind one interface: calibrated on measurements, and the ideal roofline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from gpusim.core.clock import FloatArray
+from gpusim.model.work import Attention, Elementwise, Gemm
+from gpusim.runtime.laws.attention import attention_rows, attention_time
+from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
+from gpusim.runtime.laws.gemm import GemmRows, gemm_time
+from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.timing import KernelTime
+from gpusim.spec.laws import LawsSpec
+
+
+class KernelLaws(Protocol):
+    """How long kernels take on one kind of GPU."""
+
+    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+        """Return the terms of the duration of *work*; one row, or for attention one a step."""
+        ...
+
+
+class CalibratedLaws:
+    """Laws with parameters of a device.
+
+    Args:
+        gpu: The GPU's figures.
+        laws: Its parameters.
+    """
+
+    def __init__(self, gpu: GpuFigures, laws: LawsSpec) -> None:
+        self.gpu = gpu
+        self.laws = laws
+        self._known: dict[Gemm | Elementwise, KernelTime] = {}
+
+    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+        """See `KernelLaws.time`; what does not grow with the context is computed once."""
+        if isinstance(work, Attention):
+            return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
+        if work not in self._known:
+            self._known[work] = self._gemm(work) if isinstance(work, Gemm) else self._elementwise(work)
+        return self._known[work]
+
+    def _gemm(self, work: Gemm) -> KernelTime:
+        rows = GemmRows(*(_row(value) for value in (work.m, work.n, work.k, work.weight_bytes, work.activation_bytes)))
+        timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
+        return replace(timing, weight_bytes=work.weight_bytes)
+
+    def _elementwise(self, work: Elementwise) -> KernelTime:
+        rows = ElementwiseRows(_row(work.bytes_read + work.bytes_written), _row(work.hbm_bytes))
+        return elementwise_time(rows, self.laws.elementwise, self.gpu)
+
+
+class RooflineLaws:
+    """Peak numbers: the larger of bytes / bandwidth and FLOPs / peak, and nothing else.
+
+    Args:
+        gpu: The GPU's figures, with its peak bandwidth.
+    """
+
+    def __init__(self, gpu: GpuFigures) -> None:
+        self.gpu = gpu
+
+    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+        """See `KernelLaws.time`."""
+        if isinstance(work, Attention):
+            compute_s = work.flops / self.gpu.peak_flops("bf16")
+            return self._roofline(compute_s, work.activation_bytes, kv_bytes=work.kv_bytes)
+        if isinstance(work, Gemm):
+            compute_s = _row(work.flops / self.gpu.peak_flops(work.dtype))
+            timing = self._roofline(compute_s, _row(work.weight_bytes + work.activation_bytes))
+            return replace(timing, weight_bytes=work.weight_bytes)
+        return self._roofline(_row(0.0), _row(work.bytes_read + work.bytes_written))
+
+    def _roofline(
+        self, compute_s: FloatArray, even_bytes: FloatArray, kv_bytes: FloatArray | None = None
+    ) -> KernelTime:
+        zero = np.zeros_like(compute_s)
+        return KernelTime(
+            fixed_s=zero,
+            other_s=compute_s,
+            l2_s=zero,
+            even_bytes=even_bytes,
+            kv_bytes=zero if kv_bytes is None else kv_bytes,
+            memory_rate=self.gpu.bandwidth,
+            smoothness=np.inf,
+        )
+
+
+def _row(value: float) -> FloatArray:
+    return np.array([value], dtype=np.float64)

@@ -1,0 +1,81 @@
+"""How many KV blocks fit beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpusim.errors import CapacityError
+from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
+from gpusim.model.layout import Layout
+from gpusim.spec.base import Dtype
+from gpusim.spec.model import ModelSpec
+from gpusim.spec.serving import ServingSpec
+from gpusim.units import GB, GiB
+
+WORKSPACE_BYTES = 1.6 * GB
+"""Activations, CUDA context and graphs of one rank; fitted on the block counts that vLLM reports for its H100 runs
+(`docs/deviations.md`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What lies in a rank's memory, and in the pool if the KV is there."""
+
+    weight_bytes: float
+    workspace_bytes: float
+    block_bytes: float
+    """One KV block of all layers: on a rank, or whole where it is pooled."""
+    num_blocks: int
+
+
+def plan_memory(
+    model: ModelSpec,
+    weights: Dtype,
+    kv: Dtype,
+    serving: ServingSpec,
+    *,
+    capacity_bytes: float,
+    pool_bytes: float | None = None,
+) -> MemoryPlan:
+    """Divide the memory of a rank.
+
+    Args:
+        model: As served.
+        weights: Their stored type.
+        kv: Stored type of the cache.
+        serving: Of the engine.
+        capacity_bytes: Of one GPU.
+        pool_bytes: Of the memories that hold pooled KV, together; None: KV lies beside the weights.
+
+    Raises:
+        CapacityError: If the weights do not fit, or less than one block is left beside them.
+    """
+    layout = Layout(serving.tensor_parallel_size)
+    own = weight_bytes(model, weights, layout)
+    usable = serving.gpu_memory_utilization * capacity_bytes
+    workspace = min(WORKSPACE_BYTES, 0.1 * usable)
+    if own + workspace > usable:
+        raise CapacityError(
+            f"weights need {own / GiB:.4g} GiB and workspace {workspace / GiB:.3g} GiB on each GPU, gpu_memory_utilization"
+            f" = {serving.gpu_memory_utilization:g} of {capacity_bytes / GiB:.4g} GiB leaves {usable / GiB:.4g} GiB; use "
+            "a larger tensor_parallel_size or a smaller dtype.weights"
+        )
+    if pool_bytes is None:
+        room, where = usable - own - workspace, "beside the weights"
+        block = serving.block_size * kv_bytes_per_token(model, kv, layout)
+    else:
+        room, where = serving.gpu_memory_utilization * pool_bytes, "in the pool"
+        block = serving.block_size * kv_bytes_per_token(model, kv)
+    num_blocks = int(room // block)
+    wanted = serving.num_gpu_blocks_override
+    if wanted is not None and wanted > num_blocks:
+        raise CapacityError(
+            f"num_gpu_blocks_override = {wanted} blocks need {wanted * block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left "
+            f"{where}, room for {num_blocks}; lower it or leave it out"
+        )
+    if num_blocks < 1:
+        raise CapacityError(
+            f"a KV block needs {block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left {where}; use a larger "
+            "tensor_parallel_size, or a smaller block_size or dtype.kv"
+        )
+    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted)

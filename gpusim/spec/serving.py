@@ -1,0 +1,71 @@
+"""ServingSpec: how one engine serves its model. Names and meaning as in vLLM, where vLLM has one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gpusim.spec.base import Spec, not_yet
+
+
+class SamplingSpec(Spec):
+    """How the next token is drawn."""
+
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("top_p")
+    @classmethod
+    def _only_greedy(cls, value: float) -> float:
+        if value < 1:
+            raise not_yet("top_p below 1 (the cost of sorting the logits); leave it out")
+        return value
+
+
+class ServingSpec(Spec):
+    """One inference engine."""
+
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that hold a shard of every layer each."""
+    scheduler: Literal["static", "continuous"] = "continuous"
+    """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
+    max_num_seqs: int = Field(default=128, ge=1)
+    max_num_batched_tokens: int = Field(default=2048, ge=1)
+    """Token budget of a step; longer prompts are prefilled in chunks."""
+    max_model_len: int | None = Field(default=None, ge=2)
+    """Longest prompt plus output; longer requests are rejected. Default: the model's own."""
+    block_size: int = Field(default=16, ge=1)
+    """Tokens in a KV block."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Part of a GPU's memory that weights, workspace and KV blocks may fill."""
+    num_gpu_blocks_override: int | None = Field(default=None, ge=1)
+    """KV blocks, instead of what memory holds."""
+    enable_prefix_caching: bool = False
+    kv_placement: Literal["sharded", "pooled"] = "sharded"
+    """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
+    engine: str = "none"
+    """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
+    sampling: SamplingSpec = SamplingSpec()
+
+    @field_validator("enable_prefix_caching")
+    @classmethod
+    def _no_prefix_cache(cls, value: bool) -> bool:
+        if value:
+            raise not_yet("prefix caching; leave it out")
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _no_profile(cls, value: str) -> str:
+        if value != "none":
+            raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
+        return value
+
+    @model_validator(mode="after")
+    def _budget_holds_a_batch(self) -> ServingSpec:
+        if self.scheduler == "continuous" and self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens = {self.max_num_batched_tokens} is below max_num_seqs = {self.max_num_seqs}: "
+                "a step of only decodes would not fit its budget; raise the one or lower the other"
+            )
+        return self

@@ -1,0 +1,246 @@
+"""Everything gpusim knows by name is sound, sourced, and agrees with data sheets and published figures."""
+
+import csv
+import re
+
+import networkx as nx
+import pytest
+
+from gpusim.hardware.graph import build_graph
+from gpusim.hardware.routes import Routes
+from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
+from gpusim.spec.document import parse_document, validate
+from gpusim.spec.model import ModelSpec
+from gpusim.spec.names import extend, locate, names, read
+from gpusim.spec.topology import GpuNodeSpec, TopologySpec
+from gpusim.units import GB, TB, GiB, TiB, ns, us
+from helpers import REPOSITORY, shared_data
+
+MEASURED = ("a100-sxm-80gb", "b200-sxm", "h100-sxm", "rtx-pro-6000-server")
+SWITCHED = {"dgx-a100-80gb": 1.1 * us, "dgx-h100": 2.2 * us, "hgx-b200": 2.2 * us}
+"""Machines whose GPUs meet in NVSwitches, with the latency from GPU to GPU."""
+DATA_SHEET = {
+    "a100-sxm-80gb": "A100-SXM4-80GB",
+    "b200-sxm": "B200-SXM-180GB",
+    "h100-sxm": "H100-SXM5-80GB",
+    "l40s": "L40S",
+    "rtx-4090": "RTX-4090",
+    "v100-sxm-32gb": "V100-SXM2-32GB",
+}
+
+
+def device(name: str) -> DeviceSpec:
+    return validate(DeviceSpec, read("device", name))
+
+
+def model(name: str) -> ModelSpec:
+    return validate(ModelSpec, read("model", name))
+
+
+def topology(name: str) -> TopologySpec:
+    return validate(TopologySpec, read("topology", name))
+
+
+def graph_of(name: str) -> "nx.MultiDiGraph[str]":
+    return build_graph(topology(name))
+
+
+def nvlinks(name: str) -> "nx.Graph[str]":
+    """Return the NVLinks between GPUs, weighted by how many 25 GB/s links each is."""
+    found: nx.Graph[str] = nx.Graph()
+    for a, b, attributes in graph_of(name).edges(data=True):
+        if attributes["link"].kind == "nvlink":
+            found.add_edge(a, b, weight=round(attributes["link"].bandwidth / (25 * GB)))
+    return found
+
+
+@pytest.mark.parametrize("name", names("device"))
+def test_devices_are_sound(name):
+    """Every device file validates, is called like its file and says where its numbers are from."""
+    spec = device(name)
+    assert spec.name == name
+    assert spec.source
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_models_are_sound(name):
+    """Every model file validates, is called like its file and says where its numbers are from."""
+    spec = model(name)
+    assert spec.name == name
+    assert spec.source
+
+
+@pytest.mark.parametrize("name", names("topology"))
+def test_topologies_are_sound(name):
+    """Every topology validates, is in one piece and knows the devices it names."""
+    spec = topology(name)
+    assert spec.name == name
+    assert nx.is_weakly_connected(build_graph(spec))
+    for node in spec.nodes:
+        if isinstance(node, GpuNodeSpec) and isinstance(node.device, str):
+            assert device(node.device).name == node.device
+
+
+@pytest.mark.parametrize("name", names("device"))
+def test_every_hardware_number_carries_its_source(name):
+    """In the hardware part of a device file no number stands without a comment on its line."""
+    hardware = locate("device", name).read_text().split("\nlaws:")[0].split("\nmemory:")[1]
+    numbers = [line for line in hardware.splitlines() if re.search(r":\s+[0-9]", line)]
+    assert len(numbers) >= 7
+    assert [line for line in numbers if "#" not in line] == []
+
+
+@pytest.mark.parametrize(("name", "row"), DATA_SHEET.items())
+def test_devices_agree_with_the_data_sheets(name, row):
+    """Bandwidth, capacity, channels, SMs, caches and rates are those of the table of data sheets, within 1 %."""
+    with shared_data("hardware/devices.csv").open() as file:
+        sheet = next(line for line in csv.DictReader(file) if line["device"] == row)
+    spec = device(name)
+    assert isinstance(spec.memory, ChannelMemorySpec)
+    assert spec.memory.standard == sheet["mem_type"]
+    rate = spec.compute.peak.get("bf16", spec.compute.peak.get("fp16"))
+    ours = (spec.memory.bandwidth / GB, spec.memory.capacity / GiB, spec.memory.channels, spec.compute.sm_count, rate)
+    keys = ("mem_bw_GBps", "mem_capacity_GB", "pseudo_channels", "sm_or_cu", "bf16_dense_tflops")
+    theirs = [float(sheet[key]) for key in keys]
+    assert ours == pytest.approx((*theirs[:-1], theirs[-1] * 1e12), rel=0.01)
+    assert spec.link_bandwidth == float(sheet["scaleup_GBps_per_dir_total"]) * GB
+
+
+@pytest.mark.parametrize("name", names("device"))
+def test_narrower_types_are_not_slower(name):
+    """Dense rates do not fall from fp32 to 16 bit to 8 bit, and sparse figures have not crept in (at most 4 x 16 bit)."""
+    peak = device(name).compute.peak
+    half = peak.get("bf16", peak.get("fp16"))
+    assert peak["fp32"] < half
+    assert all(half < peak[dtype] <= 4 * half for dtype in ("fp8", "int8") if dtype in peak)
+
+
+def test_volta_has_no_bf16():
+    """The first tensor cores know fp16 only."""
+    assert set(device("v100-sxm-32gb").compute.peak) == {"fp16", "fp32"}
+
+
+def test_which_devices_are_measured():
+    """Exactly these have laws of their own; all others get them by the default rule."""
+    assert tuple(name for name in names("device") if device(name).laws is not None) == MEASURED
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_memory_factors_reproduce_the_fits(name):
+    """A factor times the device's streaming efficiency is the fraction of peak that was fitted, as the comment says."""
+    text = locate("device", name).read_text()
+    fitted = re.findall(r"memory_factor: ([0-9.]+) +# fitted ([0-9.]+)", text)
+    efficiency = device(name).memory.efficiency
+    assert len(fitted) >= 2
+    for factor, fraction in fitted:
+        assert float(factor) * efficiency == pytest.approx(float(fraction), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("llama-2-7b", 6_738_415_616),
+        ("llama-2-70b", 68_976_648_192),
+        ("llama-3.1-8b", 8_030_261_248),
+        ("falcon-7b", 7_217_189_760 - 65024 * 4544),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, parameters):
+    """Embeddings, projections, MLP and norms add up to the published count (Falcon's counts its embedding twice)."""
+    spec = model(name)
+    (group,) = spec.layers
+    attention, mlp, hidden = group.attention, group.mlp, spec.hidden_size
+    projections = hidden * attention.head_dim * 2 * (attention.num_heads + attention.num_kv_heads)
+    feed_forward = hidden * mlp.intermediate_size * (3 if mlp.kind == "gated" else 2)
+    norms = group.num_norms * hidden * (2 if group.norm_bias else 1)
+    embeddings = spec.vocab_size * hidden * (1 if spec.tie_word_embeddings else 2)
+    final_norm = hidden * (2 if spec.final_norm_bias else 1)
+    assert group.count * (projections + feed_forward + norms) + embeddings + final_norm == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "kv_bytes"), [("llama-2-7b", 524_288), ("llama-2-70b", 327_680), ("llama-3.1-8b", 131_072)]
+)
+def test_kv_bytes_per_token(name, kv_bytes):
+    """A key and a value of 16 bit per layer, KV head and dimension: the thread's 524,288 B for Llama-7B's MHA."""
+    groups = model(name).layers
+    assert sum(g.count * g.attention.num_kv_heads * g.attention.head_dim * 2 * 2 for g in groups) == kv_bytes
+
+
+@pytest.mark.parametrize("name", [*SWITCHED, "dgx-1v"])
+def test_nvlink_ports_add_up_to_the_data_sheet(name):
+    """All NVLinks of each GPU together carry what its data sheet says, in both directions."""
+    graph = graph_of(name)
+    gpus = [node for node, kind in graph.nodes(data="kind") if kind == "gpu"]
+    expected = device(graph.nodes["gpu0"]["spec"].device).link_bandwidth
+    assert len(gpus) == 8
+    for gpu in gpus:
+        for edges in (graph.out_edges(gpu, data="link"), graph.in_edges(gpu, data="link")):
+            assert sum(link.bandwidth for *_, link in edges if link.kind == "nvlink") == expected
+
+
+def test_dgx_h100_has_uneven_switches():
+    """Each GPU's 18 links lie 4, 5, 5 and 4 on the four switches."""
+    edges = nvlinks("dgx-h100")
+    assert [edges["gpu5"][f"nvswitch{i}"]["weight"] for i in range(4)] == [4, 5, 5, 4]
+
+
+@pytest.mark.parametrize(("name", "latency_s"), SWITCHED.items())
+def test_switch_hops_add_up(name, latency_s):
+    """From GPU to GPU the two hops through a switch take the one-way latency, over NVLink alone."""
+    routes = Routes(graph_of(name))
+    route = routes.route("gpu0", "gpu7")
+    assert route.latency_s == pytest.approx(latency_s)
+    assert {routes.links[edge].kind for edge in route.edges} == {"nvlink"}
+
+
+@pytest.mark.parametrize(
+    ("name", "latency_s"), [("single-gpu", 800 * ns), ("dgx-a100-80gb", 800 * ns), ("dgx-h100", 600 * ns)]
+)
+def test_host_latency_does_not_depend_on_switches(name, latency_s):
+    """From a GPU to its own CPU takes the latency of its PCIe generation, with or without a switch between."""
+    assert Routes(graph_of(name)).route("gpu0", "cpu0").latency_s == pytest.approx(latency_s)
+
+
+def test_cube_mesh_is_the_measured_one():
+    """DGX-1V's NVLinks are those of a public `nvidia-smi topo -m` matrix, up to the numbering of the GPUs."""
+    mesh = nvlinks("dgx-1v")
+    assert all(degree == 6 for _, degree in mesh.degree(weight="weight"))
+    lines = shared_data("topology_samples/nvsmi_8x_v100_sxm2_hybrid_cube_mesh.txt").read_text().splitlines()
+    rows = [line.split("\t")[1:9] for line in lines if line.startswith("GPU")]
+    cells = ((i, j, cell) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell.startswith("NV"))
+    measured = nx.Graph((i, j, {"weight": int(cell[2:])}) for i, j, cell in cells)
+    assert nx.is_isomorphic(mesh, measured, edge_match=lambda a, b: a["weight"] == b["weight"])
+
+
+def test_pcie_pairs_share_one_uplink():
+    """In the PCIe box all that leaves a pair of GPUs passes one port, which is the narrowest part of the way."""
+    routes = Routes(graph_of("pcie-4gpu-2root"))
+    used = [[routes.links[edge].name for edge in routes.route(gpu, "gpu2").edges] for gpu in ("gpu0", "gpu1")]
+    assert set(used[0]) & set(used[1]) >= {"pcie0->cpu0:pcie"}
+    capacity = {link.name: capacity for link, capacity in zip(routes.links, routes.capacity, strict=True)}
+    assert capacity["pcie0->cpu0:pcie"] == min(capacity[name] for name in used[0])
+
+
+@pytest.mark.parametrize(("name", "held"), [("thread-node", 640 * GiB), ("thread-node-large", 16 * TiB)])
+def test_the_thread_reads_its_neighbours_at_1600_gb_per_s(name, held):
+    """gpu0's one downlink carries 1.6 TB/s, less than its neighbours can give, who hold the thread's 549.8 GB."""
+    graph = graph_of(name)
+    downlinks = [link for *_, link in graph.in_edges("gpu0", data="link")]
+    pools = [spec.memory for _, spec in graph.nodes(data="spec") if spec.kind == "memory"]
+    assert [link.bandwidth * link.efficiency for link in downlinks] == [1.6 * TB]
+    assert sum(pool.bandwidth for pool in pools) == pytest.approx(12 * TB)
+    assert sum(pool.capacity for pool in pools) == held > 65536 * 16 * 524_288
+
+
+def test_examples_in_the_documentation_are_sound():
+    """The files that docs/catalog.md shows are valid as they stand."""
+    text = (REPOSITORY / "docs" / "catalog.md").read_text()
+    documents = [
+        parse_document(block, "docs/catalog.md", REPOSITORY)
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
+    a100_40gb, two_cards = documents
+    extend(a100_40gb, "device")
+    assert validate(DeviceSpec, a100_40gb).memory.capacity == 40 * GiB
+    assert set(build_graph(validate(TopologySpec, two_cards))) == {"gpu0", "gpu1", "cpu0"}

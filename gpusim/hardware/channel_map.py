@@ -34,14 +34,15 @@ class ChannelMap:
             ends: (n,) The byte behind its last. Bytes in two ranges count twice.
         """
         if self.kind == "hash":
-            return self._count_hashed(starts, ends, np.zeros_like(starts), 1)[0]
+            by_channel: FloatArray = self._count_hashed(starts, ends, np.zeros_like(starts), 1)[0]
+            return by_channel
         stripe, first, rest = self._place(np.stack([ends, starts]))
         full, part = np.divmod(rest, self.granule)
         # A run of full granules from the skewed first channel on and a part of one behind it, entered as differences
         # between slots; runs may go round once.
         slots = np.empty((3, *rest.shape), dtype=np.int64)
         steps = np.empty(slots.shape)
-        slots[0] = first + [[0], [2 * self.num_channels]]
+        slots[0] = first + np.array([[0], [2 * self.num_channels]])
         slots[1] = slots[0] + full
         slots[2] = slots[1] + 1
         steps[0] = self.granule
@@ -91,7 +92,8 @@ class ChannelMap:
         high = np.minimum((granule + 1) * self.granule, ends[of])
         slots = rows[of] * self.num_channels + self.channel_of(granule)
         sums = np.bincount(slots, weights=high - low, minlength=num_rows * self.num_channels)
-        return sums.reshape(num_rows, self.num_channels)
+        counted: FloatArray = np.asarray(sums, dtype=np.float64).reshape(num_rows, self.num_channels)
+        return counted
 
     def _skew(self, stripe: IntArray) -> IntArray:
         """Return by how many channels each stripe is turned."""

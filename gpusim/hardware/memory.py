@@ -87,7 +87,7 @@ class MemoryBank(Component):
         """
         capacity, used = self.spec.capacity, self.used_bytes
         if used + size_bytes > capacity:
-            taken = f" of which {used / GiB:.4g} GiB are taken" if used else ""
+            taken = f" with {used / GiB:.4g} GiB taken" if used else ""
             raise CapacityError(
                 f"{what}: {size_bytes / GiB:.4g} GiB do not fit into {self.name}, which has {capacity / GiB:.4g} GiB"
                 f"{taken}; store less there, spread it over more devices, or use one with more memory"
@@ -97,8 +97,8 @@ class MemoryBank(Component):
     def release(self, size_bytes: float, what: str) -> None:
         """Give back capacity that was reserved for *what*."""
         left = self._reserved.get(what, 0.0) - size_bytes
-        assert left >= 0.0, f"{what} gives back more than it reserved in {self.name}"
-        self._reserved[what] = left
+        assert left > -1.0, f"{what} gives back more than it reserved in {self.name}"
+        self._reserved[what] = max(left, 0.0)
 
     # Transfers
 
@@ -200,13 +200,13 @@ class MemoryBank(Component):
             return
         service_s = seconds(now - self._since) * (1.0 - self._paced)
         self._since = now
-        for transfer in self._running:
+        running = self._running
+        for transfer in running:
             transfer.disturbed = transfer.disturbed or transfer.shares
-        going = self._going()
-        if len(going) == 1:
-            going[0].left_s = np.maximum(going[0].left_s - service_s, 0.0)
-        elif going:
-            for transfer, row in zip(going, advance(_left_s(going), service_s), strict=True):
+        if len(running) == 1:
+            running[0].serve(service_s)
+        elif running:
+            for transfer, row in zip(running, advance(_left_s(running), service_s), strict=True):
                 transfer.left_s = row
 
     def _change_elastic(self) -> None:

@@ -43,6 +43,11 @@ class Transfer:
         """Service it still needs of its last channel."""
         return self.left_s if isinstance(self.left_s, float) else float(self.left_s.max())
 
+    def serve(self, service_s: float) -> None:
+        """Take off what each channel has given it."""
+        left_s = self.left_s - service_s
+        self.left_s = max(left_s, 0.0) if isinstance(left_s, float) else np.maximum(left_s, 0.0)
+
     def plan(self, now: int, needed_s: float, speed: float, *, shares: bool) -> None:
         """Set when it ends if, from tick *now* on, it needs *needed_s* seconds of service at *speed*."""
         self.shares = shares

@@ -69,8 +69,7 @@ class MemoryBank(Component):
         self._wake: simpy.Event | None = None
         self._accepted = ChannelBytes(self.num_channels)
         self._finished = ChannelBytes(self.num_channels)
-        self._busy_ticks = 0
-        self._busy_since: int | None = None
+        self._served_s = 0.0
 
     # Capacity
 
@@ -128,7 +127,7 @@ class MemoryBank(Component):
             self._running.append(transfer)
             self._change_elastic()
         else:
-            self._since = self._busy_since = now
+            self._since = now
             self._running.append(transfer)
             self._wake_at(transfer.due)
         return transfer
@@ -171,13 +170,13 @@ class MemoryBank(Component):
         return self._finished.by_channel()
 
     def busy_s(self) -> float:
-        """Return the time up to now in which any transfer or paced traffic was there."""
-        running = 0 if self._busy_since is None else self.clock.now - self._busy_since
-        return seconds(self._busy_ticks + running)
+        """Return the service given to what has ended, and to paced traffic: the mean busy time of a channel."""
+        return self._served_s + self.paced_bytes / self.bandwidth
 
     def utilisation(self) -> float:
-        """Return the busy fraction of the time from tick 0 to now."""
-        return self.busy_s() / self.clock.now_s if self.clock.now else 0.0
+        """Return the busy fraction of the time from tick 0 to now, in the mean of all channels."""
+        # The clock rounds every transfer, so that a bank that never rests could exceed 1 by as much.
+        return min(1.0, self.busy_s() / self.clock.now_s) if self.clock.now else 0.0
 
     # Sharing
 
@@ -218,7 +217,6 @@ class MemoryBank(Component):
     def _plan(self) -> None:
         """Set when each transfer ends if nothing changes, and wake up at the first end."""
         self._wake = None
-        self._note_busy()
         if not self._running:
             return
         now, speed = self.clock.now, 1.0 - self._paced
@@ -243,6 +241,7 @@ class MemoryBank(Component):
         if not transfer.disturbed:
             transfer.elapsed_s = transfer.ideal_s
         self._finished.add(transfer.size_bytes)
+        self._served_s += transfer.mean_s
         transfer.done.succeed(transfer)
         if self.probes:
             size_bytes = float(np.sum(transfer.size_bytes))
@@ -252,14 +251,6 @@ class MemoryBank(Component):
         self._wake = self.clock.timeout(tick - self.clock.now)
         assert self._wake.callbacks is not None
         self._wake.callbacks.append(self._on_wake)
-
-    def _note_busy(self) -> None:
-        busy = bool(self._running) or self._paced > 0.0
-        if busy and self._busy_since is None:
-            self._busy_since = self.clock.now
-        elif not busy and self._busy_since is not None:
-            self._busy_ticks += self.clock.now - self._busy_since
-            self._busy_since = None
 
 
 def _left_s(transfers: Sequence[Transfer]) -> FloatArray:

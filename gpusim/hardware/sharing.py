@@ -23,7 +23,7 @@ SOLVE = JOIN + 1
 """Speeds are solved once for all that changed at a tick."""
 
 _KEPT = 1024
-"""Solved cases remembered: the steps of a decode meet the same ones again and again."""
+"""Solved cases remembered: a load that repeats meets the same ones again and again."""
 
 
 class Sharing:

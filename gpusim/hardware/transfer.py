@@ -16,7 +16,7 @@ NEVER: Final = 2**62
 class Transfer:
     """Bytes being read from or written to a bank."""
 
-    __slots__ = ("disturbed", "done", "due", "elapsed_s", "ideal_s", "left_s", "shares", "size_bytes", "start")
+    __slots__ = ("disturbed", "done", "due", "elapsed_s", "ideal_s", "left_s", "mean_s", "shares", "size_bytes", "start")
 
     def __init__(
         self, done: simpy.Event, start: int, demand_s: float | FloatArray, size_bytes: float | FloatArray
@@ -26,6 +26,8 @@ class Transfer:
         self.start = start
         self.ideal_s = demand_s if isinstance(demand_s, float) else float(demand_s.max())
         """Seconds it takes on idle channels: the largest demand."""
+        self.mean_s = demand_s if isinstance(demand_s, float) else float(demand_s.mean())
+        """Seconds of service it takes of a channel, in the mean of all."""
         self.elapsed_s = self.ideal_s
         """Seconds it took, once done: exactly `ideal_s` if it was not disturbed."""
         self.disturbed = False

@@ -243,15 +243,14 @@ def test_bytes_are_counted_by_channel():
     assert bank.paced_bytes == 5.0
 
 
-def test_busy_time_is_a_union():
-    """Overlapping transfers and paced traffic count once, gaps not at all."""
+def test_busy_time_is_service():
+    """A bank is busy for the service it gives: overlapping transfers add up, a paced trickle counts for what it is."""
     bank = build_bank()
-    at(bank, 5.0, lambda: bank.set_paced(0.1))
-    at(bank, 7.0, lambda: bank.set_paced(0.0))
+    bank.account_paced(0.5 * bank.bandwidth)
     at(bank, 10.0, lambda: None)
     play(bank, [(0.0, 1.0), (0.5, 1.0)])
-    assert bank.busy_s() == pytest.approx(4.0, rel=1e-12)
-    assert bank.utilisation() == pytest.approx(0.4, rel=1e-12)
+    assert bank.busy_s() == pytest.approx(2.5, rel=1e-12)
+    assert bank.utilisation() == pytest.approx(0.25, rel=1e-12)
 
 
 def test_probes_see_transfers_and_change_nothing():

@@ -222,7 +222,7 @@ def test_pcie_pairs_share_one_uplink():
     assert capacity["pcie0->cpu0:pcie"] == min(capacity[name] for name in used[0])
 
 
-@pytest.mark.parametrize(("name", "held"), [("thread-node", 640 * GiB), ("thread-node-large", 16 * TiB)])
+@pytest.mark.parametrize(("name", "held"), [("thread-node", 640 * GiB), ("thread-node-large", 64 * TiB)])
 def test_the_thread_reads_its_neighbours_at_1600_gb_per_s(name, held):
     """gpu0's one downlink carries 1.6 TB/s, less than its neighbours can give, who hold the thread's 549.8 GB."""
     graph = graph_of(name)

@@ -1,0 +1,82 @@
+"""The documentation is true: its commands run and print what it shows, its links lead somewhere.
+
+``pytest tests/test_docs.py --update-golden`` writes what the commands print now into the documents.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import REPOSITORY
+
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+PROMPT = "$ gpusim "
+
+
+def name_of(document):
+    """Return a document's path from the root of the repository."""
+    return str(document.relative_to(REPOSITORY))
+
+
+def sessions(document):
+    """Return the commands of a document's console blocks, each with the output shown below it."""
+    found = []
+    for block in CONSOLE.findall(document.read_text(encoding="utf-8")):
+        for part in re.split(r"^(?=\$ )", block, flags=re.MULTILINE):
+            command, _, shown = part.partition("\n")
+            if command.startswith(PROMPT):
+                found.append((command, shown))
+    return found
+
+
+def printed_by(command, folder):
+    """Run a command as a user would, in an empty folder; return what it prints, without space at the ends of lines."""
+    arguments = command.removeprefix(PROMPT).split()
+    code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
+    command_line = [sys.executable, "-c", code, *arguments]
+    run = subprocess.run(command_line, check=False, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+    return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if sessions(d)], ids=name_of)
+def test_commands_print_what_is_shown(document, tmp_path, update_golden):
+    """Every `$ gpusim` command of a document succeeds; where output is shown it is the command's, to the digit."""
+    for command, shown in sessions(document):
+        printed = printed_by(command, tmp_path)
+        if update_golden and shown:
+            text = document.read_text(encoding="utf-8")
+            document.write_text(text.replace(f"{command}\n{shown}", f"{command}\n{printed}"), encoding="utf-8")
+        else:
+            assert not shown or printed == shown, f"{name_of(document)}: {command} prints something else now"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document):
+    """Every relative link names a file of the repository."""
+    targets = {match[0] for match in LINK.findall(document.read_text(encoding="utf-8"))}
+    missing = [t for t in targets if "://" not in t and not (document.parent / t).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_files_named_in_the_text_exist(document):
+    """Every path of ours between backticks is there: prose does not outlive the code it speaks of."""
+    named = re.findall(
+        r"`((?:gpusim|tests|docs|examples|topologies|workloads|benchmarks)/[\w./-]+)`",
+        document.read_text(encoding="utf-8"),
+    )
+    assert not [path for path in named if not (REPOSITORY / path).exists()]
+
+
+def test_index_leads_to_every_page():
+    """Whoever reads docs/index.md finds all other pages."""
+    index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = {Path(match[0]).name for match in LINK.findall(index)}
+    pages = {page.name for page in (REPOSITORY / "docs").rglob("*.md")} - {"index.md"}
+    assert not pages - linked

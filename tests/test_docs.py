@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gpusim.runtime.default_laws import donor_name
+from gpusim.spec.device import DeviceSpec
+from gpusim.spec.document import parse_document, validate
 from helpers import REPOSITORY
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(import gpusim.*?)^```$", re.DOTALL | re.MULTILINE)
+YAML = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 PROMPT = "$ gpusim "
 
@@ -44,16 +49,41 @@ def printed_by(command, folder):
     return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if sessions(d)], ids=name_of)
-def test_commands_print_what_is_shown(document, tmp_path, update_golden):
-    """Every `$ gpusim` command of a document succeeds; where output is shown it is the command's, to the digit."""
-    for command, shown in sessions(document):
-        printed = printed_by(command, tmp_path)
-        if update_golden and shown:
-            text = document.read_text(encoding="utf-8")
-            document.write_text(text.replace(f"{command}\n{shown}", f"{command}\n{printed}"), encoding="utf-8")
-        else:
-            assert not shown or printed == shown, f"{name_of(document)}: {command} prints something else now"
+SESSIONS = [(document, *session) for document in DOCUMENTS for session in sessions(document)]
+
+
+@pytest.mark.parametrize(("document", "command", "shown"), SESSIONS, ids=[f"{name_of(d)}: {c}" for d, c, _ in SESSIONS])
+def test_commands_print_what_is_shown(document, command, shown, tmp_path, update_golden):
+    """A `$ gpusim` command of a document succeeds; where output is shown it is the command's, to the digit."""
+    printed = printed_by(command, tmp_path)
+    if update_golden and shown:
+        text = document.read_text(encoding="utf-8")
+        document.write_text(text.replace(f"{command}\n{shown}", f"{command}\n{printed}"), encoding="utf-8")
+    else:
+        assert not shown or printed == shown
+
+
+@pytest.mark.parametrize(
+    "document", [d for d in DOCUMENTS if PYTHON.search(d.read_text(encoding="utf-8"))], ids=name_of
+)
+def test_python_samples_run(document, tmp_path):
+    """Every block of Python that begins by importing gpusim runs as it stands, without a warning."""
+    for code in PYTHON.findall(document.read_text(encoding="utf-8")):
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, capture_output=True)
+
+
+def test_readme_shows_the_example_as_it_is():
+    """The scenario in the README is the file that its first line names."""
+    shown = YAML.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))[0]
+    first, _, rest = shown.partition("\n")
+    assert rest == (REPOSITORY / first.removeprefix("# ")).read_text(encoding="utf-8")
+
+
+def test_worked_change_is_a_device():
+    """The device file that CONTRIBUTING.md writes is one that gpusim accepts and finds laws for."""
+    text = YAML.findall((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))[0]
+    device = validate(DeviceSpec, parse_document(text, "CONTRIBUTING.md", REPOSITORY))
+    assert donor_name(device) == "rtx-pro-6000-server"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

@@ -16,7 +16,18 @@ NEVER: Final = 2**62
 class Transfer:
     """Bytes being read from or written to a bank."""
 
-    __slots__ = ("disturbed", "done", "due", "elapsed_s", "ideal_s", "left_s", "mean_s", "shares", "size_bytes", "start")
+    __slots__ = (
+        "disturbed",
+        "done",
+        "due",
+        "elapsed_s",
+        "ideal_s",
+        "left_s",
+        "mean_s",
+        "shares",
+        "size_bytes",
+        "start",
+    )
 
     def __init__(
         self, done: simpy.Event, start: int, demand_s: float | FloatArray, size_bytes: float | FloatArray

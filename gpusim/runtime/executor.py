@@ -3,8 +3,8 @@
 `KernelExecutor` simulates every kernel on every rank: its bytes on the memory channels, its collectives on the links,
 so that whatever else uses them is felt. On idle resources each kernel takes exactly its law's time.
 
-Events per step on SimPy's queue, without foreign traffic: 2 for every kernel on every rank (its bytes are done; it
-ends), 3 for every collective (its bytes are done; it ends; the ranks go on), and `EVENTS_PER_STEP`.
+Events per step on SimPy's queue, without foreign traffic: `EVENTS_PER_KERNEL` for every kernel on every rank (one less
+where all its bytes are in L2), `EVENTS_PER_COLLECTIVE` and `EVENTS_PER_STEP`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.program import ProgramTimer, TimedKernel, TimedProgram
 
+EVENTS_PER_KERNEL: Final = 3
+"""The bank is through with its bytes; it learns of that; it ends."""
+EVENTS_PER_COLLECTIVE: Final = 5
+"""Its flow starts; the fabric is through with its bytes; it learns of that; it ends; the ranks go on."""
 EVENTS_PER_STEP: Final = 2
 """The ranks have all ended the step; it is decided what the next one computes."""
 

@@ -1,0 +1,39 @@
+"""The cost of kernel detail: how many events a step puts on SimPy's queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import build_simulation
+from gpusim.runtime.executor import EVENTS_PER_COLLECTIVE, EVENTS_PER_KERNEL, EVENTS_PER_STEP
+from gpusim.runtime.program import TimedKernel
+
+
+def count_events(tp, num_tokens):
+    """Run one request of *num_tokens* tokens; return the events scheduled, and the last program timed."""
+    output = {"kind": "fixed", "value": num_tokens}
+    simulation = build_simulation(
+        topology="dgx-a100-80gb",
+        serving__tensor_parallel_size=tp,
+        workload__num_requests=1,
+        workload__output_tokens=output,
+    )
+    environment, timer = simulation.clock.env, simulation.engines["engine"].executor.timer
+    schedule, time = environment.schedule, timer.time
+    scheduled, programs = [], []
+    environment.schedule = lambda *args, **kwargs: (scheduled.append(1), schedule(*args, **kwargs))[1]
+    timer.time = lambda *args: (programs.append(time(*args)), programs[-1])[1]
+    simulation.run()
+    return len(scheduled), programs[-1]
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4])
+def test_events_per_step_are_the_stated_constants(tp):
+    """A step costs 3 events for each kernel on each rank (2 if it needs no HBM), 5 for each collective, and 2."""
+    many, timed = count_events(tp, 30)
+    few, _ = count_events(tp, 20)
+    kernels = [operation for operation in timed.operations if isinstance(operation, TimedKernel)]
+    in_l2 = sum(kernel.demand_s[0] == 0 for kernel in kernels if len(kernel.ticks) == 1)
+    expected = (EVENTS_PER_KERNEL * len(kernels) - in_l2) * tp + EVENTS_PER_STEP
+    expected += EVENTS_PER_COLLECTIVE * timed.program.num_collectives
+    assert (many - few) / 10 == expected

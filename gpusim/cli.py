@@ -9,39 +9,61 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from gpusim.errors import GpusimError, SpecError
 
+if TYPE_CHECKING:
+    from gpusim.results.result import Result
+
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+
+class _Commands(TyperGroup):
+    """The commands; errors meant for the user become one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GpusimError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            _note("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="What latency will each token see? Simulates GPUs serving large language models.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.")]
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example (see gpusim list examples).")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Override a key of the scenario; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the scenario by its dotted path; may be repeated."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, quantities in SI, instead of tables.")]
 
 
 def main() -> None:
-    """Run the command line; errors meant for the user become one message and exit code 2."""
-    try:
-        app()
-    except GpusimError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    """Run the command line."""
+    app(prog_name="gpusim")
 
 
 @app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from gpusim.version import __version__  # noqa: PLC0415
@@ -54,31 +76,46 @@ def _options(
 def run(
     scenario: ScenarioArgument,
     overrides: SetOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write summary, tables and scenario to this directory.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write summary.json, the tables in Parquet and scenario.yaml to this directory."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a scenario and print what its tokens saw."""
     from gpusim.plan import open_scenario, plan_document  # noqa: PLC0415 - commands pay for what they use
     from gpusim.progress import Progress  # noqa: PLC0415
+    from gpusim.results.store import check_directory  # noqa: PLC0415
     from gpusim.simulation import Simulation  # noqa: PLC0415
 
     document = open_scenario(scenario, _parse(overrides))
     plan = plan_document(document)
+    if out is not None:
+        check_directory(out)
     if document.data.get("sweep"):
         _note("sweep: is for `gpusim sweep`; running the scenario without it")
     with Progress("requests", _expected(plan.workload)) as progress:
         result = Simulation(plan, on_finished=progress.update).run()
-    if out is not None:
-        result.save(out)
-    if as_json:
-        typer.echo(json.dumps(result.summary(), indent=2))
-    else:
-        from gpusim.report.terminal import print_summary  # noqa: PLC0415
+    _hand_over(result, out, as_json=as_json)
 
-        print_summary(result.summary(), _console())
+
+def _hand_over(result: Result, out: Path | None, *, as_json: bool) -> None:
+    """Save and print a run; what cannot be saved is printed all the same."""
+    from gpusim.report.terminal import print_summary  # noqa: PLC0415
+
+    try:
+        if out is not None:
+            result.save(out)
+    finally:
+        if as_json:
+            _print_json(result.summary())
+        else:
+            print_summary(result.summary(), _console())
     if not result.record.complete:
         _note("interrupted: these are the requests that had finished")
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -87,11 +124,11 @@ def sweep(
     overrides: SetOption = None,
     over: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH=V1,V2", help="Sweep this key instead of what the scenario says; may be repeated."),
+        typer.Option(metavar="KEY=V1,V2", help="Sweep this key instead of what the scenario says; repeated: crossed."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate a scenario at every point of its sweep and print one table."""
+    """Simulate a scenario at every point of its sweep."""
     from gpusim.plan import open_scenario  # noqa: PLC0415
     from gpusim.progress import Progress  # noqa: PLC0415
     from gpusim.report.sweep import print_sweep, sweep_rows  # noqa: PLC0415
@@ -102,9 +139,15 @@ def sweep(
     with Progress("points") as progress:
         result = sweep_document(document, grid, on_point=progress.update_of)
     if as_json:
-        typer.echo(json.dumps(sweep_rows(result), indent=2))
+        _print_json(sweep_rows(result))
     else:
         print_sweep(result, _console(), title=str(document.data.get("name", "")))
+    for point, message in result.failures:
+        typer.echo(f"error: at {point}: {message}", err=True)
+    if not result.complete:
+        _note(f"interrupted: {len(result)} points had finished")
+    if result.failures or not result.complete:
+        raise typer.Exit(BAD_INPUT if result.complete else INTERRUPTED)
 
 
 @app.command()
@@ -120,11 +163,12 @@ def check(
         bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
     ] = False,
 ) -> None:
-    """Check a scenario, and every point of its sweep, without running it."""
+    """Check a scenario and its sweep without running them."""
     if schema:
         from gpusim.spec.scenario import Scenario  # noqa: PLC0415
+        from gpusim.spec.schema import json_schema  # noqa: PLC0415
 
-        typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+        _print_json(json_schema(Scenario))
         return
     if scenario is None:
         raise SpecError("say which scenario to check, or --schema")
@@ -152,7 +196,7 @@ class Catalog(StrEnum):
 
 @app.command("list")
 def list_names(
-    what: Annotated[Catalog | None, typer.Argument(help="Only these.")] = None,
+    what: Annotated[Catalog | None, typer.Argument(metavar="KIND", help="Only this kind of thing.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what gpusim knows by name."""
@@ -160,7 +204,7 @@ def list_names(
 
     found = {each.value: describe(each.value) for each in ([what] if what else Catalog)}
     if as_json:
-        typer.echo(json.dumps(found[what.value] if what else found, indent=2))
+        _print_json(found[what.value] if what else found)
         return
     from gpusim.report.listing import print_listing  # noqa: PLC0415
 
@@ -169,14 +213,14 @@ def list_names(
 
 
 def _parse(assignments: list[str] | None) -> dict[str, Any]:
-    """Turn ``path=value`` into values as YAML reads them."""
+    """Turn ``key=value`` into values as YAML reads them."""
     from gpusim.spec.document import parse_scalar  # noqa: PLC0415
 
     parsed: dict[str, Any] = {}
     for text in assignments or []:
         path, equals, value = text.partition("=")
         if not equals or not path:
-            raise SpecError(f"{text!r}: write PATH=VALUE, e.g. serving.max_num_seqs=64")
+            raise SpecError(f"{text!r}: write KEY=VALUE, e.g. serving.max_num_seqs=64")
         parsed[path] = parse_scalar(value)
     return parsed
 
@@ -198,6 +242,10 @@ def _console() -> Any:
     from rich.console import Console  # noqa: PLC0415
 
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=120, no_color=True)
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def _note(text: str) -> None:

@@ -9,12 +9,10 @@ from typing import TypeVar
 
 from gpusim.errors import CapacityError, GpusimError
 from gpusim.machine import gpu_devices, memories
-from gpusim.model.attention import with_attention
-from gpusim.model.layout import Layout
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import Location, Problem
 from gpusim.spec.model import ModelSpec
+from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
@@ -52,6 +50,8 @@ class StatedEngine:
     spec: EngineSpec
     model: ModelSpec
     """As published."""
+    served: ModelSpec
+    """With its attention overridden."""
     dtype: DtypeSpec
     serving: ServingSpec
     attention: AttentionOverride
@@ -134,17 +134,7 @@ class Placement:
 
     def _plan(self, engine: StatedEngine, gpus: tuple[str, ...], pool: tuple[str, ...]) -> EnginePlan | None:
         """Return the plan of one engine on *gpus*, or None and its problems."""
-        override = engine.attention
-        model = self.problems.attempt(
-            (*engine.where, "attention"),
-            lambda: with_attention(engine.model, override.attention, keep_weights=override.attention_keeps_weights),
-        )
-        if model is None:
-            return None
-        misfit = Layout(engine.serving.tensor_parallel_size).problem(model)
-        if misfit is not None:
-            self.problems.add((*engine.where, "serving", "tensor_parallel_size"), misfit)
-            return None
+        model = engine.served
         serving = engine.serving.model_copy(
             update={"max_model_len": engine.serving.max_model_len or model.max_model_len}
         )
@@ -159,7 +149,7 @@ class Placement:
             model=model,
             dtype=engine.dtype,
             serving=serving,
-            attention=override,
+            attention=engine.attention,
             memory=memory,
             pool=pooled,
             workload=engine.workload,

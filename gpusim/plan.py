@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gpusim.machine import copy_ends, gpu_devices, read_topology
+from gpusim.model.attention import with_attention
+from gpusim.model.layout import Layout
 from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine
 from gpusim.spec.background import CollectiveSpec
-from gpusim.spec.document import Document, Location, validate, validate_leniently
-from gpusim.spec.huggingface import model_from_config
+from gpusim.spec.document import Document, validate, validate_leniently
+from gpusim.spec.expand import expand, set_key
 from gpusim.spec.model import ModelSpec
-from gpusim.spec.names import extended, is_path, read
+from gpusim.spec.names import read
+from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
+from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.trace import locate_trace
+
+_PLACEHOLDERS = {
+    "schema": 1,
+    "topology": "",
+    "model": "",
+    "workload": {
+        "arrivals": {"kind": "at_once"},
+        "prompt_tokens": {"kind": "fixed", "value": 1},
+        "output_tokens": {"kind": "fixed", "value": 1},
+        "num_requests": 1,
+    },
+}
+"""Stand for what a scenario lacks while its other problems are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +52,14 @@ class Plan:
         scenario = self.scenario
         if scenario.engines:
             filled = [
-                stated.model_copy(update={"serving": plan.serving})
+                stated.model_copy(update={"serving": plan.serving, **_attention_of(plan)})
                 for stated, plan in zip(scenario.engines, self.engines, strict=True)
             ]
             scenario = scenario.model_copy(update={"engines": filled})
         else:
             scenario = scenario.model_copy(update={"serving": self.engines[0].serving})
-        return scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {"schema": data.pop("schema"), "name": data.pop("name"), **data}
 
 
 def load(source: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -61,7 +79,7 @@ def open_scenario(source: str | Path, overrides: Mapping[str, Any] | None = None
     """Read the file of a scenario with *overrides* set in it, unchecked."""
     document = read("example", str(source))
     for path, value in (overrides or {}).items():
-        document.override(path, value)
+        set_key(document, path, value)
     return document
 
 
@@ -72,15 +90,26 @@ def plan_document(document: Document) -> Plan:
         SpecError: With all problems at once, each with its line.
     """
     planner = _Planner(document.folder)
-    planner.problems.attempt(("workload",), lambda: _extend_workloads(document))
-    scenario, problems = validate_leniently(Scenario, document)
+    problems = expand(document)
+    scenario, found = validate_leniently(Scenario, document, _PLACEHOLDERS)
+    problems += _elsewhere(found, problems)
     # What could be read is planned even so: the user learns of all problems at once.
     plan = None if scenario is None else planner.plan(scenario)
-    known = [problem.where for problem in problems if problem.where]
-    problems += [p for p in planner.problems.found if not any(p.where[: len(where)] == where for where in known)]
+    absent = [Problem((key,), "") for key in _PLACEHOLDERS if problems and key not in document.data]
+    problems += _elsewhere(planner.problems.found, [*problems, *absent])
     if problems or plan is None:
         raise document.error(problems)
     return plan
+
+
+def _elsewhere(problems: Iterable[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Return those of *problems* that are no consequence of *known* ones: neither within their keys nor around them."""
+
+    def overlap(one: Location, other: Location) -> bool:
+        length = min(len(one), len(other))
+        return length > 0 and one[:length] == other[:length]
+
+    return [problem for problem in problems if not any(overlap(problem.where, other.where) for other in known)]
 
 
 def plan_scenario(scenario: Scenario) -> Plan:
@@ -96,18 +125,6 @@ def plan_scenario(scenario: Scenario) -> Plan:
     return plan
 
 
-def _extend_workloads(document: Document) -> None:
-    """Write out workloads that are named, or that extend a named one."""
-    engines = document.data.get("engines")
-    places = [document.data, *(engines if isinstance(engines, list) else [])]
-    for place in (place for place in places if isinstance(place, dict)):
-        workload = place.get("workload")
-        if isinstance(workload, str):
-            place["workload"] = read("workload", workload, document.folder).data
-        elif isinstance(workload, dict):
-            place["workload"] = extended(workload, "workload", document.folder)
-
-
 @dataclass
 class _Planner:
     """Resolves one scenario, collecting problems instead of stopping at the first."""
@@ -121,10 +138,11 @@ class _Planner:
         workload = self._workload(scenario.workload, ("workload",))
         stated = [self._stated(scenario, spec, where) for spec, where in _engines(scenario)]
         known = [engine for engine in stated if engine is not None]
-        if topology is None or len(known) < len(stated):
+        if topology is None:
             return None
         engines = Placement(topology, self.problems).place(known)
         self._check_background(scenario, topology)
+        self._check_lengths(engines, workload)
         if self.problems.found:
             return None
         return Plan(_inlined(scenario, topology, workload, known), topology, workload, tuple(engines))
@@ -133,14 +151,17 @@ class _Planner:
         """Fill in what an engine leaves to the scenario."""
         model = self._model(spec.model or scenario.model, (*where, "model"))
         workload = self._workload(spec.workload, (*where, "workload"))
-        if model is None:
-            return None
         own: AttentionOverride = spec if spec.model_fields_set & AttentionOverride.model_fields.keys() else scenario
+        serving = spec.serving or scenario.serving
+        served = None if model is None else self._served(model, own, serving, where)
+        if model is None or served is None:
+            return None
         return StatedEngine(
             spec=spec,
             model=model,
+            served=served,
             dtype=spec.dtype or scenario.dtype,
-            serving=spec.serving or scenario.serving,
+            serving=serving,
             attention=own,
             workload=workload,
             where=where,
@@ -155,6 +176,19 @@ class _Planner:
             return stated
         return self.problems.attempt(where, lambda: read_model(stated, self.folder))
 
+    def _served(
+        self, model: ModelSpec, override: AttentionOverride, serving: ServingSpec, where: Location
+    ) -> ModelSpec | None:
+        """Return *model* with its attention overridden; None, and a problem, if it cannot be, or not be split."""
+        served = self.problems.attempt(
+            (*where, "attention"),
+            lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
+        )
+        misfit = None if served is None else Layout(serving.tensor_parallel_size).problem(served)
+        if misfit is not None:
+            self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
+        return served if misfit is None else None
+
     def _workload(self, stated: str | WorkloadSpec | None, where: Location) -> WorkloadSpec | None:
         """Return a workload with the path of its trace made absolute."""
         if stated is None:
@@ -165,13 +199,30 @@ class _Planner:
         """Check that background traffic runs between nodes that exist."""
         for index, entry in enumerate(scenario.background):
             if isinstance(entry, CollectiveSpec):
-                ends, known, key = entry.gpus, list(gpu_devices(topology)), "gpus"
+                ends, known = {"gpus": entry.gpus}, list(gpu_devices(topology))
             else:
-                ends, known, key = [entry.source, entry.target], copy_ends(topology), "from"
-            unknown = [end for end in ends if end not in known]
-            if unknown:
-                message = f"{', '.join(unknown)}: not among what {topology.name} has: {', '.join(known)}"
-                self.problems.add(("background", index, key), message)
+                ends, known = {"from": [entry.source], "to": [entry.target]}, copy_ends(topology)
+            for key, names in ends.items():
+                unknown = ", ".join(name for name in names if name not in known)
+                if unknown:
+                    message = f"{unknown}: unknown; {topology.name} has {', '.join(known)}"
+                    self.problems.add(("background", index, key), message)
+
+    def _check_lengths(self, engines: Sequence[EnginePlan], shared: WorkloadSpec | None) -> None:
+        """Check that the shortest request of each workload is not too long for all engines that serve it."""
+        streams = [(("engines", i, "workload"), e.workload, [e]) for i, e in enumerate(engines) if e.workload]
+        sharing = [engine for engine in engines if engine.workload is None]
+        for where, workload, serving in [*streams, (("workload",), shared, sharing)]:
+            longest = max((engine.serving.max_model_len or 0 for engine in serving), default=0)
+            shortest = 0 if workload is None else workload.shortest_request
+            if serving and shortest > longest:
+                message = f"the shortest request has {shortest} tokens, serving.max_model_len is {longest}"
+                self.problems.add(where, f"{message}; shorten the requests or raise it")
+
+
+def _attention_of(plan: EnginePlan) -> dict[str, Any]:
+    """Return what is said of the attention of an engine, by itself or by the scenario."""
+    return {name: getattr(plan.attention, name) for name in AttentionOverride.model_fields}
 
 
 def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
@@ -190,10 +241,7 @@ def _read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
 
 def read_model(name: str, folder: Path) -> ModelSpec:
     """Return the model that *name* means: from the catalog, a file of ours, or a Hugging Face config.json."""
-    document = read("model", name, folder)
-    if is_path(name) and name.endswith(".json"):
-        return model_from_config(document)
-    return validate(ModelSpec, document)
+    return validate(ModelSpec, read("model", name, folder))
 
 
 def _inlined(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpusim.core.clock import Clock
+from gpusim.core.interrupt import on_interrupt
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
 from gpusim.hardware.cluster import Cluster
@@ -80,19 +81,26 @@ class Simulation:
         self._on_finished = on_finished
         self._source_of: dict[str, Source] = {}
         self._num_undrained = 0
+        self._is_complete = True
         self._drained = self.clock.event()
         self._start_sources()
 
     def run(self) -> Result:
         """Run to the end of the last request; a keyboard interrupt ends it early, with what was finished."""
-        complete = True
         for entry in self.background:
             entry.start()
         try:
-            self.clock.run(until=self._drained)
+            with on_interrupt(self._stop):
+                self.clock.run(until=self._drained)
         except KeyboardInterrupt:
-            complete = False
-        return Result(self._record(complete=complete))
+            self._is_complete = False
+        return Result(self._record(complete=self._is_complete))
+
+    def _stop(self) -> None:
+        """End the run early, with the tick under way."""
+        self._is_complete = False
+        if not self._drained.triggered:
+            self._drained.succeed()
 
     def _start_sources(self) -> None:
         """Open the streams of requests: one of each engine that has its own, one that the others share."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,9 @@ from gpusim.plan import Plan, open_scenario, plan_document
 from gpusim.results.result import Result
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
+from gpusim.spec.expand import set_key
 from gpusim.spec.scenario import PublishedSpec, Scenario
-
-LABEL = "label"
-"""Names a value that sets several keys at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point of a sweep."""
-
-    labels: dict[str, Any]
-    """Value of each swept key, as shown."""
-    overrides: dict[str, Any]
-    """Keys of the scenario it sets."""
+from gpusim.spec.sweep import Grid, Point, is_grid, points, swept_keys, unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +33,10 @@ class SweepResult:
 
     keys: tuple[str, ...]
     rows: tuple[SweepRow, ...]
+    failures: tuple[tuple[Point, str], ...] = ()
+    """Points that could not be simulated to their end, and why; the others are not lost."""
+    complete: bool = True
+    """Whether every point had its turn: the user may interrupt."""
     relative_to: dict[str, Any] = field(default_factory=dict)
     published: tuple[PublishedSpec, ...] = ()
 
@@ -55,36 +47,9 @@ class SweepResult:
         return len(self.rows)
 
 
-def points(stated: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> list[Point]:
-    """Return the points that a ``sweep:`` states.
-
-    A mapping crosses the values of its keys; a list holds a point an entry. A value may be a mapping of dotted keys
-    that are set together; its ``label`` names it.
-    """
-    if not isinstance(stated, Mapping):
-        return [Point(dict(entry), dict(entry)) for entry in stated]
-    choices = [[_choice(key, value) for value in values] for key, values in stated.items()]
-    return [_joined(chosen) for chosen in product(*choices)]
-
-
-def _choice(key: str, value: Any) -> Point:
-    if isinstance(value, Mapping) and LABEL in value:
-        return Point({key: value[LABEL]}, {name: each for name, each in value.items() if name != LABEL})
-    return Point({key: value}, {key: value})
-
-
-def _joined(chosen: Sequence[Point]) -> Point:
-    labels: dict[str, Any] = {}
-    overrides: dict[str, Any] = {}
-    for point in chosen:
-        labels |= point.labels
-        overrides |= point.overrides
-    return Point(labels, overrides)
-
-
 def sweep(
     scenario: Scenario | str | Path,
-    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None = None,
+    grid: Grid | None = None,
     *,
     on_point: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
@@ -97,7 +62,6 @@ def sweep(
 
     Raises:
         SpecError: If any point is wrong, before the first one runs.
-        SimulationError: If none of the requests of a point can run.
     """
     return sweep_document(_document(scenario), grid, on_point=on_point)
 
@@ -111,53 +75,106 @@ def _document(scenario: Scenario | str | Path) -> Document:
 
 def sweep_document(
     document: Document,
-    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None = None,
+    grid: Grid | None = None,
     *,
     on_point: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Run the scenario in *document* at every point; see `sweep`."""
     chosen = _points_of(document, grid)
-    plans = [_plan_at(document, point) for point in chosen]
-    rows = []
-    for number, (point, plan) in enumerate(zip(chosen, plans, strict=True)):
-        if on_point is not None:
-            on_point(number, len(chosen))
-        rows.append(SweepRow(point, plan, Simulation(plan).run()))
-    base = document.data
-    published = tuple(PublishedSpec.model_validate(entry) for entry in base.get("published", []))
-    keys = tuple(dict.fromkeys(key for point in chosen for key in point.labels))
-    return SweepResult(keys, tuple(rows), dict(base.get("relative_to", {})), published)
+    plans = _plans(document, chosen)
+    if grid is None:
+        _check_comparisons(document, chosen)
+    published = tuple(PublishedSpec.model_validate(entry) for entry in document.data.get("published") or [])
+    relative_to = _relative_to(document, chosen)
+    rows: list[SweepRow] = []
+    failures: list[tuple[Point, str]] = []
+    complete = True
+    try:
+        for number, (point, plan) in enumerate(zip(chosen, plans, strict=True)):
+            if on_point is not None:
+                on_point(number, len(chosen))
+            _run_point(point, plan, rows, failures)
+    except KeyboardInterrupt:
+        complete = False
+    return SweepResult(swept_keys(chosen), tuple(rows), tuple(failures), complete, relative_to, published)
+
+
+def _run_point(point: Point, plan: Plan, rows: list[SweepRow], failures: list[tuple[Point, str]]) -> None:
+    """Run one point; note its result, or why there is none."""
+    try:
+        result = Simulation(plan).run()
+    except GpusimError as error:
+        failures.append((point, str(error)))
+        return
+    if not result.record.complete:
+        raise KeyboardInterrupt
+    rows.append(SweepRow(point, plan, result))
 
 
 def check_points(document: Document) -> int:
     """Check the scenario in *document* at every point of its sweep; return how many there are.
 
     Raises:
-        SpecError: With what is wrong at the first wrong point.
+        SpecError: With what is wrong at all its points.
     """
     chosen = _points_of(document, None)
-    for point in chosen:
-        _plan_at(document, point)
-    return len(chosen)
+    plans = _plans(document, chosen)
+    _check_comparisons(document, chosen)
+    return len(plans)
 
 
-def _points_of(
-    document: Document, grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None
-) -> list[Point]:
-    """Return the points of *grid*, or of the scenario's own sweep, whose form is checked with the scenario."""
-    plan_document(copy.deepcopy(document))
-    stated = grid if grid is not None else document.data.get("sweep")
+def _points_of(document: Document, grid: Grid | None) -> list[Point]:
+    """Return the points of *grid*, or of the scenario's own sweep."""
+    stated = document.data.get("sweep") if grid is None else grid
     if not stated:
         raise SpecError(f"{document.label}: nothing to sweep; add sweep: {{key: [values]}} or use --over key=v1,v2")
-    return points(stated)
+    if not is_grid(stated):
+        # A scenario with such a sweep is no scenario; that error has the line.
+        plan_document(copy.deepcopy(document))
+        raise SpecError("a sweep is a mapping of keys to lists of values, or a list of mappings")
+    chosen = points(stated)
+    if not chosen:
+        raise SpecError(f"{document.label}: nothing to sweep: a key has no values")
+    return chosen
 
 
-def _plan_at(document: Document, point: Point) -> Plan:
-    changed = copy.deepcopy(document)
-    try:
-        for path, value in point.overrides.items():
-            changed.override(path, value)
-        return plan_document(changed)
-    except GpusimError as error:
-        at = ", ".join(f"{key} = {value}" for key, value in point.labels.items())
-        raise SpecError(f"at the point {at} of the sweep:\n{error}") from None
+def _plans(document: Document, chosen: Sequence[Point]) -> list[Plan]:
+    """Return the plans of all points.
+
+    Raises:
+        SpecError: With every problem and the first of the points that have it.
+    """
+    plans: list[Plan] = []
+    wrong: dict[str, list[Point]] = {}
+    for point in chosen:
+        changed = copy.deepcopy(document)
+        try:
+            for path, value in point.overrides.items():
+                set_key(changed, path, value)
+            plans.append(plan_document(changed))
+        except GpusimError as error:
+            wrong.setdefault(str(error), []).append(point)
+    if wrong:
+        raise SpecError("\n".join(_at(same, message) for message, same in wrong.items()))
+    return plans
+
+
+def _at(same: Sequence[Point], message: str) -> str:
+    more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+    return f"at the point {same[0]}{more} of the sweep:\n{message}"
+
+
+def _check_comparisons(document: Document, chosen: Sequence[Point]) -> None:
+    """Check that the points that ``relative_to`` and ``published`` name are swept."""
+    stated = document.data
+    problems = unmatched(stated.get("relative_to") or {}, chosen, "relative_to")
+    for index, entry in enumerate(stated.get("published") or []):
+        problems += unmatched(entry["when"], chosen, "published", index, "when")
+    if problems:
+        raise document.error(problems)
+
+
+def _relative_to(document: Document, chosen: Sequence[Point]) -> dict[str, Any]:
+    """Return the labels of the points to compare with; none where another grid than the file's has no such points."""
+    wanted = document.data.get("relative_to") or {}
+    return {} if unmatched(wanted, chosen) else dict(wanted)

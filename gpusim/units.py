@@ -27,6 +27,9 @@ ps: Final = 1e-12
 ns: Final = 1e-9
 us: Final = 1e-6
 ms: Final = 1e-3
+LONGEST_S: Final = 9e6
+"""Seconds of which 64 bits can count picoseconds, as the clock and the logs do: 104 days."""
+
 minute: Final = 60.0
 hour: Final = 3600.0
 
@@ -99,15 +102,19 @@ def _validate(value: Any, info: ValidationInfo, *, kind: str) -> Any:
         value = parse_quantity(value, kind)
     elif isinstance(value, bool):
         raise ValueError(f"write a quantity like {_EXAMPLES[kind]}")  # noqa: TRY004 - pydantic collects ValueError
+    elif isinstance(value, float) and not math.isfinite(value):
+        pass
     elif isinstance(value, int | float) and info.context is not None and info.context.get("from_file"):
         raise ValueError(f"write the unit, e.g. {_example(str(value), kind)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {value}")
+    if kind == "seconds" and isinstance(value, int | float) and abs(value) > LONGEST_S:
+        raise ValueError(f"must be at most {LONGEST_S:g} s, not {value:g} s")
     return value
 
 
 def _schema(kind: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "description": f"{kind}, with unit", "examples": [_EXAMPLES[kind]]})
+    return WithJsonSchema({"type": "string", "quantity": kind, "examples": [_EXAMPLES[kind]]})
 
 
 def _serializer(kind: str) -> PlainSerializer:

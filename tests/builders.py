@@ -8,6 +8,7 @@ from typing import Any
 from gpusim.model.layout import Layout
 from gpusim.model.lower import Lowering
 from gpusim.plan import Plan, plan_document
+from gpusim.serving.request import Request
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document, validate
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec
@@ -61,3 +62,22 @@ def build_plan(**changes: Any) -> Plan:
 def build_simulation(*, probes: Any = (), **changes: Any) -> Simulation:
     """Return a simulation of `scenario_data`, not yet run."""
     return Simulation(build_plan(**changes), probes=probes)
+
+
+def build_request(index: int = 0, *, prompt: int = 8, output: int = 4, **progress: Any) -> Request:
+    """Return a request; keywords such as ``computed`` and ``generated`` say how far it has come."""
+    request = Request(index, 0, prompt, output)
+    for name, value in progress.items():
+        setattr(request, name, value)
+    return request
+
+
+def token_ticks(simulation: Simulation) -> dict[tuple[str, int], list[int]]:
+    """Return the tick of every token of every request of a run, by engine and number of the request."""
+    log = simulation.requests
+    found: dict[tuple[str, int], list[int]] = {(log.engines[row["engine"]], int(row["index"])): [] for row in log.rows}
+    for segment in log.segments:
+        engine = log.engines[segment["engine"]]
+        ends = simulation.logs[engine].ends[segment["first_step"] : segment["last_step"] + 1]
+        found[engine, int(log.rows["index"][segment["request"]])] += ends.tolist()
+    return found

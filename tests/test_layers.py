@@ -20,13 +20,14 @@ TIERS = (
     {"runtime"},
     {"serving"},
     {"results"},
-    {"machine", "listing", "progress"},
-    {"placement"},
+    {"machine", "progress"},
+    {"placement", "listing"},
     {"plan"},
     {"simulation"},
     {"sweeps"},
     {"checking", "report"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "__init__"},
+    {"__main__"},
 )
 """Parts of the package, lowest first; each imports from lower tiers only, never from a neighbour of its own."""
 TIER_OF = {part: tier for tier, parts in enumerate(TIERS) for part in parts}

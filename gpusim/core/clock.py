@@ -14,6 +14,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import simpy
 
+from gpusim.errors import SimulationError
+from gpusim.units import LONGEST_S
+
 TICKS_PER_S: Final = 10**12
 
 COMPLETION: Final = 1
@@ -26,7 +29,13 @@ FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 def ticks(duration_s: float) -> int:
-    """Round a duration in seconds to the clock, half to even."""
+    """Round a duration in seconds to the clock, half to even.
+
+    Raises:
+        SimulationError: If it is longer than `LONGEST_S`, or no number.
+    """
+    if not abs(duration_s) <= LONGEST_S:
+        raise SimulationError(f"{duration_s:g} s is longer than a simulation can last, {LONGEST_S:g} s")
     return round(duration_s * TICKS_PER_S)
 
 
@@ -59,6 +68,7 @@ class Clock:
 
     def timeout(self, delay: int, *, priority: int = COMPLETION, value: Any = None) -> simpy.Event:
         """Return an event *delay* ticks from now, ordered among others of that tick by *priority*."""
+        assert delay >= 0, "nothing happens in the past"
         event = simpy.Event(self.env)
         event._ok = True  # noqa: SLF001 - as simpy.Timeout does; Timeout itself takes no priority
         event._value = value  # noqa: SLF001

@@ -28,7 +28,7 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
 def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> None:
     """Print the table of *result*."""
     rows = sweep_rows(result)
-    keys = [key for key in result.keys if key != SIDE_BY_SIDE or len({row[key] for row in rows}) == 1]
+    keys = [key for key in result.keys if key != SIDE_BY_SIDE or len({row.get(key) for row in rows}) == 1]
     if len(keys) < len(result.keys):
         rows, shown = _side_by_side(rows, keys)
     else:
@@ -96,7 +96,7 @@ def _speed_up(result: SweepResult, row: SweepRow, rows: list[dict[str, Any]]) ->
         return None
     wanted = {**row.point.labels, **result.relative_to}
     for other in rows:
-        if all(other[key] == value for key, value in wanted.items()):
+        if all(other.get(key) == value for key, value in wanted.items()):
             own: float = row.result.itl.mean
             return float(other["itl_s"]["mean"]) / own
     return None
@@ -104,11 +104,11 @@ def _speed_up(result: SweepResult, row: SweepRow, rows: list[dict[str, Any]]) ->
 
 def _side_by_side(rows: list[dict[str, Any]], keys: list[str]) -> tuple[list[dict[str, Any]], list[TableColumn]]:
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    variants = list(dict.fromkeys(str(row[SIDE_BY_SIDE]) for row in rows))
+    variants = list(dict.fromkeys(str(row.get(SIDE_BY_SIDE)) for row in rows))
     for row in rows:
-        line = merged.setdefault(tuple(row[key] for key in keys), dict(row))
-        line[f"{row[SIDE_BY_SIDE]}_itl"] = row["itl_s"]["mean"]
-        line[f"{row[SIDE_BY_SIDE]}_speed_up"] = row["speed_up"]
+        line = merged.setdefault(tuple(row.get(key) for key in keys), dict(row))
+        line[f"{row.get(SIDE_BY_SIDE)}_itl"] = row["itl_s"]["mean"]
+        line[f"{row.get(SIDE_BY_SIDE)}_speed_up"] = row["speed_up"]
     columns = [TableColumn(f"{variant}_itl", f"ITL {variant}", "ms") for variant in variants]
     columns += [TableColumn(f"{variant}_speed_up", f"speed-up {variant}") for variant in variants]
     return list(merged.values()), columns

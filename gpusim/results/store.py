@@ -39,7 +39,7 @@ def write_results(
         GpusimError: If *directory* holds anything but an earlier run, or cannot be written.
     """
     directory = directory.resolve()
-    _refuse_strangers(directory)
+    check_directory(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -87,7 +87,12 @@ def _is_summary(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("schema"), int) and "scenario_hash" in data
 
 
-def _refuse_strangers(directory: Path) -> None:
+def check_directory(directory: Path) -> None:
+    """Check, before a run that takes long, that its results could be written to *directory*.
+
+    Raises:
+        GpusimError: If it is a file, or holds anything but an earlier run.
+    """
     if not directory.exists():
         return
     if not directory.is_dir():

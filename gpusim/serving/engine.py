@@ -104,10 +104,9 @@ class Engine(Component):
             self.executor.cut()
 
     def _cannot_run(self, request: Request) -> str | None:
-        length = request.prompt_tokens + request.output_tokens
-        if length > self.max_model_len:
+        if request.prompt_tokens + request.output_tokens > self.max_model_len:
             return f"prompt and output are longer than max_model_len = {self.max_model_len}"
-        if self.kv.blocks_for(length) > self.kv.num_blocks:
+        if self.kv.blocks_for(request.most_cached_tokens) > self.kv.num_blocks:
             return f"needs more KV blocks than the {self.kv.num_blocks} there are"
         return None
 
@@ -161,6 +160,7 @@ class Engine(Component):
         done = len(result.ends)
         if done < steps:
             self.kv.trim(batch.decodes, taken, done)
+        self.kv.note_peak()
         if growth is not None and self.channels is not None:
             self.channels.grow(batch.decodes, growth[:done])
         self._commit(batch, result)

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.serving.request import Request
 
+_SMALLEST_RING: Final = 256
+
 
 class FreeBlocks:
-    """A queue of free blocks: the one released longest ago is taken first."""
+    """A queue of free blocks: the one released longest ago is taken first, after those that were never taken.
+
+    Only blocks that were released are written down, so a large pool costs nothing.
+    """
 
     def __init__(self, num_blocks: int) -> None:
-        self._ring: IntArray = np.arange(num_blocks, dtype=np.int64)
+        self._num_blocks = num_blocks
+        # Positions in the queue only grow: block p stands at position p until it is first taken, and the n-th
+        # released one at num_blocks + n.
         self._head = 0
-        self.count = num_blocks
+        self._tail = num_blocks
+        self._released: IntArray = np.empty(_SMALLEST_RING, dtype=np.int64)
+
+    @property
+    def count(self) -> int:
+        """Blocks that are free."""
+        return self._tail - self._head
 
     def take(self, count: int) -> IntArray:
         """Take *count* blocks from the front."""
         assert count <= self.count, "the caller checks that there are enough"
-        taken = self._ring[self._positions(self._head, count)]
-        self._head = (self._head + count) % len(self._ring)
-        self.count -= count
+        positions = np.arange(self._head, self._head + count)
+        self._head += count
+        taken: IntArray = np.where(positions < self._num_blocks, positions, self._released[self._slots(positions)])
         return taken
 
     def untake(self, count: int) -> None:
         """Put the *count* blocks taken last back to the front, as if never taken; nothing was released in between."""
-        self._head = (self._head - count) % len(self._ring)
-        self.count += count
+        self._head -= count
 
     def release(self, blocks: Sequence[int]) -> None:
         """Put *blocks* at the end."""
-        self._ring[self._positions(self._head + self.count, len(blocks))] = blocks
-        self.count += len(blocks)
+        first = max(self._head, self._num_blocks)
+        while self._tail + len(blocks) - first > len(self._released):
+            kept = np.arange(first, self._tail)
+            rows = self._released[self._slots(kept)]
+            self._released = np.empty(2 * len(self._released), dtype=np.int64)
+            self._released[self._slots(kept)] = rows
+        positions = np.arange(self._tail, self._tail + len(blocks))
+        self._released[self._slots(positions)] = blocks
+        self._tail += len(blocks)
 
-    def _positions(self, start: int, count: int) -> IntArray:
-        positions: IntArray = (start + np.arange(count)) % len(self._ring)
-        return positions
+    def _slots(self, positions: IntArray) -> IntArray:
+        slots: IntArray = (positions - self._num_blocks) % len(self._released)
+        return slots
 
 
 class KvCache:
@@ -54,6 +74,7 @@ class KvCache:
         self.block_size = block_size
         self.free = FreeBlocks(num_blocks)
         self.peak_used = 0
+        """The most blocks ever held."""
 
     @property
     def used(self) -> int:
@@ -71,8 +92,12 @@ class KvCache:
             return False
         if missing > 0:
             request.blocks.extend(self.free.take(missing).tolist())
-            self.peak_used = max(self.peak_used, self.used)
+            self.note_peak()
         return True
+
+    def note_peak(self) -> None:
+        """Update `peak_used`; after `extend` once it is known which of its blocks were needed."""
+        self.peak_used = max(self.peak_used, self.used)
 
     def release(self, request: Request) -> None:
         """Take all blocks back from *request*, its last one first (as vLLM: the tail of a prompt is reused least)."""
@@ -97,7 +122,6 @@ class KvCache:
         for (_, position), block in zip(crossings.tolist(), self.free.take(len(crossings)).tolist(), strict=True):
             requests[position].blocks.append(block)
             taken[position] += 1
-        self.peak_used = max(self.peak_used, self.used)
         return taken
 
     def trim(self, requests: Sequence[Request], taken: Sequence[int], steps: int) -> None:

@@ -45,6 +45,11 @@ class Request:
     """Time between preemptions and the steps that resumed it."""
 
     @property
+    def most_cached_tokens(self) -> int:
+        """Tokens whose KV is in the cache at the end: all but the last one, which is never computed."""
+        return self.prompt_tokens + self.output_tokens - 1
+
+    @property
     def num_tokens(self) -> int:
         """Tokens it has: its prompt and what was generated."""
         return self.prompt_tokens + self.generated

@@ -66,7 +66,8 @@ class ContinuousScheduler:
         budget = self._schedule_running(batch, waiting, running, kv)
         if not batch.preempted:
             self._admit(batch, waiting, running, kv, budget)
-        if not batch.chunks and len(batch.decodes) == len(running):
+        # After a preemption the next step may admit again, so this batch holds for one step only.
+        if not batch.chunks and not batch.preempted:
             batch.steps = steps_unchanged(batch.decodes, kv)
         return batch
 
@@ -146,7 +147,7 @@ class StaticScheduler:
     def _fill(self, waiting: deque[Request], running: list[Request], kv: KvCache) -> None:
         while waiting and len(running) < self.max_num_seqs:
             request = waiting[0]
-            if not kv.reserve(request, request.prompt_tokens + request.output_tokens):
+            if not kv.reserve(request, request.most_cached_tokens):
                 return
             request.status = "running"
             running.append(waiting.popleft())

@@ -43,6 +43,8 @@ class Source:
             clock.env.process(self._arrivals())
         else:
             for _ in range(concurrency):
+                if self._is_exhausted:
+                    break
                 self._arrive_again()
 
     def over(self, request: Request) -> None:

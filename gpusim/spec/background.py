@@ -12,6 +12,7 @@ from gpusim.units import Bytes, BytesPerS, Seconds
 
 class _Repeated(Spec):
     name: str = ""
+    """Its row in results."""
     size: Bytes | None = Field(default=None, gt=0)
     """Bytes of one transfer."""
     period: Seconds | None = Field(default=None, gt=0)
@@ -27,7 +28,9 @@ class CopySpec(_Repeated):
 
     kind: Literal["copy"]
     source: str = Field(alias="from")
+    """GPU, host or memory pool that is read."""
     target: str = Field(alias="to")
+    """One that is written; may be the same."""
     rate: BytesPerS | None = Field(default=None, gt=0)
     """Instead of size and period: a stream without end at up to this rate."""
 
@@ -45,6 +48,7 @@ class CollectiveSpec(_Repeated):
 
     kind: Literal["all_reduce"]
     gpus: list[str] = Field(min_length=2)
+    """Names of the ranks."""
 
     @model_validator(mode="after")
     def _has_size(self) -> CollectiveSpec:

@@ -2,86 +2,141 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from gpusim.errors import SpecError
 from gpusim.spec.base import Spec
+from gpusim.spec.problems import Location, Problem, described, problems_of
 from gpusim.units import FROM_FILE
 
-Location = tuple[str | int, ...]
 AnySpec = TypeVar("AnySpec", bound=Spec)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong in a file: which key, and what to do about it."""
+class Place(NamedTuple):
+    """Where a key is written."""
 
-    where: Location
-    message: str
+    file: str
+    line: int
+
+
+OUTSIDE = Place("", 0)
+"""The place of keys set on the command line, by a sweep or in Python."""
 
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file: its data, and the line of every key."""
+    """A parsed file: its data, and the place of every key."""
 
     label: str
     """What messages call it: the path as the user wrote it, or the name."""
     data: dict[str, Any]
-    lines: dict[Location, int] = field(default_factory=dict)
+    places: dict[Location, Place] = field(default_factory=dict)
     folder: Path = Path()
     """Paths inside the file are relative to this folder."""
-    overridden: set[Location] = field(default_factory=set)
-    """Keys set from the command line or by a sweep."""
 
-    def line_of(self, where: Location) -> int | None:
-        """Return the line of the deepest known key on the way to *where*."""
-        for end in range(len(where), 0, -1):
-            if where[:end] in self.lines:
-                return self.lines[where[:end]]
-        return None
+    def place_of(self, where: Location) -> Place | None:
+        """Return the place of the deepest known key on the way to *where*."""
+        known = (where[:end] for end in range(len(where), 0, -1))
+        return next((self.places[key] for key in known if key in self.places), None)
+
+    def at(self, where: Location) -> Any:
+        """Return the value at *where*; None if there is none."""
+        node: Any = self.data
+        for key in where:
+            if not ((isinstance(node, dict) and key in node) or _indexes(node, key)):
+                return None
+            node = node[key]
+        return node
 
     def override(self, path: str, value: Any) -> None:
-        """Set the key at dotted *path*; mappings on the way are made, lists are indexed."""
-        keys: list[str | int] = [int(part) if part.isdigit() else part for part in path.split(".")]
+        """Set the key at dotted *path*; mappings on the way are made, lists are indexed.
+
+        Raises:
+            SpecError: If the path leads into something that has no keys.
+        """
+        keys = split_path(path)
         node: Any = self.data
-        for depth, key in enumerate(keys[:-1]):
-            if isinstance(node, dict) and not isinstance(node.get(key), dict | list):
-                node[key] = {"extends": node[key]} if isinstance(node.get(key), str) else {}
-            node = _child(node, key, ".".join(map(str, keys[: depth + 1])))
-        if isinstance(node, list) and not (isinstance(keys[-1], int) and keys[-1] < len(node)):
-            raise SpecError(f"--set {path}: no entry {keys[-1]!r} in a list of {len(node)}")
-        node[keys[-1]] = value
-        self.overridden.add(tuple(keys))
+        for depth, key in enumerate(keys):
+            if not (isinstance(node, dict) or _indexes(node, key)):
+                raise SpecError(f"{path}: {dotted(keys[:depth])} is {described(node)}, without a key {key}")
+            if depth == len(keys) - 1:
+                node[key] = value
+            elif isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
+                self.places[keys[: depth + 1]] = OUTSIDE
+            node = node[key]
+        self.places = {place: at for place, at in self.places.items() if place[: len(keys)] != keys}
+        self.places[keys] = OUTSIDE
+
+    def lay_over(self, base: Document, where: Location = ()) -> None:
+        """Fill in the mapping at *where* with what it leaves out of *base*; lists are not merged."""
+        hidden = set(_overlay(base.data, self.at(where), ()))
+        for key, place in base.places.items():
+            if not any(key[: len(above)] == above for above in hidden):
+                self.places.setdefault((*where, *key), place)
 
     def error(self, problems: Iterable[Problem]) -> SpecError:
-        """Return the error that lists *problems*, in the order of their lines."""
-        rows = sorted({(self.line_of(p.where) or 0, _dotted(p.where), p.message) for p in problems})
-        texts = [self._row(line, where, message) for line, where, message in rows]
-        return SpecError(f"{self.label}:\n" + "\n".join(texts))
+        """Return the error that lists *problems*: those of this file in the order of their lines, then of others."""
+        rows = {(self.place_of(p.where) or Place(self.label, 0), dotted(p.where), p.message) for p in problems}
+        ordered = sorted(rows, key=lambda row: (row[0].file not in {self.label, ""}, row))
+        return SpecError(f"{self.label}:\n" + "\n".join(self._row(*row) for row in ordered))
 
-    def _row(self, line: int, where: str, message: str) -> str:
-        place = f"line {line}: " if line else ""
-        if any(_dotted(key) == where for key in self.overridden):
-            place = "set from outside the file: "
-        return f"  {place}{where}: {message}" if where else f"  {place}{message}"
-
-
-def _child(node: Any, key: str | int, path: str) -> Any:
-    try:
-        return node[key]
-    except (KeyError, IndexError, TypeError):
-        raise SpecError(f"--set {path}: there is no such key to go into") from None
+    def _row(self, place: Place, where: str, message: str) -> str:
+        start = f"line {place.line}: " if place.line else ""
+        if place == OUTSIDE:
+            start = "set from outside the file: "
+        elif place.file != self.label:
+            start = f"{place.file}, {start}"
+        # A message may be that of another file, with lines of its own.
+        text = message.replace("\n", "\n  ")
+        return f"  {start}{where}: {text}" if where else f"  {start}{text}"
 
 
-def _dotted(where: Location) -> str:
+def split_path(path: str) -> Location:
+    """Split a dotted path into its keys; numbers index lists.
+
+    Raises:
+        SpecError: If there is nothing before, between or after its dots.
+    """
+    keys = tuple(int(part) if part.isdecimal() else part for part in path.split("."))
+    if "" in keys:
+        raise SpecError(f"{path!r}: write keys with a dot between them, e.g. serving.max_num_seqs")
+    return keys
+
+
+def _indexes(node: Any, key: str | int) -> bool:
+    return isinstance(node, list) and isinstance(key, int) and key < len(node)
+
+
+def _overlay(base: dict[str, Any], top: dict[str, Any], where: Location) -> Iterator[Location]:
+    """Add to *top* what only *base* has; yield the keys of *base* that *top* hides."""
+    for key, below in base.items():
+        own = top.setdefault(key, below)
+        if own is below:
+            continue
+        if (
+            isinstance(own, dict)
+            and isinstance(below, dict)
+            and own.get("kind", below.get("kind")) == below.get("kind")
+        ):
+            yield from _overlay(below, own, (*where, key))
+        else:
+            yield (*where, key)
+
+
+def dotted(where: Location) -> str:
+    """Write *where* as in messages: ``engines[0].gpus``."""
     text = ""
     for part in where:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -105,6 +160,12 @@ def read_document(path: Path, label: str | None = None) -> Document:
 
 def parse_document(text: str, label: str, folder: Path) -> Document:
     """Parse the *text* of a YAML mapping; see `read_document`."""
+    # A sweep reads the same few files at every point.
+    return deepcopy(_parse(text, label, folder))
+
+
+@lru_cache(maxsize=32)
+def _parse(text: str, label: str, folder: Path) -> Document:
     from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
@@ -112,13 +173,21 @@ def parse_document(text: str, label: str, folder: Path) -> Document:
         tree = YAML(typ="rt").load(io.StringIO(text))
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise SpecError(f"{label}:\n  {line}not YAML: {(error.problem or '').splitlines()[0]}") from None
-    except YAMLError as error:
-        raise SpecError(f"{label}: not YAML: {str(error).splitlines()[0]}") from None
+        raise SpecError(f"{label}:\n  {line}not YAML: {_first_words(error.problem)}") from None
+    except (YAMLError, ValueError) as error:
+        raise SpecError(f"{label}: not YAML: {_first_words(str(error))}") from None
+    except RecursionError:
+        raise SpecError(f"{label}: nested too deeply") from None
     if not isinstance(tree, dict):
-        raise SpecError(f"{label}: expected a mapping of keys, found {_kind(tree)}")
-    lines: dict[Location, int] = {}
-    return Document(label, _plain(tree, (), lines), lines, folder)
+        raise SpecError(f"{label}: expected a mapping of keys, found {described(tree)}")
+    document = Document(label, {}, folder=folder)
+    document.data = _plain(tree, (), document)
+    return document
+
+
+def _first_words(problem: str | None) -> str:
+    """Return the first line of what the YAML reader says, without a repeated key's values."""
+    return (problem or "").strip().splitlines()[0].split(" with value ")[0] if problem else "cannot be read"
 
 
 def parse_scalar(text: str) -> Any:
@@ -127,8 +196,8 @@ def parse_scalar(text: str) -> Any:
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     try:
-        return _plain(YAML(typ="rt").load(io.StringIO(text)), (), {})
-    except YAMLError:
+        return _plain(YAML(typ="rt").load(io.StringIO(text)), (), Document("", {}))
+    except (YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -145,27 +214,23 @@ def dump_yaml(data: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def _kind(tree: Any) -> str:
-    return "nothing" if tree is None else "a list" if isinstance(tree, list) else "a single value"
-
-
-def _plain(node: Any, where: Location, lines: dict[Location, int]) -> Any:
-    """Turn ruamel's containers into plain ones, noting each key's line."""
+def _plain(node: Any, where: Location, document: Document) -> Any:
+    """Turn ruamel's containers into plain ones, noting the place of each key in *document*."""
     lc: Any = getattr(node, "lc", None)
-    if isinstance(node, dict):
-        for key in node:
-            lines[(*where, str(key))] = lc.key(key)[0] + 1
-        return {str(key): _plain(value, (*where, str(key)), lines) for key, value in node.items()}
-    if isinstance(node, list):
-        for index in range(len(node)):
-            lines[(*where, index)] = lc.item(index)[0] + 1
-        return [_plain(value, (*where, index), lines) for index, value in enumerate(node)]
+    if lc is not None:
+        is_list = isinstance(node, list)
+        plain: dict[str | int, Any] = {}
+        for key, child in enumerate(node) if is_list else node.items():
+            own = key if is_list else str(key)
+            # A merged key (<<) has no position of its own; that of its mapping is near enough.
+            position = (lc.data or {}).get(key)
+            if position is not None:
+                document.places[(*where, own)] = Place(document.label, position[0] + 1)
+            plain[own] = _plain(child, (*where, own), document)
+        return list(plain.values()) if is_list else plain
     if isinstance(node, bool) or node is None:
         return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return str(node)
+    return next((kind(node) for kind in (int, float, str) if isinstance(node, kind)), str(node))
 
 
 def validate(cls: type[AnySpec], document: Document) -> AnySpec:
@@ -174,103 +239,49 @@ def validate(cls: type[AnySpec], document: Document) -> AnySpec:
     Raises:
         SpecError: With all problems of the file at once.
     """
-    spec, problems = validate_leniently(cls, document)
-    if problems or spec is None:
+    spec, problems = _attempt(cls, document.data)
+    if spec is None:
         raise document.error(problems)
     return spec
 
 
-def validate_leniently(cls: type[AnySpec], document: Document) -> tuple[AnySpec | None, list[Problem]]:
+def validate_leniently(
+    cls: type[AnySpec], document: Document, placeholders: Mapping[str, Any] = _NOTHING
+) -> tuple[AnySpec | None, list[Problem]]:
     """Validate *document*; on problems also return what it would be without the offending keys, if it can be.
 
-    The spec built from the sound part lets a caller look for further problems before it reports the first ones.
+    The spec made of the sound part lets a caller look for further problems before it reports the first ones.
+    *placeholders* stand in it for keys at the top that are absent or wrong.
     """
+    spec, problems = _attempt(cls, document.data)
+    sound, found = document.data, problems
+    while spec is None:
+        pruned = {**placeholders, **_without(sound, found)}
+        if pruned == sound:
+            break
+        sound = pruned
+        spec, found = _attempt(cls, sound)
+    return spec, problems
+
+
+def _attempt(cls: type[AnySpec], data: dict[str, Any]) -> tuple[AnySpec | None, list[Problem]]:
     try:
-        return cls.model_validate(document.data, context=FROM_FILE), []
+        return cls.model_validate(data, context=FROM_FILE), []
     except ValidationError as error:
-        problems = [_problem(cls, document.data, row) for row in error.errors() if not _is_other_arm(row)]
-    sound = json.loads(json.dumps(document.data))
-    for problem in sorted(problems, key=lambda p: -len(p.where)):
-        _drop(sound, problem.where)
-    try:
-        return cls.model_validate(sound, context=FROM_FILE), problems
-    except ValidationError:
-        return None, problems
+        return None, problems_of(cls, data, error)
 
 
-def _is_other_arm(row: Any) -> bool:
-    """Tell that *row* only says a mapping is not a name, where both are allowed and the mapping has its own problems."""
-    return row["type"] == "string_type" and isinstance(row["input"], dict)
-
-
-def _drop(data: Any, where: Location) -> None:
-    for key in where[:-1]:
-        data = data[key] if (isinstance(data, dict) and key in data) or _indexes(data, key) else None
-    if isinstance(data, dict) and where:
-        data.pop(where[-1], None)
-
-
-def _indexes(data: Any, key: str | int) -> bool:
-    return isinstance(data, list) and isinstance(key, int) and key < len(data)
-
-
-def _problem(cls: type[BaseModel], data: Any, row: Any) -> Problem:
-    """Reword one of pydantic's errors; its location loses the tags of unions, which are not in the file."""
-    where: list[str | int] = []
-    classes = {cls}
-    for part in row["loc"]:
-        in_data = (isinstance(data, dict) and part in data) or _indexes(data, part)
-        known = any(part in _keys(c) for c in classes)
-        if in_data or (known and row["type"] == "missing"):
-            where.append(part)
-            data = data[part] if in_data else None
-            if isinstance(part, str) and known:
-                classes = set().union(*(_classes(c, part) for c in classes))
-        else:
-            classes = {c for c in classes if part in _tags(c)} or classes
-    kind = row["type"]
-    if kind == "extra_forbidden":
-        message = unknown_name(str(where[-1]), sorted(set().union(*map(_keys, classes))), "key")
-    elif kind == "missing":
-        message = "this key is required"
-    elif kind == "value_error":
-        message = str(row["ctx"]["error"])
-    else:
-        message = row["msg"][0].lower() + row["msg"][1:] + _given(row.get("input"))
-    return Problem(tuple(where), message)
-
-
-def _given(value: Any) -> str:
-    return f", not {value!r}" if isinstance(value, str | int | float | bool) else ""
-
-
-def unknown_name(name: str, known: Sequence[str], what: str) -> str:
-    """Say that *name* is unknown, and which of *known* was probably meant."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}"
-    return f"unknown {what}; {hint}"
-
-
-def _keys(cls: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in cls.model_fields.items()}
-
-
-def _tags(cls: type[BaseModel]) -> tuple[Any, ...]:
-    kind = cls.model_fields.get("kind")
-    return get_args(kind.annotation) if kind is not None else (cls.__name__,)
-
-
-def _classes(cls: type[BaseModel], key: str) -> set[type[BaseModel]]:
-    """Return the spec classes that the value of *key* may be."""
-    for name, info in cls.model_fields.items():
-        if key in {name, info.alias}:
-            return set(_specs_in(info.annotation))
-    return set()
-
-
-def _specs_in(annotation: Any) -> Iterable[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif getattr(annotation, "__origin__", None) is not Literal:
-        for part in get_args(annotation):
-            yield from _specs_in(part)
+def _without(data: dict[str, Any], problems: Iterable[Problem]) -> dict[str, Any]:
+    """Return *data* without the innermost mapping keys on the way to each of *problems*."""
+    sound = deepcopy(data)
+    for where in {problem.where for problem in problems}:
+        node: Any = sound
+        holder, last = {}, ""
+        for key in where:
+            if not ((isinstance(node, dict) and key in node) or _indexes(node, key)):
+                break
+            if isinstance(node, dict):
+                holder, last = node, str(key)
+            node = node[key]
+        holder.pop(last, None)
+    return sound

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gpusim.spec.document import Document, Problem
+from gpusim.spec.document import Document
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec
+from gpusim.spec.problems import Problem
 
 _ABSENT_FEATURES: Final = {
     "num_local_experts": "mixture of experts; use a model with a dense MLP",

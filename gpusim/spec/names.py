@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import Document, read_document, unknown_name
+from gpusim.spec.document import Document, read_document
+from gpusim.spec.huggingface import is_config, model_from_config
+from gpusim.spec.problems import Location, Problem, described, unknown_name
 
 Kind = Literal["device", "model", "topology", "workload", "example"]
 
@@ -19,6 +22,12 @@ _FOLDERS: Final[dict[Kind, str]] = {
     "workload": "workloads",
     "example": "examples",
 }
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".csv", ".xml"})
+"""Endings that make a path of what has no slash."""
+_LATER: Final = {".graphml": "GraphML", ".json": "node-link JSON", ".xml": "NCCL XML", ".txt": "nvidia-smi topo -m"}
+"""Formats of topologies that are planned but absent."""
+_CONFIG: Final = "config.json"
+_MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace"})
 
 
 def folder(kind: Kind) -> Path:
@@ -37,60 +46,94 @@ def names(kind: Kind) -> list[str]:
 
 def is_path(name: str) -> bool:
     """Say whether *name* is written as a path rather than as a name from the catalog."""
-    return "/" in name or "\\" in name or Path(name).suffix.lower() in {".yaml", ".yml", ".json", ".csv", ".xml"}
+    return "/" in name or "\\" in name or Path(name).suffix.lower() in _SUFFIXES
 
 
 def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
     """Return the file that *name* means: a path (from *relative_to*, else from here), or a name gpusim knows.
 
+    The folder of a Hugging Face model means the ``config.json`` in it.
+
     Raises:
         SpecError: If there is no such file or name; with what was probably meant.
     """
+    if kind == "topology" and Path(name).suffix.lower() in _LATER:
+        raise SpecError(f"{name}: not yet: topologies in {_LATER[Path(name).suffix.lower()]}; write a YAML file")
     if is_path(name):
-        for path in (relative_to / name, Path(name)):
-            if path.is_file():
-                return path
-        raise SpecError(f"no such file: {name}")
+        return _locate_path(kind, name, relative_to)
     path = folder(kind) / f"{name}.yaml"
-    if path.is_file():
+    if name in names(kind):
         return path
     raise SpecError(f"{name!r}: {unknown_name(name, names(kind), kind)} (or write a path)")
 
 
-def read(kind: Kind, name: str, relative_to: Path = Path()) -> Document:
-    """Read the file that *name* means, with every ``extends`` in it filled in."""
-    document = read_document(locate(kind, name, relative_to))
-    extend(document, kind)
+def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
+    for path in (relative_to / name, Path(name)):
+        if path.is_file():
+            return path
+        if kind == "model" and (path / _CONFIG).is_file():
+            return path / _CONFIG
+    if (relative_to / name).is_dir():
+        raise SpecError(f"{name}: this is a folder; name a file in it")
+    raise SpecError(f"no such file: {name}")
+
+
+def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Path, ...] = ()) -> Document:
+    """Read the file that *name* means, with the ``extends`` at its top filled in; a ``config.json`` is translated.
+
+    Args:
+        kind: Of thing.
+        name: Or path.
+        relative_to: Where paths start.
+        within: Files that extend one another down to this one.
+
+    Raises:
+        SpecError: If there is no such file, it cannot be read, or what it extends cannot.
+    """
+    path = locate(kind, name, relative_to)
+    if path.resolve() in within:
+        raise SpecError(f"{name}: extends itself, by way of {', '.join(file.name for file in within)}")
+    document = read_document(path)
+    if kind == "model" and (is_config(document.data) or path.suffix == ".json"):
+        return replace(document, data=model_from_config(document).model_dump(mode="json", by_alias=True))
+    try:
+        extend(document, kind, within=(*within, path.resolve()))
+    except SpecError as error:
+        raise document.error([Problem(("extends",), str(error))]) from None
     return document
 
 
-def extend(document: Document, kind: Kind) -> None:
-    """Replace ``extends: NAME`` at the top of *document* by the file it names, overlaid with the document's own keys."""
-    document.data = extended(document.data, kind, document.folder)
+def extend(document: Document, kind: Kind, where: Location = (), *, within: tuple[Path, ...] = ()) -> None:
+    """Lay the mapping at *where* in *document* over the file that its key ``extends`` names; drop the key.
+
+    Raises:
+        SpecError: If there is no such file, or it cannot be read.
+    """
+    node = document.at(where)
+    if "extends" not in node:
+        return
+    name = node["extends"]
+    if not isinstance(name, str):
+        raise SpecError(f"expected a name or a path, not {described(name)}")
+    base = read(kind, name, document.folder, within=within)
+    if base.folder.resolve() != document.folder.resolve():
+        base.data = _rebased(base.data, base.folder)
+    del node["extends"]
+    document.lay_over(base, where)
 
 
-def extended(data: dict[str, Any], kind: Kind, relative_to: Path) -> dict[str, Any]:
-    """Return *data* laid over the file that its key ``extends`` names, or *data* itself without that key."""
-    if "extends" not in data:
+def _rebased(data: Any, start: Path) -> Any:
+    """Return *data* with the paths in it that are relative to *start* made absolute."""
+    if isinstance(data, list):
+        return [_rebased(item, start) for item in data]
+    if not isinstance(data, dict):
         return data
-    base = read(kind, str(data["extends"]), relative_to)
-    own = {key: value for key, value in data.items() if key != "extends"}
-    return _overlay(base.data, own)
-
-
-def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        below = base.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(below, dict)
-            and value.get("kind", below.get("kind")) == below.get("kind")
-        ):
-            merged[key] = _overlay(below, value)
-        else:
-            merged[key] = value
-    return merged
+    return {
+        key: str((start / value).resolve())
+        if key in _MAY_BE_PATHS and isinstance(value, str) and is_path(value) and (start / value).exists()
+        else _rebased(value, start)
+        for key, value in data.items()
+    }
 
 
 def catalog(kind: Kind) -> Iterator[tuple[str, Path]]:

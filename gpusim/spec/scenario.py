@@ -22,7 +22,9 @@ class DtypeSpec(Spec):
     """Stored types."""
 
     weights: Dtype = "bf16"
+    """Of the weight matrices."""
     kv: Dtype = "bf16"
+    """Of the KV cache."""
 
 
 class MeasureSpec(Spec):
@@ -38,6 +40,7 @@ class SloSpec(Spec):
     """Targets a request must meet to count as goodput."""
 
     ttft: Seconds | None = Field(default=None, gt=0)
+    """For the time to its first token."""
     itl: Seconds | None = Field(default=None, gt=0)
     """For the mean gap of the request (its TPOT)."""
 
@@ -48,7 +51,9 @@ class PublishedSpec(Spec):
     when: dict[str, Any]
     """Sweep keys and values of the points it belongs to."""
     itl: Seconds = Field(gt=0)
+    """Mean gap between tokens."""
     source: str
+    """Who says so."""
 
 
 class AttentionOverride(Spec):
@@ -79,10 +84,15 @@ class EngineSpec(AttentionOverride):
     """One of several engines on a machine. What it leaves out is as the scenario says."""
 
     name: str
+    """Its rows in results."""
     gpus: list[str] = Field(min_length=1)
+    """As many as tensor_parallel_size, by the names the topology gives them; no other engine has them."""
     model: str | ModelSpec | None = None
+    """Name, path, or the model itself."""
     dtype: DtypeSpec | None = None
+    """Stored types."""
     serving: ServingSpec | None = None
+    """How it serves; replaces the scenario's as a whole."""
     workload: str | WorkloadSpec | None = None
     """Requests of this engine alone; engines without share the scenario's workload in turn."""
 
@@ -91,7 +101,9 @@ class Scenario(AttentionOverride):
     """A machine, a model and a stream of requests."""
 
     schema_number: SchemaNumber = Field(alias="schema")
+    """Version of the file format: 1."""
     name: str = ""
+    """Title of reports."""
     topology: str | TopologySpec
     """Name, path, or the topology itself."""
     model: str | ModelSpec | None = None
@@ -100,15 +112,23 @@ class Scenario(AttentionOverride):
     efficiency: Literal["calibrated", "ideal"] = "calibrated"
     """ideal: peak numbers, pure roofline and alpha-beta."""
     serving: ServingSpec = ServingSpec()
+    """How engines serve."""
     engines: list[EngineSpec] = []
+    """Several engines on one machine; without it one, on its first tensor_parallel_size GPUs."""
     background: list[BackgroundSpec] = []
+    """Copies and collectives beside the engines' own traffic."""
     workload: str | WorkloadSpec | None = None
+    """Name, path, or the requests themselves."""
     measure: MeasureSpec = MeasureSpec()
+    """What the summary leaves out."""
     slo: SloSpec = SloSpec()
+    """Targets that goodput counts against."""
     detail: Literal["kernel", "step"] = "kernel"
     """kernel: every kernel of every layer on every rank."""
     ranks: Literal["all", "folded"] = "all"
+    """all: every GPU of an engine is simulated."""
     seed: int = Field(default=0, ge=0)
+    """Of all random draws."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] | None = None
     """Only for `gpusim sweep`: keys crossed, or a list of points."""
     relative_to: dict[str, Any] = {}

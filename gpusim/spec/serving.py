@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
+
+MOST_SEQUENCES: Final = 100_000
+"""A batch of more is a slip of the pen."""
 
 
 class SamplingSpec(Spec):
     """How the next token is drawn."""
 
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability that the candidates hold together; 1: all tokens are candidates."""
 
     @field_validator("top_p")
     @classmethod
@@ -29,7 +33,8 @@ class ServingSpec(Spec):
     """GPUs that hold a shard of every layer each."""
     scheduler: Literal["static", "continuous"] = "continuous"
     """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
-    max_num_seqs: int = Field(default=128, ge=1)
+    max_num_seqs: int = Field(default=128, ge=1, le=MOST_SEQUENCES)
+    """Sequences in a batch."""
     max_num_batched_tokens: int = Field(default=2048, ge=1)
     """Token budget of a step; longer prompts are prefilled in chunks."""
     max_model_len: int | None = Field(default=None, ge=2)
@@ -41,11 +46,13 @@ class ServingSpec(Spec):
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
     """KV blocks, instead of what memory holds."""
     enable_prefix_caching: bool = False
+    """Prompts that begin alike share KV blocks."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str = "none"
     """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
     sampling: SamplingSpec = SamplingSpec()
+    """How the next token is drawn."""
 
     @field_validator("enable_prefix_caching")
     @classmethod

@@ -62,6 +62,11 @@ class FixedLength(Spec):
     kind: Literal["fixed"]
     value: Tokens
 
+    @property
+    def shortest(self) -> int:
+        """Fewest tokens it can be."""
+        return self.value
+
 
 class UniformLength(Spec):
     """Whole tokens from low to high, both included, equally likely."""
@@ -75,6 +80,11 @@ class UniformLength(Spec):
         if self.high < self.low:
             raise ValueError(f"high = {self.high} is below low = {self.low}")
         return self
+
+    @property
+    def shortest(self) -> int:
+        """Fewest tokens it can be."""
+        return self.low
 
 
 class LognormalLength(Spec):
@@ -91,6 +101,11 @@ class LognormalLength(Spec):
         if self.p99 < self.median:
             raise ValueError(f"p99 = {self.p99:g} is below median = {self.median:g}")
         return self
+
+    @property
+    def shortest(self) -> int:
+        """Fewest tokens it can be."""
+        return 1
 
 
 class QuantileLength(Spec):
@@ -112,6 +127,11 @@ class QuantileLength(Spec):
             if longer < shorter:
                 raise ValueError(f"quantiles must not decrease: {longer:g} tokens at {level:g} follow {shorter:g}")
         return self
+
+    @property
+    def shortest(self) -> int:
+        """Fewest tokens it can be."""
+        return int(self.quantiles[0.0])
 
 
 LengthSpec = Annotated[FixedLength | UniformLength | LognormalLength | QuantileLength, Field(discriminator="kind")]
@@ -155,3 +175,10 @@ class WorkloadSpec(Spec):
         if self.duration is not None and isinstance(self.arrivals, ClosedArrivals):
             raise not_yet("duration with closed arrivals; use num_requests alone")
         return self
+
+    @property
+    def shortest_request(self) -> int:
+        """Fewest tokens, prompt and output, that a request can have; 0 where only the trace knows."""
+        if self.prompt_tokens is None or self.output_tokens is None:
+            return 0
+        return self.prompt_tokens.shortest + self.output_tokens.shortest

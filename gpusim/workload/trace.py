@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import unknown_name
+from gpusim.spec.problems import unknown_name
 from gpusim.spec.workload import MOST_TOKENS
 
 GENERIC: Final = ("arrival_s", "prompt_tokens", "output_tokens")

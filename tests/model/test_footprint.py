@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from builders import build_model, catalog_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import build_model, catalog_model
 from gpusim.model.attention import with_attention
 from gpusim.model.footprint import kv_bytes_per_token, num_parameters, weight_bytes
 from gpusim.model.layout import Layout

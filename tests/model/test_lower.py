@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import build_lowering, build_model, catalog_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import build_lowering, build_model, catalog_model
 from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
 from gpusim.model.work import AllReduce, Attention, BatchShape, Elementwise, Gemm
 

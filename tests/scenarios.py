@@ -1,0 +1,73 @@
+"""Small whole scenarios for hypothesis: every scheduler, arrival process and split, with blocks so few that they run out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
+MACHINES = ("single", "split", "engines")
+
+
+@st.composite
+def arrivals(draw: Any, kind: str) -> dict[str, Any]:
+    """Arrivals of *kind*, about as fast as the tiny model serves."""
+    if kind == "closed":
+        return {"kind": kind, "concurrency": draw(st.integers(1, 4))}
+    if kind == "at_once":
+        return {"kind": kind}
+    stated = {"kind": kind, "rate": f"{draw(st.sampled_from([500, 3000, 20_000]))} /s"}
+    return stated | {"burstiness": draw(st.sampled_from([0.2, 3.0]))} if kind == "gamma" else stated
+
+
+@st.composite
+def workloads(draw: Any, kind: str) -> dict[str, Any]:
+    """A few requests: long outputs, which run out of blocks; long prompts, some too long; single tokens."""
+    prompt, low, high = draw(st.sampled_from([(8, 12, 16), (24, 1, 10), (12, 1, 1)]))
+    return {
+        "arrivals": draw(arrivals(kind)),
+        "prompt_tokens": {"kind": "uniform", "low": 1, "high": prompt},
+        "output_tokens": {"kind": "uniform", "low": low, "high": high},
+        "num_requests": draw(st.integers(4, 10)),
+    }
+
+
+@st.composite
+def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
+    """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
+    max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
+    serving = {
+        "tensor_parallel_size": tp,
+        "scheduler": draw(st.sampled_from(["continuous", "static"])),
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": draw(st.integers(max_num_seqs, 40)),
+        "block_size": block_size,
+        "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)),
+    }
+    return serving | draw(st.sampled_from([{}, {"max_model_len": 20}]))
+
+
+@st.composite
+def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
+    """One engine on one GPU or split over some, or several that share a machine, some with requests of their own."""
+    data: dict[str, Any] = {"schema": 1, "model": "tiny", "workload": draw(workloads(kind))}
+    data["seed"] = draw(st.integers(0, 9))
+    if machine == "single":
+        return data | {"topology": "single-gpu", "serving": draw(servings())}
+    data["topology"] = "dgx-a100-80gb"
+    if machine == "split":
+        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4]))))}
+    return data | {"engines": draw(_engines(kind))}
+
+
+@st.composite
+def _engines(draw: Any, kind: str) -> list[dict[str, Any]]:
+    gpus = iter(range(8))
+    engines = []
+    for number in range(draw(st.integers(2, 3))):
+        tp = draw(st.sampled_from([1, 1, 2]))
+        own = {"workload": draw(workloads(kind))} if draw(st.booleans()) else {}
+        names = [f"gpu{next(gpus)}" for _ in range(tp)]
+        engines.append({"name": f"engine{number}", "gpus": names, "serving": draw(servings(tp)), **own})
+    return engines

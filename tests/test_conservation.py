@@ -1,0 +1,208 @@
+"""What must hold in every run, whatever its scenario: nothing is lost, nothing is made up, nothing comes before its cause."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+
+from builders import scenario_data, token_ticks
+from gpusim.core.clock import TICKS_PER_S
+from gpusim.errors import SimulationError
+from gpusim.plan import plan_document
+from gpusim.results.result import Result
+from gpusim.runtime.program import TimedKernel
+from gpusim.simulation import Simulation
+from gpusim.spec.document import Document
+from scenarios import ARRIVALS, MACHINES, scenarios
+
+
+class Watched:
+    """A run, with the programs its engines played."""
+
+    def __init__(self, data):
+        self.simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
+        self.programs = {name: [] for name in self.simulation.engines}
+        for name, engine in self.simulation.engines.items():
+            engine.executor.timer.time = self._watch(engine.executor.timer.time, self.programs[name])
+        self.result: Result = self.simulation.run()
+
+    @staticmethod
+    def _watch(time, programs):
+        def watched(*args):
+            programs.append(time(*args))
+            return programs[-1]
+
+        return watched
+
+    def operations(self, name):
+        """Yield every operation of every step that engine *name* finished, with its row."""
+        for timed, steps in zip(self.programs[name], self.simulation.logs[name].run_lengths, strict=True):
+            for step in range(steps):
+                for operation in timed.operations:
+                    yield operation, step if len(operation.ticks) > 1 else 0
+
+
+def check_blocks(run):
+    """All KV blocks are free again, and never were more in use than there are."""
+    for engine in run.simulation.engines.values():
+        assert engine.kv.used == 0
+        assert engine.kv.free.count == engine.kv.num_blocks
+        assert sorted(engine.kv.free.take(engine.kv.num_blocks).tolist()) == list(range(engine.kv.num_blocks))
+        assert engine.kv.peak_used <= engine.kv.num_blocks
+
+
+def check_counts(run):
+    """Every request is counted once; those that finished have exactly their tokens, the others none."""
+    counts, rows = run.result.metrics.counts, run.simulation.requests.rows
+    sources = set(run.simulation._source_of.values())
+    assert counts.submitted == counts.finished + counts.running + counts.waiting + counts.rejected == len(rows)
+    assert counts.submitted == sum(source.num_submitted for source in sources)
+    assert counts.running == counts.waiting == 0
+    tokens = token_ticks(run.simulation)
+    for row in rows:
+        got = tokens[run.simulation.requests.engines[row["engine"]], int(row["index"])]
+        assert len(got) == (row["output_tokens"] if row["reason"] < 0 else 0)
+    produced = sum(log.total("num_tokens") for log in run.simulation.logs.values())
+    assert produced == sum(map(len, tokens.values()))
+    assert run.result.itl.count == produced - counts.finished
+
+
+def check_causality(run):
+    """Arrival <= scheduled < first token < second token ..., and each step is in its place."""
+    for row, got in zip(run.simulation.requests.rows, token_ticks(run.simulation).values(), strict=True):
+        if row["reason"] < 0:
+            assert row["arrival_ps"] <= row["scheduled_ps"] < got[0]
+            assert (np.diff(got) > 0).all()
+            assert 0 <= row["preempted_ps"] <= got[-1] - row["arrival_ps"]
+            assert (row["num_preemptions"] > 0) == (row["preempted_ps"] > 0)
+    for log in run.simulation.logs.values():
+        assert (log.ends > log.starts).all()
+        assert (log.starts[1:] >= log.ends[:-1]).all()
+
+
+def check_work(run):
+    """Prompt and output tokens are computed once, more often only where a request was preempted."""
+    rows = run.simulation.requests.rows
+    for code, log in enumerate(run.simulation.logs.values()):
+        mine = rows[(rows["engine"] == code) & (rows["reason"] < 0)]
+        needed = int((mine["prompt_tokens"] + mine["output_tokens"] - 1).sum())
+        computed = log.total("num_decodes") + log.total("num_prefill_tokens")
+        assert computed > needed if mine["num_preemptions"].any() else computed == needed
+
+
+def check_memory(run):
+    """Every channel moved exactly the bytes that the kernels of its rank asked of it, and every processor did their FLOPs."""
+    for name, engine in run.simulation.engines.items():
+        channels = np.zeros(engine.executor.gpus[0].memory.num_channels)
+        flops = 0.0
+        for operation, row in run.operations(name):
+            if isinstance(operation, TimedKernel):
+                size_bytes = operation.size_bytes[row]
+                channels += size_bytes if isinstance(size_bytes, np.ndarray) else size_bytes / len(channels)
+                flops += operation.flops[row]
+        for gpu in engine.executor.gpus:
+            assert gpu.memory.channel_bytes_in == pytest.approx(channels, rel=1e-9)
+            assert gpu.memory.channel_bytes_out == pytest.approx(channels, rel=1e-9)
+            assert gpu.compute.flops == pytest.approx(flops, rel=1e-9)
+
+
+def check_links(run):
+    """Every link moved exactly the bytes of the collectives, and what flowed into a switch flowed out of it."""
+    fabric = run.simulation.cluster.fabric
+    expected = np.zeros(len(fabric.capacity))
+    for name in run.simulation.engines:
+        for operation, _ in run.operations(name):
+            if not isinstance(operation, TimedKernel):
+                expected[operation.loads.index] += operation.loads.amounts
+    moved = fabric.moved_bytes()
+    through = Counter()
+    for link, asked in zip(fabric.links, expected, strict=False):
+        assert moved[link.name] == pytest.approx(asked, rel=1e-9, abs=1e-6)
+        through[link.target] += moved[link.name]
+        through[link.source] -= moved[link.name]
+    endpoints = {*run.simulation.cluster.gpus, *run.simulation.cluster.hosts}
+    largest = max(moved.values(), default=0.0)
+    assert all(abs(surplus) <= 1e-9 * largest for node, surplus in through.items() if node not in endpoints)
+
+
+def check_time(run):
+    """Nothing was busy for longer than the run took, and the reasons of every run of steps add up to its time."""
+    simulation = run.simulation
+    elapsed_s = simulation.clock.now_s
+    gpus = simulation.cluster.gpus.values()
+    busy_s = [*simulation.cluster.fabric.busy_s().values(), *(gpu.memory.busy_s() for gpu in gpus)]
+    assert all(0.0 <= each <= elapsed_s * (1 + 1e-9) for each in busy_s)
+    assert all(gpu.compute.busy_ticks <= simulation.clock.now for gpu in gpus)
+    assert all(0.0 <= fraction <= 1.0 for fraction in simulation.cluster.utilisation().values())
+    for name, log in simulation.logs.items():
+        spent_s = (log.run_ends - log.runs["start_ps"]) / TICKS_PER_S
+        assert log.runs["attribution_s"].sum(axis=1) == pytest.approx(spent_s, rel=1e-9)
+        assert simulation.engines[name].bound_s <= spent_s.sum()
+
+
+CHECKS = (check_blocks, check_counts, check_causality, check_work, check_memory, check_links, check_time)
+
+
+def kinds_of(run):
+    """Name what was special about a run."""
+    engines = [engine.serving for engine in run.simulation.plan.engines]
+    rows = run.simulation.requests.rows
+    yield from (serving.scheduler for serving in engines)
+    yield from (f"TP {serving.tensor_parallel_size}" for serving in engines)
+    if rows["num_preemptions"].any():
+        yield "preempted"
+    if (rows["reason"] >= 0).any():
+        yield "rejected"
+    if any(serving.max_num_batched_tokens < rows["prompt_tokens"].max() for serving in engines):
+        yield "chunked prefill"
+
+
+@pytest.mark.parametrize("kind", ARRIVALS)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nothing_is_lost(kind, machine):
+    """Blocks, requests, tokens, bytes and time are conserved, whatever the arrivals and however many GPUs."""
+
+    @settings(max_examples=5)
+    @given(data=scenarios(kind, machine))
+    def check(data):
+        try:
+            run = Watched(data)
+        except SimulationError:
+            event("nothing could run")
+            return
+        for what in set(kinds_of(run)):
+            event(what)
+        for each in CHECKS:
+            each(run)
+
+    check()
+
+
+@pytest.mark.parametrize(("tp", "seats"), [(1, 3), (2, 3), (4, 5)])
+def test_nothing_is_lost_where_blocks_run_out(tp, seats):
+    """With blocks for one and a half requests and seats for more, chunked prompts and preemptions conserve too."""
+    run = Watched(
+        scenario_data(
+            topology="dgx-a100-80gb",
+            serving={"tensor_parallel_size": tp, "max_num_seqs": seats, "max_num_batched_tokens": 9},
+            serving__num_gpu_blocks_override=9,
+            serving__block_size=4,
+            workload__arrivals={"kind": "at_once"},
+            workload__prompt_tokens={"kind": "uniform", "low": 6, "high": 12},
+            workload__output_tokens={"kind": "fixed", "value": 12},
+        )
+    )
+    assert {"preempted", "chunked prefill"} <= set(kinds_of(run))
+    for each in CHECKS:
+        each(run)
+
+
+def test_nothing_is_lost_where_requests_are_rejected():
+    """Requests that can never run leave no trace but a line in the log."""
+    lengths = {"kind": "uniform", "low": 10, "high": 60}
+    run = Watched(scenario_data(serving__max_model_len=40, workload__prompt_tokens=lengths))
+    assert "rejected" in set(kinds_of(run))
+    for each in CHECKS:
+        each(run)

@@ -1,0 +1,262 @@
+"""Whole runs: who joins which batch, cuts that change nothing, engines side by side, runs that are stopped."""
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import build_plan, build_simulation, token_ticks
+from gpusim.core.clock import TICKS_PER_S
+from gpusim.core.probe import Probe
+from gpusim.errors import SimulationError
+from gpusim.plan import plan_document
+from gpusim.serving import engine as engine_module
+from gpusim.simulation import Simulation
+from gpusim.spec.document import Document
+from scenarios import ARRIVALS, scenarios
+
+TP = pytest.mark.parametrize(
+    "machine", [{}, {"topology": "dgx-a100-80gb", "serving__tensor_parallel_size": 2}], ids=["TP 1", "TP 2"]
+)
+
+
+def run_trace(folder, rows, **changes):
+    """Run requests given as (arrival tick, prompt, output); return the simulation."""
+    lines = [f"{tick / TICKS_PER_S!r},{prompt},{output}" for tick, prompt, output in rows]
+    (folder / "trace.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *lines]) + "\n")
+    simulation = build_simulation(workload={"trace": str(folder / "trace.csv")}, **changes)
+    simulation.run()
+    return simulation
+
+
+@pytest.fixture
+def runs_of_four(monkeypatch):
+    """Have at most four steps played together, so that short requests are several runs long."""
+    monkeypatch.setattr(engine_module, "MAX_STEPS_PER_RUN", 4)
+
+
+def scheduled_of(simulation, index):
+    """Return the tick at which the first step of request *index* started."""
+    rows = simulation.requests.rows
+    return int(rows["scheduled_ps"][rows["index"] == index][0])
+
+
+@TP
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 5], ids=lambda step: f"step {step}")
+def test_who_arrives_as_a_step_ends_joins_the_next(tmp_path, runs_of_four, machine, step):
+    """At the very tick of a boundary, also in the middle of a run of steps, a request joins the batch fixed there."""
+    ends = run_trace(tmp_path, [(0, 8, 8)], **machine).logs["engine"].ends.tolist()
+    for late, expected in [(-1, ends[step]), (0, ends[step]), (1, ends[step + 1])]:
+        simulation = run_trace(tmp_path, [(0, 8, 8), (ends[step] + late, 8, 2)], **machine)
+        assert scheduled_of(simulation, 1) == expected
+
+
+@TP
+def test_who_arrives_with_the_last_token_starts_at_once(tmp_path, machine):
+    """A request that arrives in the tick in which the engine runs empty, or any later one, does not wait."""
+    last = int(run_trace(tmp_path, [(0, 8, 8)], **machine).logs["engine"].ends[-1])
+    for arrival in (last, last + 12_345):
+        assert scheduled_of(run_trace(tmp_path, [(0, 8, 8), (arrival, 8, 2)], **machine), 1) == arrival
+
+
+def test_arrivals_of_one_tick_keep_their_order(tmp_path):
+    """Three requests at the same tick, for one seat: the first of the trace runs first."""
+    rows = [(5_000_000, 8, 3), (5_000_000, 8, 2), (5_000_000, 8, 1)]
+    simulation = run_trace(tmp_path, rows, serving__max_num_seqs=1)
+    starts = [scheduled_of(simulation, index) for index in range(3)]
+    assert starts[0] == 5_000_000
+    assert starts == sorted(set(starts))
+
+
+@TP
+@pytest.mark.parametrize("scheduler", ["continuous", "static"])
+def test_a_client_joins_the_very_next_batch(machine, scheduler):
+    """In a closed loop with a seat for each client the next request arrives as one ends and starts with the next step."""
+    arrivals = {"kind": "closed", "concurrency": 3}
+    simulation = build_simulation(
+        workload__arrivals=arrivals,
+        workload__output_tokens={"kind": "uniform", "low": 1, "high": 9},
+        serving__scheduler=scheduler,
+        **machine,
+    )
+    simulation.run()
+    rows, ends = simulation.requests.rows, {times[-1] for times in token_ticks(simulation).values()}
+    later = rows[rows["index"] >= 3]
+    assert set(later["arrival_ps"].tolist()) <= ends
+    if scheduler == "continuous":
+        assert later["scheduled_ps"].tolist() == later["arrival_ps"].tolist()
+
+
+def run_in_pieces(data, steps):
+    """Run with at most *steps* steps played together; return ticks of tokens, requests and summary."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "MAX_STEPS_PER_RUN", steps)
+        simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
+        summary = simulation.run().summary()
+    return token_ticks(simulation), simulation.requests.rows.tobytes(), summary
+
+
+@settings(max_examples=8)
+@given(data=st.sampled_from(ARRIVALS).flatmap(lambda kind: scenarios(kind, "single")) | scenarios("gamma", "engines"))
+def test_the_length_of_runs_changes_nothing(data):
+    """With runs of at most 1, 3 or 32 steps every token of every request has the same tick, and so has every wait."""
+    try:
+        outcomes = [run_in_pieces(data, steps) for steps in (1, 3, 32)]
+    except SimulationError:
+        return
+    for ticks, rows, summary in outcomes[1:]:
+        assert (ticks, rows) == outcomes[0][:2]
+        for key in ("requests", "itl_s", "ttft_s", "queue_s", "e2e_s", "utilisation"):
+            assert summary[key] == outcomes[0][2][key]
+        for name, engine in summary["engines"].items():
+            assert engine["kv_blocks_peak"] == outcomes[0][2]["engines"][name]["kv_blocks_peak"]
+        assert summary["attribution"]["seconds"] == pytest.approx(outcomes[0][2]["attribution"]["seconds"], rel=1e-9)
+
+
+def test_an_arrival_that_cannot_join_cuts_no_run(tmp_path):
+    """With all seats taken, requests that arrive in mid-run wait; the run of 32 steps stays whole."""
+    rows = [(0, 8, 40), *((1_000_000_000 + i, 8, 2) for i in range(5))]
+    simulation = run_trace(tmp_path, rows, serving__max_num_seqs=1)
+    assert simulation.logs["engine"].run_lengths.tolist()[:3] == [1, 32, 7]
+
+
+WORKLOAD = {
+    "arrivals": {"kind": "poisson", "rate": "3000 /s"},
+    "prompt_tokens": {"kind": "uniform", "low": 1, "high": 90},
+    "output_tokens": {"kind": "uniform", "low": 1, "high": 12},
+    "num_requests": 12,
+}
+
+
+def test_two_engines_on_disjoint_gpus_are_twice_one():
+    """Each of two engines with equal requests of its own gives every token at the tick at which one alone does."""
+    serving = {"tensor_parallel_size": 2, "max_num_seqs": 4, "max_num_batched_tokens": 64}
+    runs = {}
+    for names in (["left"], ["left", "right"]):
+        gpus = {"left": ["gpu0", "gpu1"], "right": ["gpu2", "gpu3"]}
+        engines = [{"name": name, "gpus": gpus[name], "serving": serving, "workload": WORKLOAD} for name in names]
+        simulation = build_simulation(topology="dgx-a100-80gb", engines=engines)
+        runs[len(names)] = simulation, simulation.run().summary(), token_ticks(simulation)
+    (_, one, alone), (_, two, both) = runs[1], runs[2]
+    for name in ("left", "right"):
+        assert {i: ticks for (engine, i), ticks in both.items() if engine == name} == {
+            i: ticks for (_, i), ticks in alone.items()
+        }
+        assert two["engines"][name]["itl_s"] == one["engines"]["left"]["itl_s"]
+    assert two["requests"]["finished"] == 2 * one["requests"]["finished"] == 24
+    assert two["itl_s"]["count"] == 2 * one["itl_s"]["count"]
+    assert two["itl_s"]["p99"] == one["itl_s"]["p99"]
+    assert two["throughput"] == {key: 2 * value for key, value in one["throughput"].items()}
+    assert two["attribution"]["step_time_s"] == 2 * one["attribution"]["step_time_s"]
+
+
+def test_engines_share_a_workload_in_turn():
+    """Requests of the scenario's workload go to its engines by number, one after the other."""
+    engines = [{"name": f"e{i}", "gpus": [f"gpu{i}"]} for i in range(3)]
+    simulation = build_simulation(topology="dgx-a100-80gb", engines=engines, workload__num_requests=7)
+    simulation.run()
+    assert sorted(token_ticks(simulation)) == sorted((f"e{i % 3}", i) for i in range(7))
+
+
+class Interrupt(Probe):
+    """Presses Ctrl-C when it has seen some counters."""
+
+    def __init__(self, after, press):
+        self.left, self.press = after, press
+
+    def counter(self, *_seen):
+        self.left -= 1
+        if self.left == 0:
+            self.press()
+
+
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("press", [press_ctrl_c, raise_interrupt])
+@pytest.mark.parametrize("after", [1, 31, 60])
+def test_a_stopped_run_says_what_had_finished(press, after):
+    """Ctrl-C, wherever it strikes, gives a result that is not complete and counts every request once."""
+    simulation = build_simulation(probes=[Interrupt(after, press)], workload__num_requests=30)
+    result = simulation.run()
+    counts = result.metrics.counts
+    assert result.summary()["complete"] is False
+    assert counts.finished < 30
+    assert counts.submitted == counts.finished + counts.running + counts.waiting + counts.rejected
+    assert counts.submitted == next(iter(simulation._source_of.values())).num_submitted
+    log = simulation.logs["engine"]
+    assert log.total("num_tokens") == sum(map(len, token_ticks(simulation).values()))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end():
+    """Pressed while the tokens of a step are handed out, it leaves none of them behind and no block unaccounted for."""
+    simulation = build_simulation(workload__num_requests=30)
+    engine, calls = simulation.engines["engine"], []
+    append = engine.log.append
+
+    def append_and_press(*args, **counts):
+        calls.append(append(*args, **counts))
+        if len(calls) == 9:
+            press_ctrl_c()
+        return calls[-1]
+
+    engine.log = SimpleNamespace(append=append_and_press)
+    counts = simulation.run().metrics.counts
+    held = sum(len(request.blocks) for request in engine.running)
+    assert len(calls) == 9
+    assert counts.running == len(engine.running)
+    assert held == engine.kv.used
+    assert simulation.logs["engine"].total("num_tokens") == sum(map(len, token_ticks(simulation).values()))
+
+
+def test_a_stopped_run_is_the_beginning_of_the_whole(tmp_path):
+    """Tokens up to the interrupt have the ticks they have in a run to the end, and the result can be saved."""
+    whole = build_simulation(workload__num_requests=30)
+    whole.run()
+    stopped = build_simulation(probes=[Interrupt(40, press_ctrl_c)], workload__num_requests=30)
+    stopped.run().save(tmp_path / "out")
+    expected = token_ticks(whole)
+    some = {key: ticks for key, ticks in token_ticks(stopped).items() if ticks}
+    assert some
+    assert all(ticks == expected[key][: len(ticks)] for key, ticks in some.items())
+
+
+def test_no_request_that_can_run_is_an_error(tmp_path):
+    """If all are rejected the error says how many and why."""
+    with pytest.raises(SimulationError, match="2 rejected: prompt and output are longer than max_model_len = 20"):
+        run_trace(tmp_path, [(0, 40, 6), (9, 41, 6)], serving__max_model_len=20)
+
+
+def test_a_request_too_long_is_rejected_and_the_rest_run(tmp_path):
+    """It is counted, named in a warning, and delays nobody."""
+    simulation = run_trace(tmp_path, [(0, 40, 6), (0, 90, 20), (0, 40, 6)], serving__max_model_len=100)
+    record = simulation._record(complete=True)
+    assert record.warnings == ["1 requests rejected: prompt and output are longer than max_model_len = 100"]
+    counts = [simulation.requests.has_status(status).sum() for status in ("finished", "rejected")]
+    assert counts == [2, 1]
+
+
+@pytest.mark.parametrize(("output", "status"), [(9, "finished"), (10, "rejected")])
+def test_a_request_that_just_fits_runs(tmp_path, output, status):
+    """Three blocks of 16 hold 40 + 8 tokens; the last of 49 is never cached, so only a 50th is too many."""
+    rows = [(0, 40, output), (0, 1, 1)]
+    simulation = run_trace(tmp_path, rows, serving__num_gpu_blocks_override=3)
+    assert simulation.requests.has_status(status).sum() == (2 if status == "finished" else 1)
+
+
+def test_a_plan_runs_again_to_the_same_ticks():
+    """Simulations of one plan do not touch each other, nor the plan."""
+    plan = build_plan()
+    first, second = Simulation(plan), Simulation(plan)
+    first.run()
+    second.run()
+    assert token_ticks(first) == token_ticks(second)

@@ -22,7 +22,7 @@ TIERS = (
     {"results"},
     {"machine", "progress"},
     {"placement", "listing"},
-    {"plan"},
+    {"plan", "assembly"},
     {"simulation"},
     {"sweeps"},
     {"checking", "report"},

@@ -1,0 +1,141 @@
+"""Assembly: the engines and the background traffic of a plan, put together on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gpusim.hardware.cluster import Cluster
+from gpusim.model.footprint import kv_bytes_per_token, kv_bytes_per_token_and_layer, weight_bytes
+from gpusim.model.layout import Layout
+from gpusim.model.lower import Lowering
+from gpusim.placement import EnginePlan
+from gpusim.results.step_log import StepLog
+from gpusim.runtime.background import Background
+from gpusim.runtime.collective import CollectiveGroup
+from gpusim.runtime.default_laws import laws_of
+from gpusim.runtime.executor import KernelExecutor
+from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
+from gpusim.runtime.program import ProgramTimer, RemoteKv
+from gpusim.serving.engine import Engine
+from gpusim.serving.kv_cache import KvCache
+from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.request import Request
+from gpusim.serving.scheduler import make_scheduler
+from gpusim.spec.background import BackgroundSpec, CollectiveSpec
+
+
+class Assembly:
+    """Puts engines and background traffic on one cluster.
+
+    Args:
+        cluster: The machine.
+        background: Traffic that no request asked for.
+    """
+
+    def __init__(self, cluster: Cluster, background: Sequence[BackgroundSpec]) -> None:
+        self.cluster = cluster
+        self.clock = cluster.clock
+        self.is_ideal = cluster.ideal
+        self.background = [self._background(spec, f"background{number}") for number, spec in enumerate(background)]
+
+    def engine(self, plan: EnginePlan, log: StepLog, on_finished: Callable[[Request], None]) -> Engine:
+        """Return an engine on its GPUs, their memory filled as planned.
+
+        Args:
+            plan: What to build.
+            log: Gets its runs of steps.
+            on_finished: Called with every request that is over.
+        """
+        gpus = [self.cluster.gpus[name] for name in plan.gpus]
+        self._reserve(plan)
+        layout = Layout(plan.serving.tensor_parallel_size)
+        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        collectives = self._group(plan.gpus) if len(gpus) > 1 else None
+        figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
+        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, collectives, self._remote(plan))
+        return Engine(
+            self.clock,
+            plan.name,
+            scheduler=make_scheduler(plan.serving),
+            kv=KvCache(plan.memory.num_blocks, plan.serving.block_size),
+            channels=self._channels(plan, layout),
+            lowering=lowering,
+            executor=KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, collectives),
+            max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
+            log=log,
+            on_finished=on_finished,
+            probes=self.cluster.probes,
+        )
+
+    def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
+        """Return what the summary says of *engine* beside its latencies."""
+        kv = engine.kv
+        layout = Layout(plan.serving.tensor_parallel_size)
+        return {
+            "gpus": list(plan.gpus),
+            "device": plan.device.name,
+            "model": plan.model.name,
+            "laws": "ideal" if self.is_ideal else laws_of(plan.device).fitted_on,
+            "weight_bytes_per_gpu": weight_bytes(plan.model, plan.dtype.weights, layout),
+            "kv_bandwidth_bytes_per_s": self._kv_bandwidth(plan),
+            "kv_bytes_per_token": kv_bytes_per_token(plan.model, plan.dtype.kv),
+            "kv_blocks": kv.num_blocks,
+            "kv_blocks_peak": kv.peak_used,
+            "kv_blocks_used": kv.used,
+            "kv_pool": list(plan.pool),
+        }
+
+    def _laws(self, figures: GpuFigures) -> KernelLaws:
+        return RooflineLaws(figures) if self.is_ideal else CalibratedLaws(figures, laws_of(figures.spec))
+
+    def _group(self, gpus: Sequence[str]) -> CollectiveGroup:
+        device = self.cluster.gpus[gpus[0]].spec
+        laws = None if self.is_ideal else laws_of(device)
+        return CollectiveGroup(self.clock, self.cluster.fabric, gpus, laws, device.memory.bandwidth)
+
+    def _reserve(self, plan: EnginePlan) -> None:
+        """Take the memory that weights, workspace and KV blocks fill; the banks refuse what does not fit."""
+        memory = plan.memory
+        for name in plan.gpus:
+            bank = self.cluster.banks[name]
+            bank.reserve(memory.weight_bytes, "weights")
+            bank.reserve(memory.workspace_bytes, "workspace")
+            if not plan.pool:
+                bank.reserve(memory.num_blocks * memory.block_bytes, "KV blocks")
+        shares = self._pool_shares(plan)
+        for name, share in shares.items():
+            self.cluster.banks[name].reserve(share * memory.num_blocks * memory.block_bytes, "pooled KV blocks")
+
+    def _pool_shares(self, plan: EnginePlan) -> dict[str, float]:
+        """Return the part of the KV that each memory of the pool holds: in proportion to its capacity."""
+        capacity = {name: self.cluster.banks[name].spec.capacity for name in plan.pool}
+        total = sum(capacity.values())
+        return {name: size / total for name, size in capacity.items()}
+
+    def _remote(self, plan: EnginePlan) -> RemoteKv | None:
+        shares = self._pool_shares(plan)
+        if not shares:
+            return None
+        fabric = self.cluster.fabric
+        return RemoteKv({gpu: fabric.reads((name, gpu, share) for name, share in shares.items()) for gpu in plan.gpus})
+
+    def _channels(self, plan: EnginePlan, layout: Layout) -> KvChannels | None:
+        """Return where KV lies on the channels; ideal memory spreads everything evenly."""
+        channel_map = self.cluster.gpus[plan.gpus[0]].memory.channel_map
+        if channel_map is None or self.is_ideal or plan.pool:
+            return None
+        token_bytes = kv_bytes_per_token_and_layer(plan.model.layers[0].attention, plan.dtype.kv, layout)
+        return KvChannels(channel_map, token_bytes, plan.serving.block_size, plan.serving.max_num_seqs)
+
+    def _background(self, spec: BackgroundSpec, name: str) -> Background:
+        group = self._group(spec.gpus) if isinstance(spec, CollectiveSpec) else None
+        return Background(self.clock, self.cluster, spec, spec.name or name, group)
+
+    def _kv_bandwidth(self, plan: EnginePlan) -> float:
+        """Return the peak rate at which a rank reads KV, bytes/s."""
+        remote = self._remote(plan)
+        if remote is None:
+            return plan.device.memory.bandwidth
+        return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())

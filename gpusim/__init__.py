@@ -52,7 +52,13 @@ __all__ = [
 ]
 
 
+_LATER = {"compare": "two results can be compared by their summary() until then"}
+"""Planned but absent."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        raise AttributeError(f"not yet: gpusim.{name}; {_LATER[name]}")
     if name not in _WHERE:
         raise AttributeError(f"module 'gpusim' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)

@@ -14,16 +14,19 @@ from gpusim.results.step_log import StepLog
 from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
-from gpusim.runtime.executor import KernelExecutor
+from gpusim.runtime.executor import Executor, KernelExecutor
+from gpusim.runtime.foreign import Resources, is_alone, used_by_background, used_by_engine
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
 from gpusim.runtime.program import ProgramTimer, RemoteKv
+from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec
+from gpusim.spec.scenario import Detail
 
 
 class Assembly:
@@ -31,14 +34,22 @@ class Assembly:
 
     Args:
         cluster: The machine.
+        engines: What to build.
         background: Traffic that no request asked for.
+        detail: Of all engines; one that shares channels or links with others is played at kernel detail in any case.
     """
 
-    def __init__(self, cluster: Cluster, background: Sequence[BackgroundSpec]) -> None:
+    def __init__(
+        self, cluster: Cluster, engines: Sequence[EnginePlan], background: Sequence[BackgroundSpec], detail: Detail
+    ) -> None:
         self.cluster = cluster
         self.clock = cluster.clock
         self.is_ideal = cluster.ideal
         self.background = [self._background(spec, f"background{number}") for number, spec in enumerate(background)]
+        self._detail = detail
+        self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
+        self._remotes = {plan.name: self._remote(plan) for plan in engines}
+        self._used = {plan.name: self._used_by(plan) for plan in engines}
 
     def engine(self, plan: EnginePlan, log: StepLog, on_finished: Callable[[Request], None]) -> Engine:
         """Return an engine on its GPUs, their memory filled as planned.
@@ -48,32 +59,46 @@ class Assembly:
             log: Gets its runs of steps.
             on_finished: Called with every request that is over.
         """
-        gpus = [self.cluster.gpus[name] for name in plan.gpus]
         self._reserve(plan)
         layout = Layout(plan.serving.tensor_parallel_size)
-        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
-        collectives = self._group(plan.gpus) if len(gpus) > 1 else None
-        figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
-        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, collectives, self._remote(plan))
         return Engine(
             self.clock,
             plan.name,
             scheduler=make_scheduler(plan.serving),
             kv=KvCache(plan.memory.num_blocks, plan.serving.block_size),
             channels=self._channels(plan, layout),
-            lowering=lowering,
-            executor=KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, collectives),
+            lowering=Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel),
+            executor=self._executor(plan),
             max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
             log=log,
             on_finished=on_finished,
             probes=self.cluster.probes,
         )
 
+    def detail(self, plan: EnginePlan) -> Detail:
+        """Return the detail at which an engine is played."""
+        others = [used for name, used in self._used.items() if name != plan.name]
+        others += [used_by_background(self.cluster, entry.spec, entry.group) for entry in self.background]
+        return self._detail if is_alone(self._used[plan.name], others) else "kernel"
+
+    def _executor(self, plan: EnginePlan) -> Executor:
+        gpus = [self.cluster.gpus[name] for name in plan.gpus]
+        group, remote = self._groups[plan.name], self._remotes[plan.name]
+        figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
+        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote)
+        if self.detail(plan) == "step":
+            return StepExecutor(self.clock, gpus, self.cluster.fabric, timer)
+        return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group)
+
+    def _used_by(self, plan: EnginePlan) -> Resources:
+        return used_by_engine(self.cluster, plan.gpus, self._groups[plan.name], self._remotes[plan.name])
+
     def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
         """Return what the summary says of *engine* beside its latencies."""
         kv = engine.kv
         layout = Layout(plan.serving.tensor_parallel_size)
         return {
+            "detail": self.detail(plan),
             "gpus": list(plan.gpus),
             "device": plan.device.name,
             "model": plan.model.name,
@@ -135,7 +160,7 @@ class Assembly:
 
     def _kv_bandwidth(self, plan: EnginePlan) -> float:
         """Return the peak rate at which a rank reads KV, bytes/s."""
-        remote = self._remote(plan)
+        remote = self._remotes[plan.name]
         if remote is None:
             return plan.device.memory.bandwidth
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())

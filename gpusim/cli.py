@@ -145,7 +145,7 @@ def sweep(
     for point, message in result.failures:
         typer.echo(f"error: at {point}: {message}", err=True)
     if not result.complete:
-        _note(f"interrupted: {len(result)} points had finished")
+        _note(f"interrupted; points that had finished: {len(result)}")
     if result.failures or not result.complete:
         raise typer.Exit(BAD_INPUT if result.complete else INTERRUPTED)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
+from gpusim.hardware.graph import build_graph, links_of
+from gpusim.machine import gpu_devices, read_topology
 from gpusim.model.footprint import kv_bytes_per_token, num_parameters
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import Kind, names, read
+from gpusim.spec.topology import TopologySpec
+from gpusim.spec.workload import FixedLength, LengthSpec, LognormalLength, QuantileLength, WorkloadSpec
 
 _KINDS: dict[str, Kind] = {
     "devices": "device",
@@ -31,8 +36,11 @@ def _describe(kind: Kind, name: str) -> dict[str, Any]:
         return _device(validate(DeviceSpec, document))
     if kind == "model":
         return _model(validate(ModelSpec, document))
-    about = document.data.get("source" if kind != "example" else "name", "")
-    return {"name": name, "about": " ".join(str(about).split())}
+    if kind == "topology":
+        return _topology(read_topology(name, Path()))
+    if kind == "workload":
+        return _workload(validate(WorkloadSpec, document))
+    return {"name": name, "about": document.data.get("name", "")}
 
 
 def _device(device: DeviceSpec) -> dict[str, Any]:
@@ -46,6 +54,51 @@ def _device(device: DeviceSpec) -> dict[str, Any]:
         "link_bandwidth_bytes_per_s": device.link_bandwidth,
         "measured": device.laws is not None,
     }
+
+
+def _topology(topology: TopologySpec) -> dict[str, Any]:
+    graph = build_graph(topology)
+    devices = gpu_devices(topology)
+    kinds = [attributes["kind"] for _, attributes in graph.nodes(data=True)]
+    links: dict[str, float] = {}
+    for link in links_of(graph):
+        if link.source == next(iter(devices)):
+            links[link.kind] = links.get(link.kind, 0.0) + link.bandwidth
+    return {
+        "name": topology.name,
+        "num_gpus": len(devices),
+        "devices": list(dict.fromkeys(device.name for device in devices.values())),
+        "num_hosts": kinds.count("host"),
+        "num_switches": kinds.count("switch"),
+        "num_memory_pools": kinds.count("memory"),
+        "links_of_gpu_bytes_per_s": links,
+        "source": " ".join(topology.source.split()),
+    }
+
+
+def _workload(workload: WorkloadSpec) -> dict[str, Any]:
+    arrivals = workload.arrivals
+    lengths = {"prompt_tokens": workload.prompt_tokens, "output_tokens": workload.output_tokens}
+    return {
+        "name": workload.name,
+        "arrivals": None if arrivals is None else arrivals.kind,
+        "rate_per_s": getattr(arrivals, "rate", None),
+        **{
+            f"{name}_p{level * 100:.0f}": _quantile(spec, level)
+            for name, spec in lengths.items()
+            for level in (0.5, 0.99)
+        },
+        "source": " ".join(workload.source.split()),
+    }
+
+
+def _quantile(length: LengthSpec | None, level: float) -> float | None:
+    """Return a quantile that *length* states by itself."""
+    if isinstance(length, QuantileLength):
+        return length.quantiles.get(level)
+    if isinstance(length, LognormalLength):
+        return length.median if level == 0.5 else length.p99
+    return length.value if isinstance(length, FixedLength) else None
 
 
 def _model(model: ModelSpec) -> dict[str, Any]:

@@ -23,18 +23,11 @@ from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.trace import locate_trace
 
-_PLACEHOLDERS = {
-    "schema": 1,
-    "topology": "",
-    "model": "",
-    "workload": {
-        "arrivals": {"kind": "at_once"},
-        "prompt_tokens": {"kind": "fixed", "value": 1},
-        "output_tokens": {"kind": "fixed", "value": 1},
-        "num_requests": 1,
-    },
-}
-"""Stand for what a scenario lacks while its other problems are looked for."""
+_PLACEHOLDERS = {"schema": 1, "topology": ""}
+"""Stand for what a scenario cannot be without while its other problems are looked for."""
+
+_IN_PLACE_OF_ENGINES = ("model", "workload", "serving")
+"""Keys that only a scenario without engines must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +88,9 @@ def plan_document(document: Document) -> Plan:
     problems += _elsewhere(found, problems)
     # What could be read is planned even so: the user learns of all problems at once.
     plan = None if scenario is None else planner.plan(scenario)
-    absent = [Problem((key,), "") for key in _PLACEHOLDERS if problems and key not in document.data]
-    problems += _elsewhere(planner.problems.found, [*problems, *absent])
+    absent = [*_PLACEHOLDERS, *_IN_PLACE_OF_ENGINES] if "engines" in document.data else [*_PLACEHOLDERS]
+    known = [*problems, *(Problem((key,), "") for key in absent if problems and key not in document.data)]
+    problems += _elsewhere(planner.problems.found, known)
     if problems or plan is None:
         raise document.error(problems)
     return plan
@@ -136,6 +130,9 @@ class _Planner:
         """Return the plan of *scenario*, or None if it has problems."""
         topology = self.problems.attempt(("topology",), lambda: read_topology(scenario.topology, self.folder))
         workload = self._workload(scenario.workload, ("workload",))
+        own = [engine.workload for engine in scenario.engines]
+        if scenario.workload is None and (not own or None in own):
+            self.problems.add(("workload",), "this key is required, or one in each of engines")
         stated = [self._stated(scenario, spec, where) for spec, where in _engines(scenario)]
         known = [engine for engine in stated if engine is not None]
         if topology is None:
@@ -170,7 +167,7 @@ class _Planner:
     def _model(self, stated: str | ModelSpec | None, where: Location) -> ModelSpec | None:
         """Return a model as published."""
         if stated is None:
-            self.problems.add(where, "model is required, here or for all engines")
+            self.problems.add(where, "this key is required, here or for all engines")
             return None
         if isinstance(stated, ModelSpec):
             return stated

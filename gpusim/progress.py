@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
+from threading import Timer
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
 DELAY_S = 2.0
 
 
 class Progress:
-    """A bar that appears after two seconds.
+    """A bar that appears after two seconds, whether or not anything is done by then.
 
     Args:
         what: What is counted.
@@ -24,28 +23,31 @@ class Progress:
 
     def __init__(self, what: str, total: int | None = None) -> None:
         self._what = what
+        self._done = 0
         self._total = total
-        self._began_s = time.monotonic()
+        self._timer = Timer(DELAY_S, self._show)
+        self._timer.daemon = True
         self._bar: RichProgress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer.ident is not None:
+            self._timer.cancel()
+            self._timer.join()
         if self._bar is not None:
             self._bar.stop()
 
     def update(self, done: int) -> None:
         """Say how many are done."""
-        if self._bar is None:
-            if not sys.stderr.isatty() or time.monotonic() - self._began_s < DELAY_S:
-                return
-            self._show()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=self._total)
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=self._total)
 
     def update_of(self, done: int, total: int) -> None:
         """Say how many of *total* are done."""
@@ -58,6 +60,7 @@ class Progress:
         from rich.progress import Progress as RichProgress  # noqa: PLC0415
 
         columns = (*RichProgress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(self._what, total=self._total)
-        self._bar.start()
+        bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
+        bar.add_task(self._what, completed=self._done, total=self._total)
+        bar.start()
+        self._bar = bar

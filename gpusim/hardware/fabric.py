@@ -145,6 +145,14 @@ class Fabric(Component):
         self._sharing.join_after(flow, 0)
         return Stream(flow, partial(self._sharing.stop, flow))
 
+    def memory_resource(self, node: str) -> int:
+        """Return the resource that the memory bank of *node* is."""
+        return self._bank_of[node]
+
+    def account(self, loads: Loads, times: float, link_s: float) -> None:
+        """Count *loads*, moved a number of *times* in *link_s* seconds each by a caller who knew that it was alone."""
+        self._sharing.account(loads, times, link_s)
+
     def moved_bytes(self) -> dict[str, float]:
         """Return the bytes each link has moved up to now, by its name."""
         self._sharing.settle()

@@ -149,6 +149,17 @@ class MemoryBank(Component):
 
     # Accounts
 
+    def account(self, size_bytes: float | FloatArray, service_s: float) -> None:
+        """Count bytes that a caller who knew that nothing else was there has moved without a transfer.
+
+        Args:
+            size_bytes: A float, spread evenly, or by channel, shape (num_channels,).
+            service_s: Service they took, in the mean of all channels.
+        """
+        self._accepted.add(size_bytes)
+        self._finished.add(size_bytes)
+        self._served_s += service_s
+
     @property
     def bytes_in(self) -> float:
         """Bytes of all transfers that were started."""

@@ -70,6 +70,14 @@ class Sharing:
         for flow in dict.fromkeys(flow for flows in self.flows_on for flow in flows):
             self._account(flow, flow.progress_at(self.clock.now))
 
+    def account(self, loads: Loads, times: float, busy_s: float) -> None:
+        """Count *loads* moved *times* by flows that were not played, each keeping its fullest resource for *busy_s*."""
+        occupation = busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
+        self.moved_bytes[loads.index] += loads.amounts * times
+        self.busy_s[loads.index] += loads.idle_s * (occupation * times)
+        for resource, size_bytes in loads.banks.items():
+            self._banks[resource].account_paced(size_bytes * times)
+
     def _call(self, delay: int, priority: int, function: Callable[[simpy.Event], None]) -> None:
         event = self.clock.timeout(delay, priority=priority)
         assert event.callbacks is not None
@@ -203,12 +211,9 @@ class Sharing:
 
     def _account(self, flow: Flow, progress: float) -> None:
         """Count what *flow* has moved since it was last counted."""
-        loads, new = flow.loads, progress - flow.accounted
+        new = progress - flow.accounted
         flow.accounted = progress
-        self.moved_bytes[loads.index] += loads.amounts * new
-        self.busy_s[loads.index] += loads.idle_s * (flow.occupation * new)
-        for resource, size_bytes in loads.banks.items():
-            self._banks[resource].account_paced(size_bytes * new)
+        self.account(flow.loads, new, flow.occupation * flow.loads.ideal_s)
 
 
 def _rate(flow: Flow, bank: int) -> float:

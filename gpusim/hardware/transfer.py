@@ -8,6 +8,7 @@ import numpy as np
 import simpy
 
 from gpusim.core.clock import FloatArray, seconds, ticks
+from gpusim.units import LONGEST_S
 
 NEVER: Final = 2**62
 """A tick that does not come."""
@@ -66,7 +67,7 @@ class Transfer:
         self.shares = shares
         if not (shares or self.disturbed):
             self.due = max(now, self.start + ticks(self.ideal_s))
-        elif speed == 0.0:
+        elif needed_s >= speed * LONGEST_S:  # the speed is 0, or rounding away from it
             self.due = NEVER
         else:
             self.elapsed_s = seconds(now - self.start) + needed_s / speed

@@ -130,6 +130,11 @@ class StepProgram:
     parts: tuple[tuple[int, tuple[Kernel, ...]], ...]
 
     @property
+    def fixed_key(self) -> tuple[int, int]:
+        """Programs of one lowering with the same key differ in attention only."""
+        return self.shape.num_tokens, self.shape.num_sampled
+
+    @property
     def num_kernels(self) -> int:
         """Kernels of one step on one rank, collectives left out."""
         return sum(count * sum(not isinstance(k, Collective) for k in kernels) for count, kernels in self.parts)

@@ -17,7 +17,7 @@ COMMUNICATION: Final = CATEGORIES.index("communication")
 WAITING: Final = CATEGORIES.index("waiting")
 
 
-def kernel_attribution(terms: KernelTime, memory_s: FloatArray, local_s: FloatArray) -> FloatArray:
+def kernel_attribution(terms: KernelTime, memory_s: FloatArray) -> FloatArray:
     """Split the undisturbed duration of a kernel over the categories.
 
     The smooth maximum is shared between memory and the rest in proportion to their p-th powers: each gets what it
@@ -25,8 +25,8 @@ def kernel_attribution(terms: KernelTime, memory_s: FloatArray, local_s: FloatAr
 
     Args:
         terms: Of the kernel, (steps,).
-        memory_s: (steps,) Time of its bytes.
-        local_s: (steps,) Time of those in this GPU's own memory; what is beyond is KV read over the fabric.
+        memory_s: (steps,) Time of its bytes. What it has beyond the bytes that are spread evenly is KV's: KV that is
+            read over the fabric, or lies on few channels.
 
     Returns:
         Seconds, (steps, categories); they sum to the duration.
@@ -34,8 +34,8 @@ def kernel_attribution(terms: KernelTime, memory_s: FloatArray, local_s: FloatAr
     duration_s = terms.duration_s(memory_s)
     body_s = duration_s - terms.fixed_s
     memory_share = body_s * _share(memory_s, terms.other_s, terms.smoothness)
-    weights_s = np.minimum(terms.weight_bytes / terms.memory_rate, local_s)
-    kv_s = np.minimum(terms.kv_bytes / terms.memory_rate, local_s) + (memory_s - local_s)
+    weights_s = terms.weight_bytes / terms.memory_rate
+    kv_s = np.maximum(memory_s - terms.l2_s - terms.even_bytes / terms.memory_rate, 0.0)
     per_s = np.divide(memory_share, memory_s, out=np.zeros_like(body_s), where=memory_s > 0)
     table = np.zeros((len(body_s), len(CATEGORIES)))
     table[:, 0] = weights_s * per_s

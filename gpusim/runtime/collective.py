@@ -10,7 +10,7 @@ import numpy as np
 from gpusim.core.clock import Clock, FloatArray, ticks
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Loads
-from gpusim.model.work import AllGather, AllReduce, Collective
+from gpusim.model.work import AllReduce, Collective
 from gpusim.runtime.attribution import collective_attribution
 from gpusim.runtime.laws.collectives import Algorithm, Operation, calibrated_algorithms, ideal_algorithms
 from gpusim.runtime.rings import ring_traffic, rings
@@ -22,6 +22,7 @@ class TimedCollective:
     """One collective of the group on idle links."""
 
     name: str
+    operation: Operation
     algorithm: str
     fixed_s: float
     link_s: float
@@ -55,16 +56,24 @@ class CollectiveGroup:
         self.laws = laws
         self.hbm_bandwidth = hbm_bandwidth
         self._rings = rings(self.ranks, fabric.direct_bandwidth)
-        self._known: dict[tuple[Operation, float], TimedCollective] = {}
+        self._known: dict[Collective, TimedCollective] = {}
 
     def timed(self, work: Collective) -> TimedCollective:
         """Return *work* with its fastest algorithm on idle links."""
-        operation: Operation = "all_reduce" if isinstance(work, AllReduce) else "all_gather"
-        key = (operation, work.size_bytes)
-        if key not in self._known:
-            candidates = [self._timed(work, a) for a in self._algorithms(operation, work.size_bytes)]
-            self._known[key] = min(candidates, key=lambda timed: timed.fixed_s + timed.link_s)
-        return self._known[key]
+        if work not in self._known:
+            operation: Operation = "all_reduce" if isinstance(work, AllReduce) else "all_gather"
+            candidates = [self._timed(work, operation, a) for a in self._algorithms(operation, work.size_bytes)]
+            self._known[work] = min(candidates, key=lambda timed: timed.fixed_s + timed.link_s)
+        return self._known[work]
+
+    def resources(self) -> frozenset[int]:
+        """Return every resource of the fabric that any of its collectives may load."""
+        ring = self.fabric.loads(ring_traffic(self._rings, 1.0), memory=False)
+        direct = self.fabric.loads(self._all_pairs(1.0), memory=False)
+        return frozenset(ring.resources) | frozenset(direct.resources)
+
+    def _all_pairs(self, size_bytes: float) -> list[tuple[str, str, float]]:
+        return [(a, b, size_bytes) for a in self.ranks for b in self.ranks if a != b]
 
     def perform(self, timed: TimedCollective) -> Process:
         """Carry out *timed* now; its law's time on idle links, longer where others use them."""
@@ -72,23 +81,25 @@ class CollectiveGroup:
         flow = self.fabric.transfer(timed.loads, ideal_s=timed.link_s)
         yield flow.done
         duration = ticks(timed.fixed_s + flow.elapsed_s) if flow.disturbed else timed.ticks[0]
-        yield self.clock.timeout(start + duration - self.clock.now)
+        # After others' traffic the flow may end a rounding to the clock later than the law says.
+        yield self.clock.timeout(max(0, start + duration - self.clock.now))
 
     def _algorithms(self, operation: Operation, size_bytes: float) -> list[Algorithm]:
         count = len(self.ranks)
         if self.laws is None:
-            hop_s = max(self.fabric.route(a, b).latency_s for a, b in zip(self.ranks, self.ranks[1:], strict=False))
+            arrows = ring_traffic(self._rings, 0.0)
+            hop_s = max(self.fabric.route(a, b).latency_s for a, b, _ in arrows)
             return ideal_algorithms(operation, count, size_bytes, hop_s)
         direct = self.fabric.are_scale_up_connected(self.ranks)
         return calibrated_algorithms(
             operation, count, size_bytes, self.laws, direct=direct, hbm_bandwidth=self.hbm_bandwidth
         )
 
-    def _timed(self, work: AllReduce | AllGather, algorithm: Algorithm) -> TimedCollective:
+    def _timed(self, work: Collective, operation: Operation, algorithm: Algorithm) -> TimedCollective:
         if algorithm.pattern == "ring":
             traffic = ring_traffic(self._rings, algorithm.bytes_per_pair)
         else:
-            traffic = [(a, b, algorithm.bytes_per_pair) for a in self.ranks for b in self.ranks if a != b]
+            traffic = self._all_pairs(algorithm.bytes_per_pair)
         loads = self.fabric.loads(traffic, memory=False)
         peak_s = self.fabric.peak_s(loads)
         # What the law measured may lie a little above what packet headers leave of the links of this topology.
@@ -96,6 +107,7 @@ class CollectiveGroup:
         duration_s = algorithm.fixed_s + link_s
         return TimedCollective(
             name=work.name,
+            operation=operation,
             algorithm=algorithm.name,
             fixed_s=algorithm.fixed_s,
             link_s=link_s,

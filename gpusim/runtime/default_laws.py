@@ -1,8 +1,9 @@
 """Laws of a device nobody measured: a measured sibling's, carried over by a written rule.
 
-The rule (`docs/default-laws.md` gives the reasons): the donor is the measured device of the same architecture family,
-else the one named below for the kind of memory and the generation. Dimensionless values and launch times are taken
-over; what an SM or a work item can stream scales with the boost clock.
+The rule (`docs/default-laws.md` gives the reasons): the donor is chosen by kind of memory first (GDDR or not), then by
+architecture family. Dimensionless values and launch times are taken over; what an SM or a work item can stream scales
+with the boost clock. What the donor has laws for is carried over even where the device states no peak for that type;
+it then computes at its 16-bit rate.
 """
 
 from __future__ import annotations

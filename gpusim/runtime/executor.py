@@ -4,7 +4,8 @@
 so that whatever else uses them is felt. On idle resources each kernel takes exactly its law's time.
 
 Events per step on SimPy's queue, without foreign traffic: `EVENTS_PER_KERNEL` for every kernel on every rank (one less
-where all its bytes are in L2), `EVENTS_PER_COLLECTIVE` and `EVENTS_PER_STEP`.
+where all its bytes are in L2, `EVENTS_PER_REMOTE_READ` more where it reads KV over the fabric),
+`EVENTS_PER_COLLECTIVE` and `EVENTS_PER_STEP`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from gpusim.runtime.program import ProgramTimer, TimedKernel, TimedProgram
 
 EVENTS_PER_KERNEL: Final = 3
 """The bank is through with its bytes; it learns of that; it ends."""
+EVENTS_PER_REMOTE_READ: Final = 3
+"""Its flow starts; the fabric is through with its bytes; it learns of that."""
 EVENTS_PER_COLLECTIVE: Final = 5
 """Its flow starts; the fabric is through with its bytes; it learns of that; it ends; the ranks go on."""
 EVENTS_PER_STEP: Final = 2
@@ -150,8 +153,9 @@ class KernelExecutor:
 
     def _rank(self, gpu: Gpu, run: _Run) -> Process:
         """Play every step of the run on one rank."""
+        operations = run.timed.operations
         for step in range(run.timed.program.steps):
-            for operation in run.timed.operations:
+            for operation in operations:
                 if isinstance(operation, TimedKernel):
                     yield from self._kernel(gpu, operation, step)
                 else:
@@ -174,7 +178,8 @@ class KernelExecutor:
             duration = ticks(kernel.contended_s(step, max(memory_s, transfer.elapsed_s)))
         else:
             duration = kernel.ticks[row]
-        yield self.clock.timeout(start + duration - self.clock.now)
+        # After others' traffic the bytes may end a rounding to the clock later than the law says.
+        yield self.clock.timeout(max(0, start + duration - self.clock.now))
         gpu.compute.end(start, kernel.flops[min(row, len(kernel.flops) - 1)])
         if gpu.probes:
             gpu.emit(kernel.name, start)
@@ -198,7 +203,7 @@ class KernelExecutor:
         run.meeting.release()
         for gpu in self.gpus:
             if gpu.probes:
-                gpu.emit(f"all_reduce {collective.name}", start)
+                gpu.emit(f"{collective.operation} {collective.name}", start)
 
     def _end_step(self, run: _Run, *, is_last: bool) -> Process:
         """Meet the other ranks; the last one notes the time and decides whether another step follows."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
+from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
 from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel, StepProgram
-from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
+from gpusim.runtime.attribution import kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import KernelLaws
@@ -27,8 +28,8 @@ class RemoteKv:
 
     @property
     def latency_s(self) -> float:
-        """Of the longest route."""
-        return max(loads.latency_s for loads in self.loads.values())
+        """Of the longest route, in whole ticks: its end is where the bytes start to move."""
+        return seconds(ticks(max(loads.latency_s for loads in self.loads.values())))
 
     @property
     def per_byte_s(self) -> float:
@@ -55,6 +56,8 @@ class TimedKernel:
     """(1 or steps, categories)"""
     bound_s: FloatArray
     """(1 or steps,) What it takes at least: its weights, its KV and its FLOPs at peak."""
+    varies: bool
+    """Whether it grows with the context, and so from step to step."""
 
     def contended_s(self, step: int, memory_s: float) -> float:
         """Duration in *step* when the bytes took *memory_s*, by the same formula as on idle resources."""
@@ -63,6 +66,40 @@ class TimedKernel:
 
 
 TimedOperation: TypeAlias = TimedKernel | TimedCollective
+Parts: TypeAlias = tuple[tuple[int, tuple[TimedOperation, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTotals:
+    """Sums of a step over all operations but attention, which alone grows with the context."""
+
+    ticks: int
+    attribution_s: FloatArray
+    """(categories,)"""
+    bound_s: float
+    even_bytes: float
+    """Of a rank's memory."""
+    service_s: float
+    """Of each of its channels."""
+    kernel_ticks: int
+    """Of the kernels among them."""
+    flops: float
+    collectives: tuple[tuple[int, TimedCollective], ...]
+
+    @classmethod
+    def of(cls, counted: Sequence[tuple[int, TimedOperation]]) -> FixedTotals:
+        """Add up operations, each with how often a step runs it."""
+        kernels = [(count, operation) for count, operation in counted if isinstance(operation, TimedKernel)]
+        return cls(
+            ticks=sum(count * operation.ticks[0] for count, operation in counted),
+            attribution_s=np.sum([count * operation.attribution_s[0] for count, operation in counted], axis=0),
+            bound_s=float(sum(count * operation.bound_s[0] for count, operation in counted)),
+            even_bytes=float(sum(count * kernel.size_bytes[0] for count, kernel in kernels)),
+            service_s=float(sum(count * kernel.demand_s[0] for count, kernel in kernels)),
+            kernel_ticks=sum(count * kernel.ticks[0] for count, kernel in kernels),
+            flops=sum(count * kernel.flops[0] for count, kernel in kernels),
+            collectives=tuple((count, o) for count, o in counted if isinstance(o, TimedCollective)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +107,30 @@ class TimedProgram:
     """The operations of a step in order, and what all of them take together on idle resources."""
 
     program: StepProgram
-    operations: tuple[TimedOperation, ...]
+    parts: Parts
+    """As in `StepProgram`: operations that a step runs in turn, that many times."""
+    fixed: FixedTotals
     step_ticks: IntArray
     """(steps,) Sum over the operations, each rounded to the clock before."""
     attribution_s: FloatArray
     """(steps, categories) Where that time goes; rows sum to step_ticks."""
     bound_s: FloatArray
     """(steps,) Sum of the operations' bounds."""
+
+    @property
+    def operations(self) -> tuple[TimedOperation, ...]:
+        """All operations of a step, one after the other."""
+        return tuple(operation for count, part in self.parts for operation in part * count)
+
+    @property
+    def varying(self) -> list[tuple[int, TimedKernel]]:
+        """The kernels that differ from step to step, which `fixed` leaves out, with how often a step runs each."""
+        return [
+            (count, operation)
+            for count, part in self.parts
+            for operation in part
+            if isinstance(operation, TimedKernel) and operation.varies
+        ]
 
 
 class ProgramTimer:
@@ -104,6 +158,7 @@ class ProgramTimer:
         self.collectives = collectives
         self.remote = remote
         self._known: dict[Kernel, TimedOperation] = {}
+        self._known_totals: dict[tuple[int, int], FixedTotals] = {}
 
     def time(self, program: StepProgram, kv_channels: FloatArray | None) -> TimedProgram:
         """Time *program*.
@@ -112,21 +167,31 @@ class ProgramTimer:
             program: What to run.
             kv_channels: (steps, channels) fraction of the batch's KV on each channel; None: alike on all.
         """
-        operations: list[TimedOperation] = []
-        step_ticks = np.zeros(program.steps, dtype=np.int64)
-        attribution_s = np.zeros((program.steps, len(CATEGORIES)))
-        bound_s = np.zeros(program.steps)
-        for count, kernels in program.parts:
-            timed = [self._timed(kernel, kv_channels) for kernel in kernels]
-            operations.extend(timed * count)
-            for operation in timed:
-                step_ticks += count * np.array(operation.ticks, dtype=np.int64)
-                attribution_s += count * operation.attribution_s
-                bound_s += count * operation.bound_s
+        parts = tuple(
+            (count, tuple(self._timed(kernel, kv_channels) for kernel in kernels)) for count, kernels in program.parts
+        )
+        fixed = self._totals(program, parts)
+        step_ticks = np.full(program.steps, fixed.ticks, dtype=np.int64)
+        attribution_s = np.tile(fixed.attribution_s, (program.steps, 1))
+        bound_s = np.full(program.steps, fixed.bound_s)
+        timed = TimedProgram(program, parts, fixed, step_ticks, attribution_s, bound_s)
+        for count, kernel in timed.varying:
+            step_ticks += count * np.array(kernel.ticks, dtype=np.int64)
+            attribution_s += count * kernel.attribution_s
+            bound_s += count * kernel.bound_s
         # Rounding to the clock moves each kernel by half a picosecond at most; the rows are scaled to sum exactly.
         total_s = attribution_s.sum(axis=1, keepdims=True)
         attribution_s *= (step_ticks / TICKS_PER_S)[:, None] / np.where(total_s > 0, total_s, 1.0)
-        return TimedProgram(program, tuple(operations), step_ticks, attribution_s, bound_s)
+        return timed
+
+    def _totals(self, program: StepProgram, parts: Parts) -> FixedTotals:
+        """Return the sums over what does not grow with the context, computed once for all programs alike in it."""
+        key = program.fixed_key
+        if key not in self._known_totals:
+            counted = [(count, operation) for count, part in parts for operation in part]
+            fixed = [(n, o) for n, o in counted if isinstance(o, TimedCollective) or not o.varies]
+            self._known_totals[key] = FixedTotals.of(fixed)
+        return self._known_totals[key]
 
     def _timed(self, kernel: Kernel, kv_channels: FloatArray | None) -> TimedOperation:
         if isinstance(kernel, Attention):
@@ -150,8 +215,9 @@ class ProgramTimer:
             size_bytes=terms.even_bytes.tolist(),
             flops=flops.tolist(),
             remote_bytes=None,
-            attribution_s=kernel_attribution(terms, memory_s, memory_s),
+            attribution_s=kernel_attribution(terms, memory_s),
             bound_s=self._bound_s(terms.weight_bytes / self.bank.peak_bandwidth, flops, kernel),
+            varies=False,
         )
 
     def _attention(self, kernel: Attention, kv_channels: FloatArray | None) -> TimedKernel:
@@ -159,6 +225,7 @@ class ProgramTimer:
         demand_s, size_bytes, kv_s = self._kv_demand(terms, kv_channels)
         local_s = demand_s.max(axis=1) if demand_s.ndim == 2 else demand_s
         memory_s = np.maximum(local_s, kv_s) + terms.l2_s
+        least_kv_s = terms.kv_bytes / self.bank.peak_bandwidth if self.remote is None else kv_s
         return TimedKernel(
             name=kernel.name,
             terms=terms,
@@ -167,8 +234,9 @@ class ProgramTimer:
             size_bytes=size_bytes if size_bytes.ndim == 2 else size_bytes.tolist(),
             flops=kernel.flops.tolist(),
             remote_bytes=None if self.remote is None else terms.kv_bytes.tolist(),
-            attribution_s=kernel_attribution(terms, memory_s, local_s + terms.l2_s),
-            bound_s=self._bound_s(np.maximum(terms.kv_bytes / self.bank.peak_bandwidth, kv_s), kernel.flops, kernel),
+            attribution_s=kernel_attribution(terms, memory_s),
+            bound_s=self._bound_s(least_kv_s, kernel.flops, kernel),
+            varies=True,
         )
 
     def _kv_demand(

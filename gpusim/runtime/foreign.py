@@ -1,0 +1,42 @@
+"""Foreign traffic: what else may use the channels and links of an engine.
+
+The answer is about the whole run and errs on the safe side: an engine of which nothing is shared can be folded exactly,
+for nothing can ever come between its kernels and their laws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpusim.hardware.cluster import Cluster
+from gpusim.runtime.collective import CollectiveGroup
+from gpusim.runtime.program import RemoteKv
+from gpusim.spec.background import BackgroundSpec, CollectiveSpec
+
+Resources = frozenset[int]
+"""Links and memory banks, as the fabric numbers them."""
+
+
+def used_by_engine(
+    cluster: Cluster, gpus: Sequence[str], group: CollectiveGroup | None, remote: RemoteKv | None
+) -> Resources:
+    """Return what the kernels and collectives of an engine on *gpus* load."""
+    used = frozenset(cluster.fabric.memory_resource(gpu) for gpu in gpus)
+    if group is not None:
+        used |= group.resources()
+    if remote is not None:
+        used |= frozenset(resource for loads in remote.loads.values() for resource in loads.resources)
+    return used
+
+
+def used_by_background(cluster: Cluster, spec: BackgroundSpec, group: CollectiveGroup | None) -> Resources:
+    """Return what an entry of `background:` loads."""
+    if isinstance(spec, CollectiveSpec):
+        assert group is not None, "a collective comes with its group"
+        return group.resources()
+    return frozenset(cluster.fabric.loads([(spec.source, spec.target, 1.0)], memory=True).resources)
+
+
+def is_alone(own: Resources, others: Iterable[Resources]) -> bool:
+    """Say whether nothing of *own* is used by any of *others*."""
+    return all(own.isdisjoint(other) for other in others)

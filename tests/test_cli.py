@@ -1,0 +1,231 @@
+"""The command line: what goes to stdout and stderr, and with which exit code."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from builders import scenario_data
+from gpusim.cli import app
+from gpusim.spec.document import dump_yaml, parse_document
+from gpusim.spec.names import names
+from gpusim.version import __version__
+
+
+def gpusim(*arguments, exit_code=0):
+    """Run a command in this process; return what it wrote to stdout and to stderr."""
+    run = CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="gpusim")
+    assert run.exit_code == exit_code, run.output
+    return run.stdout, run.stderr
+
+
+def process(*arguments, **options):
+    """Start the command line as a process of its own."""
+    command = [sys.executable, "-m", "gpusim", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    """Write a small scenario; return its path."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump_yaml(scenario_data()), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("sweep",), ("check",), ("list",)])
+def test_help_says_what_each_command_does(command):
+    """Every command explains itself; no line is cut or wider than a usual terminal."""
+    out, err = gpusim(*command, "--help")
+    assert out.startswith(" ".join(["Usage: gpusim", *command]))
+    assert "..." not in out.splitlines()[2]
+    assert max(map(len, out.splitlines())) <= 100
+    assert not err
+
+
+def test_version_and_module():
+    """`gpusim --version` and `python -m gpusim --version` are one program."""
+    assert gpusim("--version")[0] == f"gpusim {__version__}\n"
+    assert process("--version").communicate()[0] == f"gpusim {__version__}\n"
+
+
+@pytest.mark.parametrize("code", ["import gpusim", "import runpy; runpy.run_module('gpusim', run_name='__main__')"])
+def test_start_up_loads_nothing_slow(code):
+    """Importing the package, or asking for help, loads no package that takes long."""
+    slow = ("numpy", "polars", "networkx", "simpy", "pydantic", "ruamel")
+    script = f"import sys; sys.argv = ['gpusim', '--help']\ntry:\n {code}\nexcept SystemExit: pass\n"
+    script += f"print([name for name in {slow} if name in sys.modules], file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "chatt"), "error: 'chatt': unknown example; did you mean \"chat\"?"),
+        (("run", "none.yaml"), "error: no such file: none.yaml"),
+        (("run", "chat", "--set", "seed"), "error: 'seed': write KEY=VALUE, e.g. serving.max_num_seqs=64"),
+        (
+            ("run", "chat", "--set", "seed.x=1"),
+            "set from outside the file: seed: expected a whole number, not a mapping",
+        ),
+        (
+            ("run", "chat", "--set", "name.x=1"),
+            "error: name.x: name is 'Llama-3.1-8B chat on one A100', without a key x",
+        ),
+        (("run", "chat", "--set", "model=tinny"), "set from outside the file: model: 'tinny': unknown model"),
+        (("sweep", "chat"), "nothing to sweep; add sweep: {key: [values]} or use --over key=v1,v2"),
+        (("check",), "error: say which scenario to check, or --schema"),
+        (("runn",), "No such command 'runn'"),
+        (("list", "bogus"), "'bogus' is not one of 'devices', 'models'"),
+    ],
+)
+def test_mistakes_end_with_2_and_one_message_on_stderr(arguments, message):
+    """Nothing goes to stdout, and nobody sees a traceback."""
+    out, err = gpusim(*arguments, exit_code=2)
+    assert not out
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_json_is_the_summary_that_is_saved(scenario, tmp_path):
+    """`run --json` prints exactly what `--out` writes to summary.json; tables and notes stay away."""
+    out, err = gpusim("run", scenario, "--json", "--out", tmp_path / "results")
+    assert json.loads(out) == json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
+    assert not err
+
+
+def test_tables_go_to_stdout_and_notes_to_stderr(scenario):
+    """The first screen has the latencies; that a sweep is not run is only a note."""
+    out, err = gpusim("run", scenario, "--set", "sweep={seed: [1, 2]}")
+    assert "TTFT" in out
+    assert "\x1b" not in out
+    assert err == "note: sweep: is for `gpusim sweep`; running the scenario without it\n"
+
+
+def test_a_resolved_scenario_runs_again_to_the_same_bytes(scenario, tmp_path):
+    """`check --resolved` fills in every default and name, and changes nothing but that."""
+    resolved, _ = gpusim("check", scenario, "--resolved", "--set", "serving.tensor_parallel_size=1")
+    assert resolved.startswith("schema: 1\nname:")
+    again = tmp_path / "resolved.yaml"
+    again.write_text(resolved, encoding="utf-8")
+    assert gpusim("check", again, "--resolved")[0] == resolved
+    assert gpusim("run", again, "--json")[0] == gpusim("run", scenario, "--json")[0]
+
+
+@pytest.mark.parametrize("name", names("example"))
+def test_examples_are_good(name):
+    """Every example is checked to its last sweep point, and its resolved form as well."""
+    assert gpusim("check", name)[0].startswith(f"{name}: good\n")
+    resolved = parse_document(gpusim("check", name, "--resolved")[0], name, None)
+    assert {"schema", "topology", "workload", "seed", "detail"} <= resolved.data.keys()
+
+
+def test_a_directory_with_other_files_is_refused_before_the_run(scenario, tmp_path):
+    """Nobody waits for a run whose results cannot be written; and nothing there is touched."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    out, err = gpusim("run", scenario, "--out", tmp_path / "mine", exit_code=2)
+    assert not out
+    assert "holds thesis.txt, which is not part of a run; choose another directory" in err
+    assert [entry.name for entry in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_run_leaves_earlier_results_alone(scenario, tmp_path):
+    """Results of the run before stay whole when the next one fails."""
+    gpusim("run", scenario, "--out", tmp_path / "results")
+    before = (tmp_path / "results" / "summary.json").read_bytes()
+    too_late = ("--set", "workload.arrivals.rate=1e-12 /s")
+    _, err = gpusim("run", scenario, "--out", tmp_path / "results", *too_late, exit_code=2)
+    assert "longer than a simulation can last" in err
+    assert (tmp_path / "results" / "summary.json").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_cannot_be_saved_is_printed_all_the_same(scenario, tmp_path, monkeypatch):
+    """A full disk at the end of a run costs the files, not the figures."""
+
+    def full(*_args, **_known):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("polars.DataFrame.write_parquet", full)
+    out, err = gpusim("run", scenario, "--out", tmp_path / "results", exit_code=2)
+    assert "TTFT" in out
+    assert "cannot write the results: No space left on device" in err
+
+
+def test_sweep_prints_a_row_for_each_point(scenario):
+    """`--over` takes commas or a YAML list, is crossed, and `--json` gives SI data in the same order."""
+    over = ("--over", "attention=mha,mqa", "--over", "seed=[1, 2]")
+    rows = json.loads(gpusim("sweep", scenario, *over, "--json")[0])
+    assert [(row["attention"], row["seed"]) for row in rows] == [("mha", 1), ("mha", 2), ("mqa", 1), ("mqa", 2)]
+    assert all(row["finished"] == 10 and row["itl_s"]["mean"] > 0 for row in rows)
+    assert "ITL" in gpusim("sweep", scenario, *over)[0]
+
+
+def test_a_failed_point_does_not_cost_the_others(scenario):
+    """The table has the points that ran; the one that failed is named, and the exit code says so."""
+    out, err = gpusim("sweep", scenario, "--over", "workload.arrivals.rate=2000 /s,1e-12 /s", exit_code=2)
+    assert "2000 /s" in out
+    assert err.startswith("error: at workload.arrivals.rate = 1e-12 /s: 1e+12 s is longer than")
+
+
+@pytest.mark.parametrize("what", ["devices", "models", "topologies", "workloads", "examples"])
+def test_list_names_everything(what):
+    """Tables and JSON name all that the catalog holds."""
+    out, _ = gpusim("list", what)
+    listed = json.loads(gpusim("list", what, "--json")[0])
+    kind = {"topologies": "topology"}.get(what, what.removesuffix("s"))
+    assert [entry["name"] for entry in listed] == names(kind)
+    assert all(entry["name"] in out for entry in listed)
+
+
+def test_schema_is_one_json_document():
+    """`check --schema` needs no scenario."""
+    assert json.loads(gpusim("check", "--schema")[0])["properties"]["topology"]
+
+
+def test_a_closed_pipe_is_no_error():
+    """`gpusim check --schema | head -1` ends without a traceback."""
+    running = process("check", "--schema")
+    assert running.stdout.readline() == "{\n"
+    running.stdout.close()
+    assert not running.stderr.read()
+    running.stderr.close()
+    running.wait()
+
+
+@pytest.fixture
+def interrupt():
+    """Return what does as Ctrl-C does, also where this process was started with it ignored."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda *_args: signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, usual)
+
+
+def test_ctrl_c_prints_what_was_finished(scenario, monkeypatch, interrupt):
+    """An interrupted run ends with the requests so far, a note, and 130."""
+    monkeypatch.setattr("gpusim.progress.Progress.update", lambda _, done: interrupt() if done == 5 else None)
+    out, err = gpusim("run", scenario, "--set", "workload.num_requests=2000", "--json", exit_code=130)
+    summary = json.loads(out)
+    assert not summary["complete"]
+    assert summary["requests"]["finished"] == 5
+    assert err == "note: interrupted: these are the requests that had finished\n"
+
+
+def test_ctrl_c_in_a_sweep_keeps_the_points(scenario, monkeypatch, interrupt):
+    """Points that are done are printed; the others are not."""
+    monkeypatch.setattr("gpusim.progress.Progress.update_of", lambda _, done, __: interrupt() if done == 1 else None)
+    out, err = gpusim("sweep", scenario, "--over", "seed=1,2,3", "--json", exit_code=130)
+    assert [row["seed"] for row in json.loads(out)] == [1]
+    assert err == "note: interrupted; points that had finished: 1\n"
+
+
+def test_ctrl_c_anywhere_else_has_no_traceback(scenario, monkeypatch, interrupt):
+    """Also before a run there is only a note."""
+    monkeypatch.setattr("gpusim.plan.plan_document", interrupt)
+    out, err = gpusim("run", scenario, exit_code=130)
+    assert (out, err) == ("", "note: interrupted\n")

@@ -26,6 +26,9 @@ from gpusim.spec.workload import ClosedArrivals, WorkloadSpec
 from gpusim.version import __version__
 from gpusim.workload.stream import requests
 
+NAMED_REQUESTS = 5
+"""Rejected requests that a warning names."""
+
 OnFinished = Callable[[int], None]
 """Told how many requests are over."""
 
@@ -162,5 +165,11 @@ class Simulation:
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
-            warnings=[f"{count} requests rejected: {reason}" for reason, count in rejected.items()],
+            warnings=[self._rejection(reason, count) for reason, count in rejected.items()],
         )
+
+    def _rejection(self, reason: str, count: int) -> str:
+        """Name the requests that were rejected for *reason*, the first ones if they are many."""
+        numbers = self.requests.rejected_for(reason)
+        named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
+        return f"{count} request{'s' if count > 1 else ''} rejected (number {named}): {reason}"

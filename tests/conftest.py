@@ -1,5 +1,7 @@
 """Options, fixtures and the hypothesis profile of all tests."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,12 @@ from gpusim.core.clock import Clock
 # The same examples on every machine and in every run: a red test is red for everybody.
 settings.register_profile("gpusim", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.load_profile("gpusim")
+
+
+def pytest_configure():
+    """Take Ctrl-C as ever, also where the tests were started in a way that ignores it, as background jobs are."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

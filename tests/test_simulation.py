@@ -240,7 +240,7 @@ def test_a_request_too_long_is_rejected_and_the_rest_run(tmp_path):
     """It is counted, named in a warning, and delays nobody."""
     simulation = run_trace(tmp_path, [(0, 40, 6), (0, 90, 20), (0, 40, 6)], serving__max_model_len=100)
     record = simulation._record(complete=True)
-    assert record.warnings == ["1 requests rejected: prompt and output are longer than max_model_len = 100"]
+    assert record.warnings == ["1 request rejected (number 1): prompt and output are longer than max_model_len = 100"]
     counts = [simulation.requests.has_status(status).sum() for status in ("finished", "rejected")]
     assert counts == [2, 1]
 

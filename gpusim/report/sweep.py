@@ -21,7 +21,10 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
     rows = [_row(row) for row in result]
     for entry, row in zip(result, rows, strict=True):
         row["published_itl_s"] = _published(result, entry)
-        row["speed_up"] = _speed_up(result, entry, rows)
+        base = _base(result, entry, rows)
+        row["speed_up"] = None if base is None else base["itl_s"]["mean"] / row["itl_s"]["mean"]
+        crude = base and base["crude_itl_s"]
+        row["crude_speed_up"] = crude / row["crude_itl_s"] if crude and row["crude_itl_s"] else None
     return rows
 
 
@@ -39,7 +42,11 @@ def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> No
             TableColumn("itl_s.p99", "ITL p99", "ms"),
             TableColumn("speed_up", "speed-up"),
         ]
-    shown += [TableColumn("crude_itl_s", "crude estimate", "ms"), TableColumn("published_itl_s", "published", "ms")]
+    shown += [
+        TableColumn("crude_itl_s", "crude estimate", "ms"),
+        TableColumn("crude_speed_up", "speed-up crude"),
+        TableColumn("published_itl_s", "published", "ms"),
+    ]
     present = [column for column in shown if any(_value(row, column.key) is not None for row in rows)]
     columns = [*(TableColumn(key, key) for key in keys), *present]
     sweep_table(rows, columns, console, title=title or None)
@@ -90,16 +97,11 @@ def _published(result: SweepResult, row: SweepRow) -> float | None:
     return None
 
 
-def _speed_up(result: SweepResult, row: SweepRow, rows: list[dict[str, Any]]) -> float | None:
-    """Return how many times faster *row* is, by mean ITL, than the point it is compared with."""
-    if not result.relative_to:
-        return None
+def _base(result: SweepResult, row: SweepRow, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the point that *row* is compared with: how many times faster it is, by mean ITL, is its speed-up."""
     wanted = {**row.point.labels, **result.relative_to}
-    for other in rows:
-        if all(other.get(key) == value for key, value in wanted.items()):
-            own: float = row.result.itl.mean
-            return float(other["itl_s"]["mean"]) / own
-    return None
+    found = (other for other in rows if all(other.get(key) == value for key, value in wanted.items()))
+    return next(found, None) if result.relative_to else None
 
 
 def _side_by_side(rows: list[dict[str, Any]], keys: list[str]) -> tuple[list[dict[str, Any]], list[TableColumn]]:

@@ -34,6 +34,16 @@ class TableColumn:
     unit: str = ""
 
 
+_BACKGROUND: Final = (
+    TableColumn("name", "name"),
+    TableColumn("kind", "kind"),
+    TableColumn("moved_bytes", "moved", "GB"),
+    TableColumn("finished", "finished"),
+    TableColumn("mean_s", "mean", "ms"),
+    TableColumn("max_s", "max", "ms"),
+)
+
+
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Print the summary of a run, as `build_summary` makes it."""
     for line in _head(summary):
@@ -45,8 +55,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     if summary["utilisation"]:
         console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
     if summary["background"]:
-        keys = list(dict.fromkeys(key for row in summary["background"] for key in row))
-        sweep_table(summary["background"], [TableColumn(key, key) for key in keys], console, title="Background")
+        sweep_table(summary["background"], _BACKGROUND, console, title="Background")
     for warning in summary["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
@@ -110,8 +119,6 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
     yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
-    for reason, count in requests["rejected_reasons"].items():
-        yield f"  rejected {count}: {reason}"
     if requests["preempted"]:
         yield f"  preempted {requests['preempted']}, {requests['preemptions']} times in all"
     measured = summary["measured"]

@@ -141,3 +141,8 @@ class RequestLog:
         codes: IntArray = self.rows["reason"][self.has_status("rejected")]
         counts = {text: int((codes == code).sum()) for code, text in enumerate(self.reasons)}
         return dict(sorted(((text, n) for text, n in counts.items() if n), key=lambda item: (-item[1], item[0])))
+
+    def rejected_for(self, reason: str) -> IntArray:
+        """Return the numbers, in the workload, of the requests rejected for *reason*, ascending."""
+        numbers: IntArray = np.sort(self.rows["index"][self.rows["reason"] == self.reasons.index(reason)])
+        return numbers

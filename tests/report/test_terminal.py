@@ -41,9 +41,10 @@ def test_each_latency_has_one_unit():
 
 def test_requests_are_accounted_for():
     """The reader sees how many were rejected and why, and what was left out."""
-    text = shown(width=120, window=MeasureSpec(warmup=0.1))
+    warning = "1 request rejected (number 99): longer than [4096]"
+    text = shown(width=120, window=MeasureSpec(warmup=0.1), warnings=[warning])
     assert "31 requests: 30 finished, 1 rejected" in text
-    assert "rejected 1: longer than [4096]" in text
+    assert f"warning: {warning}" in text
     assert "left out 6 of the warm-up (0.100 s) and 0 of the cool-down" in text
 
 

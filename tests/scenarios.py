@@ -52,7 +52,7 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
 def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
     """One engine on one GPU or split over some, or several that share a machine, some with requests of their own."""
     data: dict[str, Any] = {"schema": 1, "model": "tiny", "workload": draw(workloads(kind))}
-    data["seed"] = draw(st.integers(0, 9))
+    data |= {"seed": draw(st.integers(0, 9)), "detail": draw(st.sampled_from(["kernel", "step"]))}
     if machine == "single":
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"

@@ -127,8 +127,9 @@ class Scenario(AttentionOverride):
     """What the summary leaves out."""
     slo: SloSpec = SloSpec()
     """Targets that goodput counts against."""
-    detail: Detail = "kernel"
-    """kernel: every kernel of every layer on every rank."""
+    detail: Detail = "step"
+    """kernel: every kernel of every layer on every rank; step: folded, with the same token times, wherever an engine
+    shares no link and no memory with other traffic."""
     ranks: Literal["all", "folded"] = "all"
     """all: every GPU of an engine is simulated."""
     seed: int = Field(default=0, ge=0)

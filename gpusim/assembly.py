@@ -102,6 +102,7 @@ class Assembly:
             "gpus": list(plan.gpus),
             "device": plan.device.name,
             "model": plan.model.name,
+            "max_model_len": engine.max_model_len,
             "laws": "ideal" if self.is_ideal else laws_of(plan.device).fitted_on,
             "weight_bytes_per_gpu": weight_bytes(plan.model, plan.dtype.weights, layout),
             "kv_bandwidth_bytes_per_s": self._kv_bandwidth(plan),

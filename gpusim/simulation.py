@@ -165,7 +165,7 @@ class Simulation:
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
-            warnings=[self._rejection(reason, count) for reason, count in rejected.items()],
+            warnings=[self._rejection(*entry) for entry in rejected.items()] + self._long_contexts(),
         )
 
     def _rejection(self, reason: str, count: int) -> str:
@@ -173,3 +173,12 @@ class Simulation:
         numbers = self.requests.rejected_for(reason)
         named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
         return f"{count} request{'s' if count > 1 else ''} rejected (number {named}): {reason}"
+
+    def _long_contexts(self) -> list[str]:
+        """Name the engines that take longer requests than their model was trained for."""
+        return [
+            f"{plan.name}: max_model_len = {plan.serving.max_model_len} is beyond the {plan.model.max_model_len} tokens "
+            f"that {plan.model.name} was trained for; only its speed is simulated"
+            for plan in self.plan.engines
+            if (plan.serving.max_model_len or 0) > plan.model.max_model_len
+        ]

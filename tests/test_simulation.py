@@ -1,5 +1,6 @@
 """Whole runs: who joins which batch, cuts that change nothing, engines side by side, runs that are stopped."""
 
+import io
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from builders import build_plan, build_simulation, token_ticks
 from gpusim.core.clock import TICKS_PER_S
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
 from gpusim.plan import plan_document
+from gpusim.report.terminal import print_summary
 from gpusim.serving import engine as engine_module
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
@@ -261,3 +264,14 @@ def test_a_plan_runs_again_to_the_same_ticks():
     first.run()
     second.run()
     assert token_ticks(first) == token_ticks(second)
+
+
+def test_contexts_beyond_the_model_are_named():
+    """A longer max_model_len than the model was trained for is allowed, said in a warning and on the screen."""
+    summary = build_simulation(serving__max_model_len=4096).run().summary()
+    (warning,) = summary["warnings"]
+    assert "max_model_len = 4096 is beyond the 2048 tokens that tiny was trained for" in warning
+    screen = Console(width=120, file=io.StringIO())
+    print_summary(summary, screen)
+    assert "engine: tiny on 1 × a100-sxm-80gb, max_model_len 4096" in screen.file.getvalue()
+    assert not build_simulation().run().summary()["warnings"]

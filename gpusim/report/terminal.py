@@ -116,6 +116,9 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["name"]:
         yield summary["name"]
     yield origin
+    for name, engine in summary["engines"].items():
+        if "model" in engine:
+            yield _engine_line(name, engine)
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
     yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
@@ -128,6 +131,13 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
             f"  measured {measured['requests']}, left out {early} of the warm-up ({digits(measured['warmup_s'])} s) "
             f"and {late} of the cool-down ({digits(measured['cooldown_s'])} s)"
         )
+
+
+def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
+    gpus = f"{len(engine['gpus'])} × {engine['device']}"
+    blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
+    longest = f"max_model_len {engine['max_model_len']}"
+    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most, {engine['detail']} detail"
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:

@@ -142,3 +142,11 @@ def test_problems_of_all_engines_come_together():
     message = problems(topology="dgx-h100", engines=[engine("a", "gpu9"), engine("b", "gpu0", model="llama-2-70b")])
     assert "engines[0].gpus: gpu9: no such GPU in dgx-h100" in message
     assert "engines[1].model: llama-2-70b does not fit h100-sxm: weights need 128.5 GiB" in message
+
+
+def test_hashed_memory_is_not_yet_played(tmp_path):
+    """The hash serves studies of the bank; a run, in which every layer would lie differently, is refused."""
+    (tmp_path / "hashed.yaml").write_text("extends: a100-sxm-80gb\nname: hashed\nmemory: {map: hash}\n")
+    node = {"kind": "gpu", "name": "gpu0", "device": str(tmp_path / "hashed.yaml")}
+    message = problems(topology={"name": "one", "nodes": [node]})
+    assert "topology: hashed: not yet: map: hash in a run" in message

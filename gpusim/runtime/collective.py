@@ -12,7 +12,7 @@ from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Loads
 from gpusim.model.work import AllReduce, Collective
 from gpusim.runtime.attribution import collective_attribution
-from gpusim.runtime.laws.collectives import Algorithm, Operation, calibrated_algorithms, ideal_algorithms
+from gpusim.runtime.laws.collectives import Algorithm, Operation, Pattern, calibrated_algorithms, ideal_algorithms
 from gpusim.runtime.rings import ring_traffic, rings
 from gpusim.spec.laws import LawsSpec
 
@@ -55,7 +55,14 @@ class CollectiveGroup:
         self.ranks = tuple(ranks)
         self.laws = laws
         self.hbm_bandwidth = hbm_bandwidth
-        self._rings = rings(self.ranks, fabric.direct_bandwidth)
+        found = rings(self.ranks, fabric.direct_bandwidth)
+        pairs = [(a, b, 1.0) for a in self.ranks for b in self.ranks if a != b]
+        self._unit_loads: dict[Pattern, Loads] = {
+            "ring": fabric.loads(ring_traffic(found, 1.0), memory=False),
+            "all_pairs": fabric.loads(pairs, memory=False),
+        }
+        self._hop_s = max(fabric.route(a, b).latency_s for a, b, _ in ring_traffic(found, 1.0))
+        self._is_direct = fabric.are_scale_up_connected(self.ranks)
         self._known: dict[Collective, TimedCollective] = {}
 
     def timed(self, work: Collective) -> TimedCollective:
@@ -68,12 +75,7 @@ class CollectiveGroup:
 
     def resources(self) -> frozenset[int]:
         """Return every resource of the fabric that any of its collectives may load."""
-        ring = self.fabric.loads(ring_traffic(self._rings, 1.0), memory=False)
-        direct = self.fabric.loads(self._all_pairs(1.0), memory=False)
-        return frozenset(ring.resources) | frozenset(direct.resources)
-
-    def _all_pairs(self, size_bytes: float) -> list[tuple[str, str, float]]:
-        return [(a, b, size_bytes) for a in self.ranks for b in self.ranks if a != b]
+        return frozenset(resource for loads in self._unit_loads.values() for resource in loads.resources)
 
     def perform(self, timed: TimedCollective) -> Process:
         """Carry out *timed* now; its law's time on idle links, longer where others use them."""
@@ -87,20 +89,13 @@ class CollectiveGroup:
     def _algorithms(self, operation: Operation, size_bytes: float) -> list[Algorithm]:
         count = len(self.ranks)
         if self.laws is None:
-            arrows = ring_traffic(self._rings, 0.0)
-            hop_s = max(self.fabric.route(a, b).latency_s for a, b, _ in arrows)
-            return ideal_algorithms(operation, count, size_bytes, hop_s)
-        direct = self.fabric.are_scale_up_connected(self.ranks)
+            return ideal_algorithms(operation, count, size_bytes, self._hop_s)
         return calibrated_algorithms(
-            operation, count, size_bytes, self.laws, direct=direct, hbm_bandwidth=self.hbm_bandwidth
+            operation, count, size_bytes, self.laws, direct=self._is_direct, hbm_bandwidth=self.hbm_bandwidth
         )
 
     def _timed(self, work: Collective, operation: Operation, algorithm: Algorithm) -> TimedCollective:
-        if algorithm.pattern == "ring":
-            traffic = ring_traffic(self._rings, algorithm.bytes_per_pair)
-        else:
-            traffic = self._all_pairs(algorithm.bytes_per_pair)
-        loads = self.fabric.loads(traffic, memory=False)
+        loads = self._unit_loads[algorithm.pattern].scaled(algorithm.bytes_per_pair)
         peak_s = self.fabric.peak_s(loads)
         # What the law measured may lie a little above what packet headers leave of the links of this topology.
         link_s = max(peak_s / algorithm.efficiency, loads.ideal_s)

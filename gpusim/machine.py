@@ -43,11 +43,6 @@ def _nodes(topology: TopologySpec) -> Iterator[tuple[str, NodeSpec]]:
         yield name, graph.nodes[name]["spec"]
 
 
-def node_names(topology: TopologySpec) -> list[str]:
-    """Return the names of all nodes, in order."""
-    return [name for name, _ in _nodes(topology)]
-
-
 def gpu_devices(topology: TopologySpec) -> dict[str, DeviceSpec]:
     """Return the device of every GPU, in order."""
     found: dict[str, DeviceSpec] = {}

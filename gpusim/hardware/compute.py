@@ -5,7 +5,6 @@ from __future__ import annotations
 from gpusim.core.clock import Clock
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
-from gpusim.spec.base import Dtype
 from gpusim.spec.device import ComputeSpec
 
 
@@ -29,18 +28,6 @@ class Compute(Component):
         self.busy_ticks = 0
         """Ticks the kernels that have ended took."""
         self._running = False
-
-    def peak(self, dtype: Dtype) -> float:
-        """Return the peak dense matrix rate for operands of *dtype*, FLOP/s.
-
-        A type the data sheet gives no rate for is converted to bf16 (fp16 where there is none) before it is multiplied,
-        and so runs at that rate.
-        """
-        rates = self.spec.peak
-        for known in (dtype, "bf16", "fp16"):
-            if known in rates:
-                return rates[known]
-        raise AssertionError("the spec has a 16-bit rate")
 
     def begin(self) -> int:
         """Note that a kernel starts; returns the tick, for `end`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -134,9 +133,3 @@ def _rebased(data: Any, start: Path) -> Any:
         else _rebased(value, start)
         for key, value in data.items()
     }
-
-
-def catalog(kind: Kind) -> Iterator[tuple[str, Path]]:
-    """Yield every name of *kind* with its file."""
-    for name in names(kind):
-        yield name, folder(kind) / f"{name}.yaml"

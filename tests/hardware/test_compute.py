@@ -1,4 +1,4 @@
-"""Peak rates and the account of what was computed."""
+"""The account of what was computed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ from gpusim.spec.device import ComputeSpec
 
 def build(**peak: float) -> Compute:
     return Compute(Clock(), "gpu0.compute", ComputeSpec(sm_count=108, boost_clock=1.41e9, peak=peak))
-
-
-def test_missing_types_run_at_the_16_bit_rate():
-    """A listed type has its own rate, another that of bf16, or of fp16 where bf16 is not listed."""
-    assert build(bf16=300e12, int8=600e12).peak("int8") == 600e12
-    assert build(bf16=300e12, fp16=200e12).peak("fp8") == 300e12
-    assert build(fp16=200e12).peak("bf16") == 200e12
 
 
 def test_kernels_are_counted_by_ticks_and_operations():

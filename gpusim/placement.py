@@ -138,6 +138,10 @@ class Placement:
         serving = engine.serving.model_copy(
             update={"max_model_len": engine.serving.max_model_len or model.max_model_len}
         )
+        if model.attention_window is not None and (serving.max_model_len or 0) > model.attention_window:
+            message = f"not yet: sliding-window attention; at most {model.attention_window}, the window of {model.name}"
+            self.problems.add((*engine.where, "serving", "max_model_len"), message)
+            return None
         pooled = pool if serving.kv_placement == "pooled" else ()
         memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
         if memory is None:

@@ -148,7 +148,8 @@ class _Planner:
         """Fill in what an engine leaves to the scenario."""
         model = self._model(spec.model or scenario.model, (*where, "model"))
         workload = self._workload(spec.workload, (*where, "workload"))
-        own: AttentionOverride = spec if spec.model_fields_set & AttentionOverride.model_fields.keys() else scenario
+        stated = spec.model_fields_set & AttentionOverride.model_fields.keys()
+        own = scenario.model_copy(update={name: getattr(spec, name) for name in stated})
         serving = spec.serving or scenario.serving
         served = None if model is None else self._served(model, own, serving, where)
         if model is None or served is None:

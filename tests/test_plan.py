@@ -150,3 +150,20 @@ def test_hashed_memory_is_not_yet_played(tmp_path):
     node = {"kind": "gpu", "name": "gpu0", "device": str(tmp_path / "hashed.yaml")}
     message = problems(topology={"name": "one", "nodes": [node]})
     assert "topology: hashed: not yet: map: hash in a run" in message
+
+
+def test_an_engine_overrides_the_attention_key_by_key():
+    """What an engine says of its kernel leaves what the scenario says of the heads."""
+    plan = build_plan(attention="mqa", engines=[engine("a", "gpu0", attention_kernel="naive")])
+    (placed,) = plan.engines
+    assert placed.model.layers[0].attention.num_kv_heads == 1
+    assert placed.attention.attention_kernel == "naive"
+
+
+def test_contexts_beyond_a_sliding_window_are_not_yet_served():
+    """A longer max_model_len than the window is refused, not run with full attention."""
+    model = load("chat").model.model_copy(update={"attention_window": 4096})
+    data = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert "serving.max_model_len: not yet: sliding-window attention; at most 4096" in problems(
+        model=data, serving__max_model_len=8192
+    )

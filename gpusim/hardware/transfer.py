@@ -10,7 +10,7 @@ import simpy
 from gpusim.core.clock import FloatArray, seconds, ticks
 from gpusim.units import LONGEST_S
 
-NEVER: Final = 2**62
+NEVER: Final = 2**63 - 1
 """A tick that does not come."""
 
 

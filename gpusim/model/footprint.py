@@ -13,14 +13,14 @@ WHOLE = Layout()
 
 def num_parameters(model: ModelSpec, layout: Layout = WHOLE) -> int:
     """Count the parameters that one rank holds (all of them without a split)."""
-    matrices, vectors = _counts(model, layout)
-    return matrices + vectors
+    matrices, kept = _counts(model, layout)
+    return matrices + kept
 
 
 def weight_bytes(model: ModelSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
-    """Bytes of weights on one rank; norms and biases stay in the activations' type."""
-    matrices, vectors = _counts(model, layout)
-    return matrices * DTYPE_BYTES[dtype] + vectors * activation_bytes(dtype)
+    """Bytes of weights on one rank; where they are quantised, embedding, LM head, norms and biases stay in 16 bit."""
+    matrices, kept = _counts(model, layout)
+    return matrices * DTYPE_BYTES[dtype] + kept * activation_bytes(dtype)
 
 
 def activation_bytes(weights: Dtype) -> float:
@@ -29,16 +29,21 @@ def activation_bytes(weights: Dtype) -> float:
 
 
 def _counts(model: ModelSpec, layout: Layout) -> tuple[int, int]:
-    """Elements in matrices (stored in the weights' type) and in vectors."""
+    """Elements in the layers' matrices (stored in the weights' type), and in all that is never quantised."""
     embedding = layout.vocabulary(model) * model.hidden_size
-    matrices = embedding * (1 if model.tie_word_embeddings else 2)
-    vectors = model.hidden_size * (2 if model.final_norm_bias else 1)
+    matrices = 0
+    kept = embedding * (1 if model.tie_word_embeddings else 2) + model.hidden_size * (2 if model.final_norm_bias else 1)
     for group in model.layers:
         attention = attention_matrices(group.attention, model.hidden_size, layout)
         mlp = mlp_matrices(group.mlp, model.hidden_size, layout)
         matrices += group.count * (attention.elements + mlp.elements)
-        vectors += group.count * _vectors(group, model.hidden_size, layout)
-    return matrices, vectors
+        kept += group.count * _vectors(group, model.hidden_size, layout)
+    return matrices, kept
+
+
+def unquantised(weights: Dtype) -> Dtype:
+    """Return the type of matrices that stay as they are where the others are quantised."""
+    return weights if weights in {"fp32", "bf16", "fp16"} else "bf16"
 
 
 def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:

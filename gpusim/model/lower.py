@@ -18,6 +18,7 @@ from gpusim.model.footprint import (
     attention_matrices,
     kv_bytes_per_token_and_layer,
     mlp_matrices,
+    unquantised,
 )
 from gpusim.model.layout import Layout
 from gpusim.model.work import (
@@ -81,7 +82,7 @@ class Lowering:
             return ()
         model, rows = self.model, self.layout.vocabulary(self.model)
         logits = num_sampled * model.vocab_size * self.width
-        head = self._gemm("lm_head", num_sampled, rows, model.hidden_size)
+        head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
         return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
 
@@ -125,8 +126,9 @@ class Lowering:
             self._gemm("down", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _gemm(self, name: str, m: int, n: int, k: int) -> Gemm:
-        return Gemm(name, m, n, k, self.weights, n * k * DTYPE_BYTES[self.weights], m * (n + k) * self.width)
+    def _gemm(self, name: str, m: int, n: int, k: int, dtype: Dtype | None = None) -> Gemm:
+        dtype = dtype or self.weights
+        return Gemm(name, m, n, k, dtype, n * k * DTYPE_BYTES[dtype], m * (n + k) * self.width)
 
     def _norm(self, name: str, num_tokens: int) -> Elementwise:
         """Fused residual add and norm: both are read, both written."""

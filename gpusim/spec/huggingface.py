@@ -57,6 +57,7 @@ def model_from_config(document: Document) -> ModelSpec:
         name=_name(document),
         source=f"{document.label}{limit}",
         max_model_len=max_model_len,
+        attention_window=max_model_len if limit else None,
         tie_word_embeddings=tied,
         final_norm_bias=norm_bias,
         layers=[layers()],

@@ -59,6 +59,8 @@ class ModelSpec(Spec):
     vocab_size: int = Field(ge=1)
     max_model_len: int = Field(ge=1)
     """Longest prompt plus output the model was trained for, in tokens."""
+    attention_window: int | None = Field(default=None, ge=1)
+    """Tokens that a layer attends to; requests up to it see full attention, longer ones are not modelled yet."""
     tie_word_embeddings: bool = False
     """Input and output embedding are one matrix."""
     final_norm_bias: bool = False

@@ -74,3 +74,11 @@ def test_layout_knows_what_can_be_split(heads, kv_heads, tp, fits):
     """Heads must be divided evenly, KV heads be divided or replicated evenly."""
     model = build_model(heads=heads, kv_heads=kv_heads)
     assert (Layout(tp).problem(model) is None) == (fits and 1024 % tp == 0)
+
+
+def test_embedding_and_head_are_never_quantised():
+    """int4 weights of Llama-3.1-8B take 5.6 GB, not 4.0: its two 128 k-row matrices and its norms stay in 16 bit."""
+    model = catalog_model("llama-3.1-8b")
+    kept = 2 * 128_256 * 4096 + 65 * 4096
+    assert weight_bytes(model, "int4") == (num_parameters(model) - kept) / 2 + 2 * kept
+    assert weight_bytes(model, "int4") == pytest.approx(5.6e9, rel=0.01)

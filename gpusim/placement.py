@@ -142,6 +142,9 @@ class Placement:
             message = f"not yet: sliding-window attention; at most {model.attention_window}, the window of {model.name}"
             self.problems.add((*engine.where, "serving", "max_model_len"), message)
             return None
+        if len({(group.attention.num_kv_heads, group.attention.head_dim) for group in model.layers}) > 1:
+            self.problems.add((*engine.where, "model"), f"not yet: layers of {model.name} whose KV differs in size")
+            return None
         pooled = pool if serving.kv_placement == "pooled" else ()
         memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
         if memory is None:

@@ -167,3 +167,12 @@ def test_contexts_beyond_a_sliding_window_are_not_yet_served():
     assert "serving.max_model_len: not yet: sliding-window attention; at most 4096" in problems(
         model=data, serving__max_model_len=8192
     )
+
+
+def test_layers_whose_kv_differs_are_not_yet_served():
+    """One histogram of KV over channels holds for all layers, so layers of different KV are refused."""
+    model = load("chat").model
+    mixed = [group.model_dump(mode="json", exclude_none=True) for group in [*model.layers, *model.layers]]
+    mixed[1]["attention"]["num_kv_heads"] = 4
+    data = model.model_dump(mode="json", by_alias=True, exclude_none=True) | {"layers": mixed}
+    assert "model: not yet: layers of llama-3.1-8b whose KV differs in size" in problems(model=data)

@@ -8,20 +8,19 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from gpusim.core.clock import TICKS_PER_S
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
 from gpusim.runtime.attribution import CATEGORIES
 
 
-def add_run(log: StepLog, start: int, durations: list[int], **counts: int) -> int:
+def add_run(log: StepLog, start: int, durations: list[int], **known) -> int:
     """Append a run of steps that take *durations* ticks; all of their time is compute."""
     ends = start + np.cumsum(np.array(durations, np.int64))
-    attribution_s = np.zeros(len(CATEGORIES))
-    attribution_s[CATEGORIES.index("compute")] = (int(ends[-1]) - start) / TICKS_PER_S
-    defaults = {"num_decodes": 1, "num_prefill_tokens": 0, "num_tokens": 1}
-    return log.append(start, ends, attribution_s=attribution_s, **(defaults | counts))
+    attribution_ps = np.zeros(len(CATEGORIES), np.int64)
+    attribution_ps[CATEGORIES.index("compute")] = int(ends[-1]) - start
+    defaults = {"num_decodes": 1, "num_prefill_tokens": 0, "num_tokens": 1, "attribution_ps": attribution_ps}
+    return log.append(start, ends, **(defaults | known))
 
 
 def add_request(requests: RequestLog, index: int, segments: list[tuple[int, int]], **known) -> int:

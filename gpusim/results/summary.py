@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray
+from gpusim.core.clock import seconds
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
@@ -98,14 +98,13 @@ def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str
 
 def attribution(logs: Sequence[StepLog]) -> dict[str, Any]:
     """Say where the step time of *logs* went: seconds and share by category, which add up to the step time."""
-    step_time_s = sum(log.step_time_ps for log in logs) / TICKS_PER_S
-    seconds_by: FloatArray = np.sum([log.attribution_s for log in logs], axis=0)
-    share = seconds_by / step_time_s if step_time_s else seconds_by
+    step_time = sum(log.step_time_ps for log in logs)
+    ticks_by = [sum(int(log.attribution_ps[i]) for log in logs) for i in range(len(CATEGORIES))]
     return {
-        "step_time_s": step_time_s,
+        "step_time_s": seconds(step_time),
         "num_steps": sum(len(log) for log in logs),
-        "seconds": dict(zip(CATEGORIES, seconds_by.tolist(), strict=True)),
-        "share": dict(zip(CATEGORIES, share.tolist(), strict=True)),
+        "seconds": {name: seconds(spent) for name, spent in zip(CATEGORIES, ticks_by, strict=True)},
+        "share": {name: spent / max(step_time, 1) for name, spent in zip(CATEGORIES, ticks_by, strict=True)},
     }
 
 

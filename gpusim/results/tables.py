@@ -91,7 +91,7 @@ def runs_table(steps: Mapping[str, StepLog]) -> pl.DataFrame:
 
     tables = []
     for engine, log in steps.items():
-        seconds_by = {f"{name}_s": log.runs["attribution_s"][:, i].copy() for i, name in enumerate(CATEGORIES)}
+        seconds_by = {f"{name}_s": seconds_array(log.runs["attribution_ps"][:, i]) for i, name in enumerate(CATEGORIES)}
         tables.append(
             pl.DataFrame(
                 {

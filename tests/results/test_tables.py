@@ -63,4 +63,4 @@ def test_runs_and_steps_agree(run):
     assert by_run.first()["start_ps"].to_list() == runs["start_ps"].to_list()
     assert by_run.len()["len"].to_list() == runs["num_steps"].to_list()
     spent_s = runs.select(f"{name}_s" for name in CATEGORIES).sum_horizontal()
-    np.testing.assert_allclose(spent_s, (runs["end_ps"] - runs["start_ps"]) / 1e12, rtol=1e-9)
+    np.testing.assert_allclose(spent_s, (runs["end_ps"] - runs["start_ps"]) / 1e12, rtol=1e-14)

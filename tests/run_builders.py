@@ -66,10 +66,13 @@ class Expanded:
 
 
 @st.composite
-def expanded_runs(draw) -> Expanded:
-    """Runs of several engines that idle at times, with requests that were preempted; late ones start after 10⁵ s."""
+def expanded_runs(draw, *, shortest: int = 1, longest: int = 10**10) -> Expanded:
+    """Runs of several engines that idle at times, with requests that were preempted; late ones start after 10⁵ s.
+
+    Steps take from *shortest* to *longest* ticks.
+    """
     names = [f"engine{i}" for i in range(draw(st.integers(1, 3)))]
-    steps = {name: draw(_step_logs(name)) for name in names}
+    steps = {name: draw(_step_logs(name, st.integers(shortest, longest))) for name in names}
     requests, tokens = RequestLog(names), []
     for index in range(draw(st.integers(1, 12))):
         name = draw(st.sampled_from(names))
@@ -83,10 +86,10 @@ def expanded_runs(draw) -> Expanded:
 
 
 @st.composite
-def _step_logs(draw, name: str) -> StepLog:
+def _step_logs(draw, name: str, ticks: st.SearchStrategy[int]) -> StepLog:
     log = StepLog(name)
     now = draw(st.sampled_from([0, 10**17 + 1]))
-    durations = st.lists(st.integers(1, 10**10), min_size=1, max_size=8)
+    durations = st.lists(ticks, min_size=1, max_size=8)
     for run in draw(st.lists(durations, min_size=1, max_size=4)):
         now += draw(st.sampled_from([0, 0, 12_345]))
         add_run(log, now, run)

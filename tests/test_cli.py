@@ -151,7 +151,7 @@ def test_what_cannot_be_saved_is_printed_all_the_same(scenario, tmp_path, monkey
     def full(*_args, **_known):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("polars.DataFrame.write_parquet", full)
+    monkeypatch.setattr("polars.LazyFrame.sink_parquet", full)
     out, err = gpusim("run", scenario, "--out", tmp_path / "results", exit_code=2)
     assert "TTFT" in out
     assert "cannot write the results: No space left on device" in err

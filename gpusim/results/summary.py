@@ -15,6 +15,7 @@ from gpusim.core.clock import seconds
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
+from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec, SloSpec
 
@@ -58,15 +59,17 @@ class RunRecord:
     warnings: Sequence[str] = ()
 
 
-def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str, Any]:
+def build_summary(record: RunRecord, metrics: Metrics | None = None, times: TokenTimes | None = None) -> dict[str, Any]:
     """Build the summary of *record* as plain JSON data; null where there is no number.
 
     Args:
         record: What was run.
         metrics: Its metrics, if computed already.
+        times: Its tokens' times, if computed already.
     """
+    times = times or token_times(record.requests, record.steps)
     if metrics is None:
-        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo)
+        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo, times=times)
     logs = list(record.steps.values())
     summary = {
         "schema": SUMMARY_SCHEMA,
@@ -87,7 +90,7 @@ def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str
         "attribution": attribution(logs),
         "bounds": _sum_bounds(list(record.bounds.values()), len(logs)),
         "utilisation": record.utilisation,
-        "engines": {name: _engine_part(record, name, metrics) for name in record.steps},
+        "engines": {name: _engine_part(record, name, metrics, times) for name in record.steps},
         "background": record.background,
         "warnings": record.warnings,
         "scenario": record.scenario,
@@ -140,10 +143,11 @@ def _metrics_part(metrics: Metrics) -> dict[str, Any]:
     }
 
 
-def _engine_part(record: RunRecord, name: str, metrics: Metrics) -> dict[str, Any]:
+def _engine_part(record: RunRecord, name: str, metrics: Metrics, times: TokenTimes) -> dict[str, Any]:
     log = record.steps[name]
     if len(record.steps) > 1:
-        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo, engine=name)
+        window, slo = record.window, record.slo
+        metrics = measure(record.requests, record.steps, window=window, slo=slo, engine=name, times=times)
     return {
         "requests": asdict(metrics.counts),
         "num_steps": len(log),

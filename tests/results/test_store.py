@@ -77,12 +77,12 @@ def test_a_failure_leaves_the_earlier_run(tmp_path):
     write(tmp_path / "out", seed=1)
     summary = read_summary(tmp_path / "out") | {"seed": 2}
 
-    class Broken:
-        def write_parquet(self, _path):
-            raise OSError(28, "No space left on device")
+    def broken():
+        yield pl.DataFrame({"a": [1]})
+        raise OSError(28, "No space left on device")
 
     with pytest.raises(GpusimError, match="No space left"):
-        write_results(tmp_path / "out", summary=summary, tables={"steps": Broken()}, scenario_yaml="")
+        write_results(tmp_path / "out", summary=summary, tables={"steps": broken()}, scenario_yaml="")
     assert read_summary(tmp_path / "out")["seed"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -102,7 +102,7 @@ def build_summary(record: RunRecord, metrics: Metrics | None = None, times: Toke
 def attribution(logs: Sequence[StepLog]) -> dict[str, Any]:
     """Say where the step time of *logs* went: seconds and share by category, which add up to the step time."""
     step_time = sum(log.step_time_ps for log in logs)
-    ticks_by = [sum(int(log.attribution_ps[i]) for log in logs) for i in range(len(CATEGORIES))]
+    ticks_by = [sum(column) for column in zip(*(log.attribution_ps.tolist() for log in logs), strict=True)]
     return {
         "step_time_s": seconds(step_time),
         "num_steps": sum(len(log) for log in logs),

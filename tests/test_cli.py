@@ -62,6 +62,14 @@ def test_start_up_loads_nothing_slow(code):
     assert run.stderr.strip() == "[]"
 
 
+def test_polars_is_loaded_only_to_write_files(scenario):
+    """A run that is only printed does without tables."""
+    script = f"import sys\nfrom gpusim.cli import app\napp(['run', {str(scenario)!r}], standalone_mode=False)\n"
+    script += "print('polars' in sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == "False"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
+from gpusim.core.interrupt import on_interrupt
 from gpusim.errors import GpusimError
 from gpusim.results.summary import SUMMARY_SCHEMA
 
@@ -43,17 +45,22 @@ def write_results(
     directory = directory.resolve()
     check_directory(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        (partial / SUMMARY).write_text(to_json(summary), encoding="utf-8", newline="\n")
-        (partial / SCENARIO).write_text(scenario_yaml, encoding="utf-8", newline="\n")
-        for stem, pieces in tables.items():
-            _write_parquet(partial / f"{stem}.parquet", pieces)
-        _replace(directory, partial)
-    except OSError as error:
-        raise GpusimError(f"{directory}: cannot write the results: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    interrupted = Event()
+    # Left to polars, Ctrl-C raises twice, once in the middle of clearing up; so the table under way is finished first.
+    with on_interrupt(interrupted.set):
+        try:
+            partial.mkdir(parents=True)
+            (partial / SUMMARY).write_text(to_json(summary), encoding="utf-8", newline="\n")
+            (partial / SCENARIO).write_text(scenario_yaml, encoding="utf-8", newline="\n")
+            for stem, pieces in tables.items():
+                _write_parquet(partial / f"{stem}.parquet", pieces)
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+            _replace(directory, partial)
+        except OSError as error:
+            raise GpusimError(f"{directory}: cannot write the results: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_parquet(path: Path, pieces: Iterator[pl.DataFrame]) -> None:

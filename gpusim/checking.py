@@ -8,7 +8,7 @@ from pathlib import Path
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
 from gpusim.sweeps import check_points
-from gpusim.workload.trace import check_trace
+from gpusim.workload.trace_blocks import check_trace
 
 
 def check_document(document: Document) -> tuple[Plan, list[str]]:

@@ -8,20 +8,19 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from gpusim.core.clock import TICKS_PER_S
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
 from gpusim.runtime.attribution import CATEGORIES
 
 
-def add_run(log: StepLog, start: int, durations: list[int], **counts: int) -> int:
+def add_run(log: StepLog, start: int, durations: list[int], **known) -> int:
     """Append a run of steps that take *durations* ticks; all of their time is compute."""
     ends = start + np.cumsum(np.array(durations, np.int64))
-    attribution_s = np.zeros(len(CATEGORIES))
-    attribution_s[CATEGORIES.index("compute")] = (int(ends[-1]) - start) / TICKS_PER_S
-    defaults = {"num_decodes": 1, "num_prefill_tokens": 0, "num_tokens": 1}
-    return log.append(start, ends, attribution_s=attribution_s, **(defaults | counts))
+    attribution_ps = np.zeros(len(CATEGORIES), np.int64)
+    attribution_ps[CATEGORIES.index("compute")] = int(ends[-1]) - start
+    defaults = {"num_decodes": 1, "num_prefill_tokens": 0, "num_tokens": 1, "attribution_ps": attribution_ps}
+    return log.append(start, ends, **(defaults | known))
 
 
 def add_request(requests: RequestLog, index: int, segments: list[tuple[int, int]], **known) -> int:
@@ -67,10 +66,13 @@ class Expanded:
 
 
 @st.composite
-def expanded_runs(draw) -> Expanded:
-    """Runs of several engines that idle at times, with requests that were preempted; late ones start after 10⁵ s."""
+def expanded_runs(draw, *, shortest: int = 1, longest: int = 10**10) -> Expanded:
+    """Runs of several engines that idle at times, with requests that were preempted; late ones start after 10⁵ s.
+
+    Steps take from *shortest* to *longest* ticks.
+    """
     names = [f"engine{i}" for i in range(draw(st.integers(1, 3)))]
-    steps = {name: draw(_step_logs(name)) for name in names}
+    steps = {name: draw(_step_logs(name, st.integers(shortest, longest))) for name in names}
     requests, tokens = RequestLog(names), []
     for index in range(draw(st.integers(1, 12))):
         name = draw(st.sampled_from(names))
@@ -84,10 +86,10 @@ def expanded_runs(draw) -> Expanded:
 
 
 @st.composite
-def _step_logs(draw, name: str) -> StepLog:
+def _step_logs(draw, name: str, ticks: st.SearchStrategy[int]) -> StepLog:
     log = StepLog(name)
     now = draw(st.sampled_from([0, 10**17 + 1]))
-    durations = st.lists(st.integers(1, 10**10), min_size=1, max_size=8)
+    durations = st.lists(ticks, min_size=1, max_size=8)
     for run in draw(st.lists(durations, min_size=1, max_size=4)):
         now += draw(st.sampled_from([0, 0, 12_345]))
         add_run(log, now, run)

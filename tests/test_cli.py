@@ -62,6 +62,14 @@ def test_start_up_loads_nothing_slow(code):
     assert run.stderr.strip() == "[]"
 
 
+def test_polars_is_loaded_only_to_write_files(scenario):
+    """A run that is only printed does without tables."""
+    script = f"import sys\nfrom gpusim.cli import app\napp(['run', {str(scenario)!r}], standalone_mode=False)\n"
+    script += "print('polars' in sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == "False"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,7 +159,7 @@ def test_what_cannot_be_saved_is_printed_all_the_same(scenario, tmp_path, monkey
     def full(*_args, **_known):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("polars.DataFrame.write_parquet", full)
+    monkeypatch.setattr("polars.LazyFrame.sink_parquet", full)
     out, err = gpusim("run", scenario, "--out", tmp_path / "results", exit_code=2)
     assert "TTFT" in out
     assert "cannot write the results: No space left on device" in err

@@ -41,7 +41,7 @@ def test_step_and_kernel_detail_give_the_same_tokens(kind, machine):
         assert token_ticks(step) == token_ticks(kernel)
         for name, log in kernel.logs.items():
             np.testing.assert_array_equal(step.logs[name].ends, log.ends)
-            np.testing.assert_array_equal(step.logs[name].attribution_s, log.attribution_s)
+            np.testing.assert_array_equal(step.logs[name].attribution_ps, log.attribution_ps)
         event(f"preemptions: {kernel.requests.rows['num_preemptions'].sum() > 0}")
 
     check()

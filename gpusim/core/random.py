@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import numpy as np
 
@@ -34,9 +35,6 @@ class Streams:
         key = np.frombuffer(digest[:16], dtype="<u8")
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, index, 0]))
 
-    def values(self, stream: str, draw: Callable[[np.random.Generator, int], FloatArray]) -> Iterator[float]:
-        """Yield the values of *stream* for ever; ``draw(generator, BLOCK)`` makes one block of them."""
-        index = 0
-        while True:
-            yield from draw(self.block(stream, index), BLOCK).tolist()
-            index += 1
+    def blocks(self, stream: str, draw: Callable[[np.random.Generator, int], FloatArray]) -> Iterator[FloatArray]:
+        """Yield the values of *stream* for ever, `BLOCK` at a time; ``draw(generator, BLOCK)`` makes one block."""
+        return (draw(self.block(stream, index), BLOCK) for index in count())

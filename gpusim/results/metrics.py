@@ -127,6 +127,7 @@ def measure(
     window: MeasureSpec | None = None,
     slo: SloSpec | None = None,
     engine: str | None = None,
+    times: TokenTimes | None = None,
 ) -> Metrics:
     """Compute the metrics of a run.
 
@@ -136,11 +137,12 @@ def measure(
         window: Warm-up and cool-down to leave out.
         slo: Targets of the goodput.
         engine: Count the requests of this engine only.
+        times: Those of `token_times`, if known.
     """
     window, slo = window or MeasureSpec(), slo or SloSpec()
     mine = _of_engine(requests, engine)
     finished = mine & measured_requests(requests, window) & requests.has_status("finished")
-    times = token_times(requests, steps)
+    times = times or token_times(requests, steps)
     measured = _measured(requests, times, window, mine)
     num_tokens = int(times.num_tokens[finished].sum())
     num_prompt_tokens = int(requests.rows["prompt_tokens"][finished].sum(dtype=np.int64))
@@ -179,14 +181,13 @@ def _latencies(
     order = order[finished[order]]
     arrival = rows["arrival_ps"][order]
     in_order = TokenTimes(times.first_ps[order], times.last_ps[order], times.num_tokens[order])
-    samples = {
-        "ttft": Sample(in_order.first_ps - arrival),
-        "itl": token_gaps(requests, steps, finished),
-        "tpot": tpot_sample(in_order, np.ones(len(order), bool)),
-        "e2e": Sample(in_order.last_ps - arrival),
-        "queue": Sample(rows["scheduled_ps"][order] - arrival),
+    return {
+        "ttft": LatencyStats.of(Sample(in_order.first_ps - arrival)),
+        "itl": LatencyStats.of(token_gaps(requests, steps, finished)),
+        "tpot": LatencyStats.of(tpot_sample(in_order, np.ones(len(order), bool))),
+        "e2e": LatencyStats.of(Sample(in_order.last_ps - arrival)),
+        "queue": LatencyStats.of(Sample(rows["scheduled_ps"][order] - arrival)),
     }
-    return {name: LatencyStats.of(sample) for name, sample in samples.items()}
 
 
 def _of_engine(requests: RequestLog, engine: str | None) -> BoolArray:

@@ -14,6 +14,7 @@ Status: TypeAlias = Literal["waiting", "running", "finished", "rejected"]
 
 STATUSES: Final[tuple[Status, ...]] = ("waiting", "running", "finished", "rejected")
 """`waiting` and `running` are left when a run is stopped early."""
+_STATUS_CODE: Final = {status: code for code, status in enumerate(STATUSES)}
 
 NONE: Final = -1
 """A tick that never came."""
@@ -50,6 +51,7 @@ class RequestLog:
     def __init__(self, engines: Sequence[str]) -> None:
         self.engines = tuple(engines)
         self.reasons: list[str] = []
+        self._code_of = {name: code for code, name in enumerate(self.engines)}
         self._requests = Column(REQUEST)
         self._segments = Column(SEGMENT)
 
@@ -86,13 +88,13 @@ class RequestLog:
         Returns:
             Its row.
         """
-        code = self.engines.index(engine)
+        code = self._code_of[engine]
         row = len(self._requests)
         self._requests.append(
             (
                 index,
                 code,
-                STATUSES.index(status),
+                _STATUS_CODE[status],
                 self._reason_code(reason),
                 arrival,
                 NONE if scheduled is None else scheduled,
@@ -133,7 +135,7 @@ class RequestLog:
 
     def has_status(self, status: Status) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Say of each request whether it has *status* (num_requests,)."""
-        answer: np.ndarray[tuple[int], np.dtype[np.bool_]] = self.rows["status"] == STATUSES.index(status)
+        answer: np.ndarray[tuple[int], np.dtype[np.bool_]] = self.rows["status"] == _STATUS_CODE[status]
         return answer
 
     def rejected_reasons(self) -> dict[str, int]:

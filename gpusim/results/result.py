@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.store import to_json, write_results
-from gpusim.results.summary import RunRecord, attribution, build_summary
+from gpusim.results.summary import RunRecord, attribution, build_summary, plain
 from gpusim.results.tables import all_tables, requests_table, steps_table
+from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.spec.document import dump_yaml
 
 if TYPE_CHECKING:
@@ -31,7 +32,15 @@ class Result:
     def metrics(self) -> Metrics:
         """All metrics of the measured requests."""
         record = self.record
-        return measure(record.requests, record.steps, window=record.window, slo=record.slo)
+        return measure(record.requests, record.steps, window=record.window, slo=record.slo, times=self._times)
+
+    @cached_property
+    def _times(self) -> TokenTimes:
+        return token_times(self.record.requests, self.record.steps)
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
+        return build_summary(self.record, self.metrics, self._times)
 
     @property
     def ttft(self) -> LatencyStats:
@@ -61,7 +70,7 @@ class Result:
     @property
     def requests(self) -> pl.DataFrame:
         """One row a request."""
-        return requests_table(self.record.requests, self.record.steps, self.record.window)
+        return requests_table(self.record.requests, self.record.steps, self.record.window, times=self._times)
 
     @property
     def steps(self) -> pl.DataFrame:
@@ -70,7 +79,8 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Return everything in `summary.json`, as plain data."""
-        return build_summary(self.record, self.metrics)
+        # A copy, for what is handed out may be changed.
+        return dict(plain(self._summary))
 
     def explain(self) -> dict[str, Any]:
         """Return where the time of all steps went: seconds and share by resource, which add up to the step time."""
@@ -86,6 +96,6 @@ class Result:
         write_results(
             Path(directory),
             summary=self.summary(),
-            tables=all_tables(record.requests, record.steps, record.window),
+            tables=all_tables(record.requests, record.steps, record.window, times=self._times),
             scenario_yaml=dump_yaml(dict(record.scenario)),
         )

@@ -14,7 +14,10 @@ from gpusim.core.clock import TICKS_PER_S, IntArray
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """Integer ticks, or float seconds."""
+WeightArray: TypeAlias = "np.ndarray[Any, np.dtype[np.integer[Any]]]"
 
+_BLOCK: Final = 1 << 16
+"""Observations taken at a time where temporaries would be as large as the sample."""
 NUM_BATCHES: Final = 20
 _STUDENT_T: Final = 2.093024054408263
 """0.975 quantile of Student's t with NUM_BATCHES - 1 = 19 degrees of freedom (tabulated)."""
@@ -33,7 +36,7 @@ class Sample:
     """
 
     values: Values
-    weights: IntArray | None = None
+    weights: WeightArray | None = None
 
     @property
     def count(self) -> int:
@@ -53,19 +56,21 @@ def as_seconds(value: float) -> float:
 def mean_s(sample: Sample) -> float:
     """Return the weighted mean in seconds; of ticks, the exact mean, rounded once."""
     if sample.values.dtype.kind == "f":
-        return float(_dot(sample.values, sample.weights)) / sample.count
+        total = sample.values.sum() if sample.weights is None else sample.values @ sample.weights
+        return float(total) / sample.count
     return total_ticks(sample) / (sample.count * TICKS_PER_S)
 
 
 def total_ticks(sample: Sample) -> int:
     """Sum value times weight in two halves that do not overflow: exact up to 2⁸⁷ ticks and 2³⁹ counts."""
-    high = int(_dot(sample.values >> 24, sample.weights))
-    low = int(_dot(sample.values & 0xFFFFFF, sample.weights))
-    return (high << 24) + low
+    return sum(_block_ticks(sample.part(slice(at, at + _BLOCK))) for at in range(0, len(sample.values), _BLOCK))
 
 
-def _dot(values: Values, weights: IntArray | None) -> Any:
-    return values.sum() if weights is None else values @ weights
+def _block_ticks(block: Sample) -> int:
+    high, low = block.values >> 24, block.values & 0xFFFFFF
+    if block.weights is None:
+        return (int(high.sum()) << 24) + int(low.sum())
+    return (int(high @ block.weights) << 24) + int(low @ block.weights)
 
 
 def quantiles_s(sample: Sample, per_mille: Sequence[int]) -> list[float]:
@@ -74,18 +79,19 @@ def quantiles_s(sample: Sample, per_mille: Sequence[int]) -> list[float]:
     The quantile at p is the smallest value whose cumulative weight is at least p times the total (the inverted
     distribution function): always a value that occurred, never interpolated.
     """
+    count = sample.count
+    needed = [max(1, -(-count * p // 1000)) for p in per_mille]
     if sample.weights is None:
         values = np.sort(sample.values)
-        cumulative = None
-        count = len(values)
-    else:
-        order = np.argsort(sample.values)
-        values = sample.values[order]
-        cumulative = np.cumsum(sample.weights[order])
-        count = int(cumulative[-1])
-    needed = [max(1, -(-count * p // 1000)) for p in per_mille]
-    positions = [n - 1 for n in needed] if cumulative is None else np.searchsorted(cumulative, needed)
-    return [as_seconds(values[position].item()) for position in positions]
+        return [as_seconds(values[n - 1].item()) for n in needed]
+    order = np.argsort(sample.values)
+    cumulative = _cumulative(sample.weights[order])
+    return [as_seconds(sample.values[order[position]].item()) for position in np.searchsorted(cumulative, needed)]
+
+
+def _cumulative(weights: WeightArray) -> IntArray:
+    total = weights.astype(np.int64)
+    return np.cumsum(total, out=total)
 
 
 def p99_s(sample: Sample) -> float:
@@ -99,9 +105,11 @@ def batches(sample: Sample) -> list[Sample]:
     if sample.weights is None:
         cuts = [count * b // NUM_BATCHES for b in range(NUM_BATCHES + 1)]
     else:
-        before = np.cumsum(sample.weights) - sample.weights
-        bounds = [-(-count * b // NUM_BATCHES) for b in range(NUM_BATCHES + 1)]
-        cuts = np.searchsorted(before, bounds).tolist()
+        after = _cumulative(sample.weights)
+        bounds = [-(-count * b // NUM_BATCHES) for b in range(1, NUM_BATCHES)]
+        # A batch begins with the first observation that has its bound, or more, before it.
+        inner = np.minimum(np.searchsorted(after, bounds) + 1, len(after))
+        cuts = [0, *inner.tolist(), len(after)]
     return [sample.part(slice(low, high)) for low, high in pairwise(cuts)]
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.clock import IntArray
 from gpusim.results.columns import Column, Records
 from gpusim.runtime.attribution import CATEGORIES
 
@@ -17,10 +17,13 @@ RUN: Final = np.dtype(
         ("num_decodes", "i4"),
         ("num_prefill_tokens", "i4"),
         ("num_tokens", "i4"),
-        ("attribution_s", "f8", (len(CATEGORIES),)),
+        ("attribution_ps", "i8", (len(CATEGORIES),)),
     ]
 )
-"""One run of steps: counts are per step, `attribution_s` is the sum over the run, by `CATEGORIES`."""
+"""One run of steps: counts are per step, `attribution_ps` is the sum over the run in ticks, by `CATEGORIES`."""
+
+
+COUNTS: Final = ("num_decodes", "num_prefill_tokens", "num_tokens")
 
 
 class StepLog:
@@ -47,9 +50,10 @@ class StepLog:
         num_decodes: int,
         num_prefill_tokens: int,
         num_tokens: int,
-        attribution_s: FloatArray,
+        attribution_ps: IntArray,
+        continues: bool = False,
     ) -> int:
-        """Add a run of steps.
+        """Add one run of steps; see `extend`.
 
         Args:
             start: Tick at which its first step started.
@@ -57,18 +61,87 @@ class StepLog:
             num_decodes: Sequences decoding in each step.
             num_prefill_tokens: Prompt tokens processed in each step.
             num_tokens: Tokens produced in each step.
-            attribution_s: Seconds by `CATEGORIES`, summed over the run; together the time from *start* to the last end.
+            attribution_ps: Ticks by `CATEGORIES` (7,), which sum to the time from *start* to the last end.
+            continues: The run logged last goes on.
 
         Returns:
             The number of its first step.
         """
-        assert len(ends), "a run has at least one step"
-        assert self._last_end <= start <= ends[0], "steps of one engine do not overlap"
+        return self.extend(
+            np.array([start]),
+            np.array([len(ends)]),
+            ends,
+            num_decodes=np.array([num_decodes]),
+            num_prefill_tokens=np.array([num_prefill_tokens]),
+            num_tokens=np.array([num_tokens]),
+            attribution_ps=attribution_ps[None],
+            continues=continues,
+        )
+
+    def extend(
+        self,
+        starts: IntArray,
+        lengths: IntArray,
+        ends: IntArray,
+        *,
+        num_decodes: IntArray,
+        num_prefill_tokens: IntArray,
+        num_tokens: IntArray,
+        attribution_ps: IntArray,
+        continues: bool = False,
+    ) -> int:
+        """Add runs of steps, at least one.
+
+        Args:
+            starts: Tick at which the first step of each run started (runs,).
+            lengths: Steps of each run (runs,), at least one.
+            ends: Ticks at which the steps of all these runs ended, one run after the other (steps,).
+            num_decodes: Sequences decoding in each step of a run (runs,).
+            num_prefill_tokens: Prompt tokens processed in each step of a run (runs,).
+            num_tokens: Tokens produced in each step of a run (runs,).
+            attribution_ps: Ticks by `CATEGORIES`, summed over each run (runs, 7); together they are its time.
+            continues: The first of these runs is the one logged last, going on back to back with the same counts; it
+                makes no row of its own.
+
+        Returns:
+            The number of the first step.
+        """
         first_step = len(self._ends)
-        self._runs.append((first_step, start, num_decodes, num_prefill_tokens, num_tokens, attribution_s))
+        after = np.cumsum(lengths)
+        before = after - lengths
+        self._check(starts, lengths, before, ends, attribution_ps)
+        rows = np.empty(len(starts), RUN)
+        rows["first_step"] = first_step + before
+        rows["start_ps"] = starts
+        rows["num_decodes"] = num_decodes
+        rows["num_prefill_tokens"] = num_prefill_tokens
+        rows["num_tokens"] = num_tokens
+        rows["attribution_ps"] = attribution_ps
+        self._runs.extend(self._continued(rows) if continues else rows)
         self._ends.extend(ends)
         self._last_end = int(ends[-1])
         return first_step
+
+    def _check(
+        self, starts: IntArray, lengths: IntArray, before: IntArray, ends: IntArray, attribution_ps: IntArray
+    ) -> None:
+        """Hold the caller to the clock: steps follow one another, and their reasons make up their time."""
+        assert len(starts), "at least one run"
+        assert lengths.min() > 0, "a run has at least one step"
+        assert before[-1] + lengths[-1] == len(ends), "every step belongs to a run"
+        last_ends = ends[before + lengths - 1]
+        assert self._last_end <= starts[0], "steps of one engine do not overlap"
+        assert (starts <= ends[before]).all(), "a step ends after it started"
+        assert (starts[1:] >= last_ends[:-1]).all(), "steps of one engine do not overlap"
+        assert (attribution_ps.sum(axis=1) == last_ends - starts).all(), "attribution adds up to the time of the run"
+
+    def _continued(self, rows: Records) -> Records:
+        """Add the first of *rows* to the run logged last and return the others."""
+        last = self._runs.last()
+        assert rows["start_ps"][0] == self._last_end, "a run that goes on does so back to back"
+        assert all(last[name] == rows[name][0] for name in COUNTS), "a run that goes on has the same batch"
+        last["attribution_ps"] += rows["attribution_ps"][0]
+        return rows[1:]
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -112,9 +185,9 @@ class StepLog:
         return int((self.run_ends - self.runs["start_ps"]).sum())
 
     @property
-    def attribution_s(self) -> FloatArray:
-        """Seconds by `CATEGORIES`, all runs together (7,)."""
-        total: FloatArray = self.runs["attribution_s"].sum(axis=0)
+    def attribution_ps(self) -> IntArray:
+        """Ticks by `CATEGORIES`, all runs together (7,); they sum to `step_time_ps`."""
+        total: IntArray = self.runs["attribution_ps"].sum(axis=0)
         return total
 
     def total(self, count: str) -> int:

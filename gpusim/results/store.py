@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
+from gpusim.core.interrupt import on_interrupt
 from gpusim.errors import GpusimError
 from gpusim.results.summary import SUMMARY_SCHEMA
 
@@ -20,10 +22,12 @@ SCENARIO: Final = "scenario.yaml"
 TABLES: Final = ("requests", "segments", "steps", "runs")
 OWN: Final = {SUMMARY, SCENARIO, *(f"{stem}.parquet" for stem in TABLES)}
 """Names of all files of a run; a directory that holds others is not replaced."""
+ROW_GROUP: Final = 1 << 18
+"""Rows of a Parquet row group."""
 
 
 def write_results(
-    directory: Path, *, summary: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], scenario_yaml: str
+    directory: Path, *, summary: Mapping[str, Any], tables: Mapping[str, Iterator[pl.DataFrame]], scenario_yaml: str
 ) -> None:
     """Write a run to *directory*, replacing an earlier run's there.
 
@@ -32,7 +36,7 @@ def write_results(
     Args:
         directory: Where to; its parents are made.
         summary: As `build_summary` makes it.
-        tables: Parquet files by stem, as `all_tables` makes them.
+        tables: Parquet files by stem, in pieces, as `all_tables` makes them.
         scenario_yaml: The resolved scenario, ready to run again.
 
     Raises:
@@ -41,17 +45,45 @@ def write_results(
     directory = directory.resolve()
     check_directory(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    interrupted = Event()
+    # Left to polars, Ctrl-C raises twice, once in the middle of clearing up; so the table under way is finished first.
+    with on_interrupt(interrupted.set):
+        try:
+            partial.mkdir(parents=True)
+            (partial / SUMMARY).write_text(to_json(summary), encoding="utf-8", newline="\n")
+            (partial / SCENARIO).write_text(scenario_yaml, encoding="utf-8", newline="\n")
+            for stem, pieces in tables.items():
+                _write_parquet(partial / f"{stem}.parquet", pieces)
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+            _replace(directory, partial)
+        except OSError as error:
+            raise GpusimError(f"{directory}: cannot write the results: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_parquet(path: Path, pieces: Iterator[pl.DataFrame]) -> None:
+    """Write a table to *path* piece by piece; the next one is made when there is room for it.
+
+    Raises:
+        OSError: If there is no room, or no right to.
+    """
+    from polars.exceptions import ComputeError  # noqa: PLC0415 - slow to import
+    from polars.io.plugins import register_io_source  # noqa: PLC0415 - slow to import
+
+    first = next(pieces)
+
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
+        yield first
+        yield from pieces
+
+    # Stated, for by default row groups depend on the number of threads.
     try:
-        partial.mkdir(parents=True)
-        (partial / SUMMARY).write_text(to_json(summary), encoding="utf-8", newline="\n")
-        (partial / SCENARIO).write_text(scenario_yaml, encoding="utf-8", newline="\n")
-        for stem, table in tables.items():
-            table.write_parquet(partial / f"{stem}.parquet")
-        _replace(directory, partial)
-    except OSError as error:
-        raise GpusimError(f"{directory}: cannot write the results: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        register_io_source(source, schema=first.schema).sink_parquet(path, row_group_size=ROW_GROUP)
+    except ComputeError as error:
+        # So polars says that a disk is full.
+        raise OSError(str(error)) from error
 
 
 def to_json(summary: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray
+from gpusim.core.clock import seconds
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
+from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec, SloSpec
 
@@ -58,15 +59,17 @@ class RunRecord:
     warnings: Sequence[str] = ()
 
 
-def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str, Any]:
+def build_summary(record: RunRecord, metrics: Metrics | None = None, times: TokenTimes | None = None) -> dict[str, Any]:
     """Build the summary of *record* as plain JSON data; null where there is no number.
 
     Args:
         record: What was run.
         metrics: Its metrics, if computed already.
+        times: Its tokens' times, if computed already.
     """
+    times = times or token_times(record.requests, record.steps)
     if metrics is None:
-        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo)
+        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo, times=times)
     logs = list(record.steps.values())
     summary = {
         "schema": SUMMARY_SCHEMA,
@@ -87,7 +90,7 @@ def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str
         "attribution": attribution(logs),
         "bounds": _sum_bounds(list(record.bounds.values()), len(logs)),
         "utilisation": record.utilisation,
-        "engines": {name: _engine_part(record, name, metrics) for name in record.steps},
+        "engines": {name: _engine_part(record, name, metrics, times) for name in record.steps},
         "background": record.background,
         "warnings": record.warnings,
         "scenario": record.scenario,
@@ -98,14 +101,13 @@ def build_summary(record: RunRecord, metrics: Metrics | None = None) -> dict[str
 
 def attribution(logs: Sequence[StepLog]) -> dict[str, Any]:
     """Say where the step time of *logs* went: seconds and share by category, which add up to the step time."""
-    step_time_s = sum(log.step_time_ps for log in logs) / TICKS_PER_S
-    seconds_by: FloatArray = np.sum([log.attribution_s for log in logs], axis=0)
-    share = seconds_by / step_time_s if step_time_s else seconds_by
+    step_time = sum(log.step_time_ps for log in logs)
+    ticks_by = [sum(column) for column in zip(*(log.attribution_ps.tolist() for log in logs), strict=True)]
     return {
-        "step_time_s": step_time_s,
+        "step_time_s": seconds(step_time),
         "num_steps": sum(len(log) for log in logs),
-        "seconds": dict(zip(CATEGORIES, seconds_by.tolist(), strict=True)),
-        "share": dict(zip(CATEGORIES, share.tolist(), strict=True)),
+        "seconds": {name: seconds(spent) for name, spent in zip(CATEGORIES, ticks_by, strict=True)},
+        "share": {name: spent / max(step_time, 1) for name, spent in zip(CATEGORIES, ticks_by, strict=True)},
     }
 
 
@@ -141,10 +143,11 @@ def _metrics_part(metrics: Metrics) -> dict[str, Any]:
     }
 
 
-def _engine_part(record: RunRecord, name: str, metrics: Metrics) -> dict[str, Any]:
+def _engine_part(record: RunRecord, name: str, metrics: Metrics, times: TokenTimes) -> dict[str, Any]:
     log = record.steps[name]
     if len(record.steps) > 1:
-        metrics = measure(record.requests, record.steps, window=record.window, slo=record.slo, engine=name)
+        window, slo = record.window, record.slo
+        metrics = measure(record.requests, record.steps, window=window, slo=slo, engine=name, times=times)
     return {
         "requests": asdict(metrics.counts),
         "num_steps": len(log),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from gpusim.core.clock import IntArray
-from gpusim.results.columns import seconds_array
+from gpusim.results.columns import Records, seconds_array
 from gpusim.results.metrics import measured_requests
 from gpusim.results.request_log import STATUSES, RequestLog
-from gpusim.results.step_log import StepLog
-from gpusim.results.tokens import token_times
+from gpusim.results.step_log import COUNTS, StepLog
+from gpusim.results.tokens import BoolArray, TokenTimes, token_times
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec
 
@@ -20,16 +21,80 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+PIECE: Final = 1 << 18
+"""Rows made at a time, about: a few MB of each table, however long the run."""
+
+Pieces: TypeAlias = "Iterator[pl.DataFrame]"
+"""A table in pieces of about `PIECE` rows, one at least; each is made when it is asked for."""
+
+
 def requests_table(
-    requests: RequestLog, steps: Mapping[str, StepLog], window: MeasureSpec | None = None
+    requests: RequestLog,
+    steps: Mapping[str, StepLog],
+    window: MeasureSpec | None = None,
+    *,
+    times: TokenTimes | None = None,
 ) -> pl.DataFrame:
     """Return one row per request, in order of the log; null where something never happened."""
+    return _whole(_requests(requests, times or token_times(requests, steps), window or MeasureSpec()))
+
+
+def steps_table(steps: Mapping[str, StepLog]) -> pl.DataFrame:
+    """Return one row per step, engine after engine."""
+    return _whole(_steps(steps))
+
+
+def runs_table(steps: Mapping[str, StepLog]) -> pl.DataFrame:
+    """Return one row per run of steps, with where its time went, engine after engine."""
+    return _whole(_runs(steps))
+
+
+def segments_table(requests: RequestLog) -> pl.DataFrame:
+    """Return one row per segment: steps, last included, in each of which a request got one token."""
+    return _whole(_segments(requests))
+
+
+def all_tables(
+    requests: RequestLog,
+    steps: Mapping[str, StepLog],
+    window: MeasureSpec | None = None,
+    *,
+    times: TokenTimes | None = None,
+) -> dict[str, Pieces]:
+    """Return every table, in pieces, by the stem of its file; *times* are those of `token_times`, if known."""
+    return {
+        "requests": _requests(requests, times or token_times(requests, steps), window or MeasureSpec()),
+        "segments": _segments(requests),
+        "steps": _steps(steps),
+        "runs": _runs(steps),
+    }
+
+
+def _whole(pieces: Pieces) -> pl.DataFrame:
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    rows = requests.rows
-    times = token_times(requests, steps)
-    arrival, scheduled = rows["arrival_ps"], rows["scheduled_ps"]
+    return pl.concat(list(pieces))
+
+
+def _slices(num_rows: int) -> list[slice]:
+    """Cut *num_rows* into pieces, one at least."""
+    return [slice(at, min(at + PIECE, num_rows)) for at in range(0, max(num_rows, 1), PIECE)]
+
+
+def _requests(requests: RequestLog, times: TokenTimes, window: MeasureSpec) -> Pieces:
+    measured = measured_requests(requests, window)
     finished = requests.has_status("finished")
+    for where in _slices(len(requests)):
+        part = TokenTimes(times.first_ps[where], times.last_ps[where], times.num_tokens[where])
+        yield _requests_piece(requests, requests.rows[where], part, measured[where], finished[where])
+
+
+def _requests_piece(
+    requests: RequestLog, rows: Records, times: TokenTimes, measured: BoolArray, finished: BoolArray
+) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415 - slow to import
+
+    arrival, scheduled = rows["arrival_ps"], rows["scheduled_ps"]
     started, came = scheduled >= 0, times.num_tokens > 0
     several = finished & (times.num_tokens > 1)
     tpot_s = seconds_array(times.last_ps - times.first_ps) / np.maximum(times.num_tokens - 1, 1)
@@ -39,7 +104,7 @@ def requests_table(
             "engine": _named(requests.engines, rows["engine"]),
             "status": _named(STATUSES, rows["status"]),
             "reason": _named(requests.reasons, rows["reason"]),
-            "measured": measured_requests(requests, window or MeasureSpec()),
+            "measured": measured,
             "prompt_tokens": rows["prompt_tokens"],
             "output_tokens": rows["output_tokens"],
             "produced_tokens": times.num_tokens,
@@ -60,79 +125,78 @@ def requests_table(
     )
 
 
-def steps_table(steps: Mapping[str, StepLog]) -> pl.DataFrame:
-    """Return one row per step, engine after engine."""
+def _segments(requests: RequestLog) -> Pieces:
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    tables = []
-    for engine, log in steps.items():
-        run = np.repeat(np.arange(len(log.runs), dtype=np.int32), log.run_lengths)
-        tables.append(
-            pl.DataFrame(
-                {
-                    "engine": _named((engine,), np.zeros(len(log), np.int8)),
-                    "step": np.arange(len(log)),
-                    "run": run,
-                    "start_ps": log.starts,
-                    "end_ps": log.ends,
-                    "end_s": seconds_array(log.ends),
-                    "num_decodes": log.runs["num_decodes"][run],
-                    "num_prefill_tokens": log.runs["num_prefill_tokens"][run],
-                    "num_tokens": log.runs["num_tokens"][run],
-                }
-            )
+    for where in _slices(len(requests.segments)):
+        segments = requests.segments[where]
+        yield pl.DataFrame(
+            {
+                "request": requests.rows["index"][segments["request"]],
+                "engine": _named(requests.engines, segments["engine"]),
+                "first_step": segments["first_step"],
+                "last_step": segments["last_step"],
+            }
         )
-    return pl.concat(tables)
 
 
-def runs_table(steps: Mapping[str, StepLog]) -> pl.DataFrame:
-    """Return one row per run of steps, with where its time went, engine after engine."""
+def _steps(steps: Mapping[str, StepLog]) -> Pieces:
+    for log in steps.values():
+        # Cut between runs: a piece is whole runs.
+        first_steps = np.append(log.runs["first_step"], len(log))
+        cuts = np.searchsorted(first_steps, np.arange(PIECE, len(log), PIECE))
+        inner = np.unique(cuts[cuts < len(log.runs)])
+        for low, high in pairwise([0, *inner.tolist(), len(log.runs)]):
+            yield _steps_piece(log, low, first_steps[low : high + 1])
+
+
+def _steps_piece(log: StepLog, first_run: int, first_steps: IntArray) -> pl.DataFrame:
+    """Return the steps from ``first_steps[0]`` to ``first_steps[-1]``: those of whole runs, *first_run* and on."""
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    tables = []
-    for engine, log in steps.items():
-        seconds_by = {f"{name}_s": log.runs["attribution_s"][:, i].copy() for i, name in enumerate(CATEGORIES)}
-        tables.append(
-            pl.DataFrame(
-                {
-                    "engine": _named((engine,), np.zeros(len(log.runs), np.int8)),
-                    "run": np.arange(len(log.runs), dtype=np.int32),
-                    "first_step": log.runs["first_step"],
-                    "num_steps": log.run_lengths,
-                    "start_ps": log.runs["start_ps"],
-                    "end_ps": log.run_ends,
-                    **seconds_by,
-                }
-            )
-        )
-    return pl.concat(tables)
-
-
-def segments_table(requests: RequestLog) -> pl.DataFrame:
-    """Return one row per segment: steps, last included, in each of which a request got one token."""
-    import polars as pl  # noqa: PLC0415 - slow to import
-
-    segments = requests.segments
+    low, high = first_steps[[0, -1]].tolist()
+    runs = log.runs[first_run : first_run + len(first_steps) - 1]
+    ends = log.ends[low:high]
+    starts = np.empty(high - low, np.int64)
+    starts[1:] = ends[:-1]
+    starts[first_steps[:-1] - low] = runs["start_ps"]
+    run = np.repeat(np.arange(len(runs), dtype=np.int32), np.diff(first_steps))
     return pl.DataFrame(
         {
-            "request": requests.rows["index"][segments["request"]],
-            "engine": _named(requests.engines, segments["engine"]),
-            "first_step": segments["first_step"],
-            "last_step": segments["last_step"],
+            "engine": _named((log.engine,), np.zeros(high - low, np.int8)),
+            "step": np.arange(low, high),
+            "run": run + np.int32(first_run),
+            "start_ps": starts,
+            "end_ps": ends,
+            "end_s": seconds_array(ends),
+            **{name: runs[name][run] for name in COUNTS},
         }
     )
 
 
-def all_tables(
-    requests: RequestLog, steps: Mapping[str, StepLog], window: MeasureSpec | None = None
-) -> dict[str, pl.DataFrame]:
-    """Return every table by the stem of its file."""
-    return {
-        "requests": requests_table(requests, steps, window),
-        "segments": segments_table(requests),
-        "steps": steps_table(steps),
-        "runs": runs_table(steps),
-    }
+def _runs(steps: Mapping[str, StepLog]) -> Pieces:
+    for log in steps.values():
+        lengths, ends = log.run_lengths, log.run_ends
+        for where in _slices(len(log.runs)):
+            yield _runs_piece(log, where, lengths[where], ends[where])
+
+
+def _runs_piece(log: StepLog, where: slice, lengths: IntArray, ends: IntArray) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415 - slow to import
+
+    runs = log.runs[where]
+    seconds_by = {f"{name}_s": seconds_array(runs["attribution_ps"][:, i]) for i, name in enumerate(CATEGORIES)}
+    return pl.DataFrame(
+        {
+            "engine": _named((log.engine,), np.zeros(len(runs), np.int8)),
+            "run": np.arange(where.start, where.stop, dtype=np.int32),
+            "first_step": runs["first_step"],
+            "num_steps": lengths,
+            "start_ps": runs["start_ps"],
+            "end_ps": ends,
+            **seconds_by,
+        }
+    )
 
 
 def _named(names: tuple[str, ...] | list[str], codes: IntArray) -> pl.Series:

@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import IntArray
 from gpusim.results.columns import Records
 from gpusim.results.request_log import NONE, RequestLog
-from gpusim.results.statistics import Sample
+from gpusim.results.statistics import Sample, WeightArray
 from gpusim.results.step_log import StepLog
 
 BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -26,18 +26,29 @@ class TokenTimes:
     num_tokens: IntArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """Gaps in order of time: when they ended, how long they were, and of how many tokens they are."""
+
+    times: IntArray
+    values: IntArray
+    weights: WeightArray
+
+
 def token_times(requests: RequestLog, steps: Mapping[str, StepLog]) -> TokenTimes:
     """Look up first and last token of each request; a token's time is the end of its step."""
     segments = requests.segments
+    owners = segments["request"].copy()
     first = np.full(len(requests), NONE, np.int64)
     last = first.copy()
     num_tokens = np.zeros(len(requests), np.int64)
     firsts, lasts = _segment_ends(segments, requests, steps)
-    starts_request = np.diff(segments["request"], prepend=-1) != 0
-    ends_request = np.diff(segments["request"], append=-1) != 0
-    first[segments["request"][starts_request]] = firsts[starts_request]
-    last[segments["request"][ends_request]] = lasts[ends_request]
-    np.add.at(num_tokens, segments["request"], segments["last_step"] - segments["first_step"] + 1)
+    # Of several segments of a request the first and the last one count.
+    starts_request = np.diff(owners, prepend=-1) != 0
+    ends_request = np.diff(owners, append=-1) != 0
+    first[owners[starts_request]] = firsts[starts_request]
+    last[owners[ends_request]] = lasts[ends_request]
+    np.add.at(num_tokens, owners, segments["last_step"] - segments["first_step"] + 1)
     return TokenTimes(first, last, num_tokens)
 
 
@@ -52,36 +63,62 @@ def token_gaps(requests: RequestLog, steps: Mapping[str, StepLog], keep: BoolArr
         steps: The step log of each engine.
         keep: Which requests count (num_requests,).
     """
-    segments = requests.segments[keep[requests.segments["request"]]]
+    segments = requests.segments
+    if not keep.all():
+        segments = segments[keep[segments["request"]]]
     parts = [_gaps_between(segments, requests, steps)]
     for code, engine in enumerate(requests.engines):
-        parts.append(_gaps_within(segments[segments["engine"] == code], steps[engine].ends))
-    times, gaps, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    if sum(len(part[0]) > 0 for part in parts) > 1:
-        # Ties in time are ordered by value, so that the order of engines cannot matter.
-        order = np.lexsort((gaps, times))
-        gaps, weights = gaps[order], weights[order]
-    return Sample(gaps, weights)
+        own = segments if len(requests.engines) == 1 else segments[segments["engine"] == code]
+        if len(own):
+            parts.append(_gaps_within(own, steps[engine].ends))
+    parts = [part for part in parts if len(part.values)] or parts[:1]
+    if len(parts) == 1:
+        return Sample(parts[0].values, parts[0].weights)
+    return _merged(parts)
 
 
-def _gaps_within(segments: Records, ends: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return (time, gap, tokens) of each step of one engine in which tokens of *segments* followed the step before."""
-    coverage = np.bincount(segments["first_step"] + 1, minlength=len(ends) + 1)
-    coverage -= np.bincount(segments["last_step"] + 1, minlength=len(ends) + 1)
-    np.cumsum(coverage, out=coverage)
-    covered = np.flatnonzero(coverage)
+def _merged(parts: list[_Gaps]) -> Sample:
+    """Put the gaps of several logs, taken out of *parts*, in order of time, and at one tick in order of length."""
+    columns = [[getattr(part, name) for part in parts] for name in ("weights", "values", "times")]
+    parts.clear()
+    # Column by column, so that there are never two of everything.
+    times, values, weights = (np.concatenate(columns.pop()) for _ in range(3))
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    tied = np.zeros(len(times) + 1, bool)
+    np.equal(times[1:], times[:-1], out=tied[1:-1])
+    # Only what is tied is sorted by both: nearly everything else is in order as it stands.
+    where = np.flatnonzero(tied[1:] | tied[:-1])
+    among = order[where]
+    order[where] = among[np.lexsort((values[among], times[where]))]
+    del times, tied
+    values = values[order]
+    return Sample(values, weights[order])
+
+
+def _gaps_within(segments: Records, ends: IntArray) -> _Gaps:
+    """Return the gap before each step of one engine in which tokens of *segments* followed the step before."""
+    one = np.int32(1)
+    coverage = np.zeros(len(ends) + 1, np.int32)
+    np.add.at(coverage, segments["first_step"] + 1, one)
+    np.subtract.at(coverage, segments["last_step"] + 1, one)
+    np.cumsum(coverage, out=coverage, dtype=np.int32)
+    coverage = coverage[:-1]
+    covered = coverage > 0
     times = ends[covered]
-    return times, times - ends[covered - 1], coverage[covered]
+    gaps = ends[:-1][covered[1:]]
+    np.subtract(times, gaps, out=gaps)
+    return _Gaps(times, gaps, coverage[covered])
 
 
-def _gaps_between(
-    segments: Records, requests: RequestLog, steps: Mapping[str, StepLog]
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Return (time, gap, 1) of each segment that continues a request."""
-    firsts, lasts = _segment_ends(segments, requests, steps)
+def _gaps_between(segments: Records, requests: RequestLog, steps: Mapping[str, StepLog]) -> _Gaps:
+    """Return the gap before each segment that continues a request, in order of time and length."""
     continues = np.flatnonzero(np.diff(segments["request"]) == 0) + 1
-    times = firsts[continues]
-    return times, times - lasts[continues - 1], np.ones(len(continues), np.int64)
+    times, _ = _segment_ends(segments[continues], requests, steps)
+    _, before = _segment_ends(segments[continues - 1], requests, steps)
+    gaps = times - before
+    order = np.lexsort((gaps, times))
+    return _Gaps(times[order], gaps[order], np.ones(len(order), np.int32))
 
 
 def _segment_ends(segments: Records, requests: RequestLog, steps: Mapping[str, StepLog]) -> tuple[IntArray, IntArray]:

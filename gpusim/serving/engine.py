@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gpusim.core.clock import DECISION, Clock, FloatArray, IntArray
+from gpusim.core.clock import DECISION, Clock, FloatArray, IntArray, ticks_array
 from gpusim.core.component import Component, Process
 from gpusim.core.probe import Probe
 from gpusim.model.lower import Lowering
@@ -34,7 +34,7 @@ class RunLog(Protocol):
         num_decodes: int,
         num_prefill_tokens: int,
         num_tokens: int,
-        attribution_s: FloatArray,
+        attribution_ps: IntArray,
     ) -> int:
         """Add a run of steps; return the number of its first step."""
         ...
@@ -190,7 +190,7 @@ class Engine(Component):
             num_decodes=len(batch.decodes),
             num_prefill_tokens=sum(tokens for _, tokens in batch.chunks),
             num_tokens=len(batch.decodes) + len(completed),
-            attribution_s=result.attribution_s,
+            attribution_ps=_attribution_ps(result),
         )
         self.bound_s += result.bound_s
         for request, tokens in batch.chunks:
@@ -227,3 +227,10 @@ def _shape(batch: Batch) -> BatchShape:
         chunks=chunks,
         num_sampled=len(batch.decodes) + finishing,
     )
+
+
+def _attribution_ps(result: RunResult) -> IntArray:
+    """Round a run's attribution to ticks that sum to its time: the largest category takes what rounding left."""
+    rounded = ticks_array(result.attribution_s)
+    rounded[rounded.argmax()] += int(result.ends[-1]) - result.start - rounded.sum()
+    return rounded

@@ -19,7 +19,6 @@ class Spec(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         populate_by_name=True,
     )
 

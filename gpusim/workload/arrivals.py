@@ -6,39 +6,48 @@ Times are cumulated one gap at a time from the start, so a longer stream repeats
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate, count, repeat
+from itertools import count, repeat
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.core.random import Streams
+from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.workload import ArrivalsSpec, AtOnceArrivals, ClosedArrivals, ConstantArrivals, GammaArrivals
 
 GAPS = "workload.gaps"
 """Random stream of the gaps between arrivals."""
 
 
-def arrival_times(spec: ArrivalsSpec, streams: Streams) -> Iterator[float | None]:
-    """Yield the arrival time of request 0, 1, 2 ... in seconds, without end.
+def arrival_blocks(spec: ArrivalsSpec, streams: Streams) -> Iterator[list[float] | None]:
+    """Yield the arrival times of requests 0, 1, 2 ... in seconds, `BLOCK` at a time, without end.
 
-    Constant arrivals start at 0, random ones after their first gap. In a closed loop the time is None: a client sends
+    Constant arrivals start at 0, random ones after their first gap. In a closed loop a block is None: a client sends
     its next request when its last one has finished, which only the engine knows.
     """
     match spec:
         case AtOnceArrivals():
-            return repeat(0.0)
+            return repeat([0.0] * BLOCK)
         case ClosedArrivals():
             return repeat(None)
         case ConstantArrivals():
-            return (index / spec.rate for index in count())
+            return ((np.arange(first, first + BLOCK) / spec.rate).tolist() for first in count(0, BLOCK))
         case GammaArrivals():
-            return accumulate(gamma_gaps(spec.rate, spec.burstiness, streams))
+            return _cumulated(gamma_gaps(spec.rate, spec.burstiness, streams))
         case _:
-            return accumulate(gamma_gaps(spec.rate, 1.0, streams))
+            return _cumulated(gamma_gaps(spec.rate, 1.0, streams))
 
 
-def gamma_gaps(rate_per_s: float, burstiness: float, streams: Streams) -> Iterator[float]:
-    """Yield gaps in seconds: gamma with shape *burstiness* and mean 1 / *rate_per_s*.
+def _cumulated(blocks: Iterator[FloatArray]) -> Iterator[list[float]]:
+    last = 0.0
+    for gaps in blocks:
+        gaps[0] += last
+        times: list[float] = np.cumsum(gaps).tolist()
+        last = times[-1]
+        yield times
+
+
+def gamma_gaps(rate_per_s: float, burstiness: float, streams: Streams) -> Iterator[FloatArray]:
+    """Yield gaps in seconds, a block at a time: gamma with shape *burstiness* and mean 1 / *rate_per_s*.
 
     Shape 1 is the exponential distribution, so Poisson arrivals are the special case it names.
     """
@@ -47,4 +56,4 @@ def gamma_gaps(rate_per_s: float, burstiness: float, streams: Streams) -> Iterat
     def draw(generator: np.random.Generator, size: int) -> FloatArray:
         return generator.gamma(burstiness, scale_s, size)
 
-    return streams.values(GAPS, draw)
+    return streams.blocks(GAPS, draw)

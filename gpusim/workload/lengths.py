@@ -18,15 +18,15 @@ NORMAL_P99: Final = 2.3263478740408408
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
 
-def lengths(spec: LengthSpec, stream: str, streams: Streams) -> Iterator[int]:
-    """Yield the length in tokens of request 0, 1, 2 ... without end, at least 1 each.
+def length_blocks(spec: LengthSpec, stream: str, streams: Streams) -> Iterator[list[int]]:
+    """Yield the lengths in tokens of requests 0, 1, 2 ... a block at a time, without end, at least 1 each.
 
     Args:
         spec: The distribution.
         stream: Name of the random stream; prompts and outputs have their own, so neither moves the other.
         streams: The random streams of the workload.
     """
-    return map(int, streams.values(stream, _draw(spec)))
+    return (tokens.astype(np.int64).tolist() for tokens in streams.blocks(stream, _draw(spec)))
 
 
 def _draw(spec: LengthSpec) -> Draw:

@@ -1,4 +1,4 @@
-"""Request traces in CSV, read line by line; every malformed line is an error that names it.
+"""Request traces in CSV, read line by line, carefully; every malformed line is an error that names it.
 
 Two headers are read: gpusim's own (``arrival_s,prompt_tokens,output_tokens``) and that of the Azure LLM inference
 traces (``TIMESTAMP,ContextTokens,GeneratedTokens``), whose time stamps are made relative to the first.
@@ -10,7 +10,6 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,7 +23,7 @@ AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 LATER: Final = frozenset({"prefix_id", "prefix_tokens", "prompt_id", "session_id"})
 """Columns that have a meaning in traces but no feature here yet."""
 _BURSTGPT: Final = frozenset({"Timestamp", "Request tokens", "Response tokens"})
-_TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,18 +35,7 @@ class TraceRow(NamedTuple):
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class TraceSummary:
-    """What a trace holds."""
-
-    num_requests: int
-    last_arrival_s: float
-    prompt_tokens: int
-    """Of all requests together."""
-    output_tokens: int
-
-
-class _LineError(Exception):
+class LineError(Exception):
     """What is wrong with the line being read; its place is added where it is known."""
 
 
@@ -57,7 +45,7 @@ def locate_trace(trace: str, folder: Path) -> Path:
     Raises:
         SpecError: If there is no such file, or it has a format that is not read.
     """
-    _check_format(trace)
+    check_format(trace)
     places = [folder / trace, Path(trace)]
     for path in places:
         if path.is_file():
@@ -68,7 +56,12 @@ def locate_trace(trace: str, folder: Path) -> Path:
     raise SpecError(f"trace {trace}: no such file (looked for {looked})")
 
 
-def _check_format(trace: str) -> None:
+def check_format(trace: str) -> None:
+    """Check that the name *trace* is one of a format that is read.
+
+    Raises:
+        SpecError: If it is not.
+    """
     suffix = Path(trace).suffix.lower()
     if suffix in {".jsonl", ".json"}:
         raise SpecError(f"trace {trace}: not yet: Mooncake JSONL; write it as CSV with the columns {','.join(GENERIC)}")
@@ -90,7 +83,7 @@ def read_trace(path: Path) -> Iterator[TraceRow]:
                 line = reader.line_num
                 yield row
             line = reader.line_num
-    except _LineError as error:
+    except LineError as error:
         raise SpecError(f"{path}:\n  line {reader.line_num or 1}: {error}") from None
     except csv.Error as error:
         raise SpecError(f"{path}:\n  line {reader.line_num}: not CSV: {error}") from None
@@ -100,23 +93,9 @@ def read_trace(path: Path) -> Iterator[TraceRow]:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def check_trace(path: Path) -> TraceSummary:
-    """Read the whole trace *path* and say what it holds.
-
-    Raises:
-        SpecError: At its first malformed line.
-    """
-    _check_format(str(path))
-    count, last_s, prompts, outputs = 0, 0.0, 0, 0
-    for row in read_trace(path):
-        count, last_s = count + 1, row.arrival_s
-        prompts, outputs = prompts + row.prompt_tokens, outputs + row.output_tokens
-    return TraceSummary(count, last_s, prompts, outputs)
-
-
 def _rows(lines: Iterator[list[str]]) -> Iterator[TraceRow]:
     header = [name.strip() for name in next(lines, [])]
-    columns = _columns(header)
+    columns = trace_columns(header)
     where = [header.index(name) for name in columns]
     arrival_of = _arrival_reader(columns)
     last_s = -math.inf
@@ -124,36 +103,40 @@ def _rows(lines: Iterator[list[str]]) -> Iterator[TraceRow]:
         if not fields:
             continue
         if len(fields) != len(header):
-            raise _LineError(f"{len(fields)} fields where the header has {len(header)}: {','.join(fields)[:60]!r}")
+            raise LineError(f"{len(fields)} fields where the header has {len(header)}: {','.join(fields)[:60]!r}")
         texts = [fields[index].strip() for index in where]
         arrival_s = arrival_of(texts[0])
         if arrival_s < last_s:
-            raise _LineError(f"{columns[0]} {texts[0]!r} is before the line above; sort the file by {columns[0]}")
+            raise LineError(f"{columns[0]} {texts[0]!r} is before the line above; sort the file by {columns[0]}")
         last_s = arrival_s
         yield TraceRow(arrival_s, _tokens(texts[1], columns[1]), _tokens(texts[2], columns[2]))
     if last_s == -math.inf:
-        raise _LineError("no request follows the header; write one line each")
+        raise LineError("no request follows the header; write one line each")
 
 
-def _columns(header: list[str]) -> tuple[str, ...]:
-    """Return the columns to read, as the header names them: arrival, prompt, output."""
+def trace_columns(header: list[str]) -> tuple[str, ...]:
+    """Return the columns to read, as the header names them: arrival, prompt, output.
+
+    Raises:
+        LineError: If there are others, or too few.
+    """
     columns = AZURE if AZURE[0] in header else GENERIC
     if not any(header):
-        raise _LineError(f"the header is missing; write {','.join(GENERIC)}")
+        raise LineError(f"the header is missing; write {','.join(GENERIC)}")
     if _is_number(header[0]):
-        raise _LineError(f"{header[0]!r} stands where the header should; write {','.join(GENERIC)} above it")
+        raise LineError(f"{header[0]!r} stands where the header should; write {','.join(GENERIC)} above it")
     if set(header) >= _BURSTGPT:
-        raise _LineError(f"not yet: BurstGPT's columns; name them {','.join(GENERIC)} and leave the others out")
+        raise LineError(f"not yet: BurstGPT's columns; name them {','.join(GENERIC)} and leave the others out")
     for name in header:
         if name in LATER:
-            raise _LineError(f"not yet: column {name!r}; leave it out to read the trace without it")
+            raise LineError(f"not yet: column {name!r}; leave it out to read the trace without it")
         if name not in columns:
-            raise _LineError(f"{name!r}: {unknown_name(name, columns, 'column')}")
+            raise LineError(f"{name!r}: {unknown_name(name, columns, 'column')}")
         if header.count(name) > 1:
-            raise _LineError(f"column {name!r} stands there twice")
+            raise LineError(f"column {name!r} stands there twice")
     missing = [name for name in columns if name not in header]
     if missing:
-        raise _LineError(f"the header lacks {' and '.join(missing)}; write {','.join(columns)}")
+        raise LineError(f"the header lacks {' and '.join(missing)}; write {','.join(columns)}")
     return columns
 
 
@@ -161,7 +144,7 @@ def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return _TIMESTAMP.fullmatch(text) is not None
+        return TIMESTAMP.fullmatch(text) is not None
     return True
 
 
@@ -185,19 +168,19 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not (0 <= value < math.inf) or "_" in text:
-        raise _LineError(f"arrival_s is {text!r}; write seconds from the start, a number of at least 0")
+        raise LineError(f"arrival_s is {text!r}; write seconds from the start, a number of at least 0")
     return value
 
 
 def _timestamp_ns(text: str) -> int:
     """Return nanoseconds since 1970, exactly: the traces have 7 decimals, more than `datetime` keeps."""
-    match = _TIMESTAMP.fullmatch(text)
+    match = TIMESTAMP.fullmatch(text)
     try:
         if match is None:
             raise ValueError  # noqa: TRY301 - the same message as for a 13th month
         moment = datetime.fromisoformat(match[1] + (match[3] or "Z"))
     except ValueError:
-        raise _LineError(f"TIMESTAMP is {text!r}; write it like 2023-11-16 18:15:46.6805900") from None
+        raise LineError(f"TIMESTAMP is {text!r}; write it like 2023-11-16 18:15:46.6805900") from None
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 10**9 + int((match[2] or "").ljust(9, "0"))
 
@@ -205,4 +188,4 @@ def _timestamp_ns(text: str) -> int:
 def _tokens(text: str, column: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= len(str(MOST_TOKENS)) and 1 <= int(text) <= MOST_TOKENS:
         return int(text)
-    raise _LineError(f"{column} is {text!r}; write a whole number of tokens, from 1 to {MOST_TOKENS}")
+    raise LineError(f"{column} is {text!r}; write a whole number of tokens, from 1 to {MOST_TOKENS}")

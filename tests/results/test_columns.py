@@ -25,6 +25,22 @@ def test_a_column_holds_what_was_put_in(pieces):
     assert column.array().tolist() == expected
 
 
+@given(size=st.integers(1, 3000), looked=st.booleans(), singly=st.booleans())
+def test_the_last_row_can_be_changed(size, looked, singly):
+    """Whatever lies in chunks, in the list or in an array handed out, the last row is the last, and only it changes."""
+    column = Column(np.int64)
+    if singly:
+        for value in range(size):
+            column.append(value)
+    else:
+        column.extend(np.arange(size))
+    before = column.array() if looked else None
+    column.last()[0] = -7
+    column.append(5)
+    assert column.array().tolist() == [*range(size - 1), -7, 5]
+    assert before is None or before[-1] == size - 1
+
+
 def test_a_look_does_not_copy_and_cannot_write():
     """Two looks without growth return the same memory, which is read-only."""
     column = Column(np.int64)

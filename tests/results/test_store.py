@@ -1,11 +1,15 @@
 """Files of a run."""
 
 import json
+import os
+import signal
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from gpusim.errors import GpusimError
+from gpusim.results import store, tables
 from gpusim.results.store import OWN, read_summary, write_results
 from gpusim.results.summary import build_summary
 from gpusim.results.tables import all_tables
@@ -30,6 +34,17 @@ def test_all_files_are_there_and_read_back(tmp_path):
     assert read_summary(tmp_path / "a" / "out") == read_summary(tmp_path / "a" / "out" / "summary.json") == summary
     assert pl.read_parquet(tmp_path / "a" / "out" / "steps.parquet").height == 6
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
+
+
+def test_a_table_of_many_pieces_is_one_file(tmp_path, monkeypatch):
+    """Pieces and row groups smaller than the table change nothing in what is read back."""
+    write(tmp_path / "whole", num_requests=50)
+    monkeypatch.setattr(tables, "PIECE", 7)
+    monkeypatch.setattr(store, "ROW_GROUP", 9)
+    write(tmp_path / "pieces", num_requests=50)
+    for stem in store.TABLES:
+        pieces = pl.read_parquet(tmp_path / "pieces" / f"{stem}.parquet")
+        assert_frame_equal(pieces, pl.read_parquet(tmp_path / "whole" / f"{stem}.parquet"))
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
@@ -77,12 +92,27 @@ def test_a_failure_leaves_the_earlier_run(tmp_path):
     write(tmp_path / "out", seed=1)
     summary = read_summary(tmp_path / "out") | {"seed": 2}
 
-    class Broken:
-        def write_parquet(self, _path):
-            raise OSError(28, "No space left on device")
+    def broken():
+        yield pl.DataFrame({"a": [1]})
+        raise OSError(28, "No space left on device")
 
     with pytest.raises(GpusimError, match="No space left"):
-        write_results(tmp_path / "out", summary=summary, tables={"steps": Broken()}, scenario_yaml="")
+        write_results(tmp_path / "out", summary=summary, tables={"steps": broken()}, scenario_yaml="")
+    assert read_summary(tmp_path / "out")["seed"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interrupt_leaves_the_earlier_run(tmp_path):
+    """Ctrl-C in the middle of a table ends the writing, once, and clears up."""
+    write(tmp_path / "out", seed=1)
+
+    def interrupted():
+        yield pl.DataFrame({"a": [1]})
+        os.kill(os.getpid(), signal.SIGINT)
+        yield pl.DataFrame({"a": [2]})
+
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path / "out", summary={}, tables={"steps": interrupted()}, scenario_yaml="")
     assert read_summary(tmp_path / "out")["seed"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

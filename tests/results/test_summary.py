@@ -37,12 +37,13 @@ def test_it_holds_what_every_reader_needs():
 @settings(max_examples=40, deadline=None)
 @given(run=expanded_runs())
 def test_attribution_adds_up_to_the_step_time(run):
-    """Seconds by category sum to the time spent in steps within 1e-9, shares to 1."""
+    """Ticks by category sum to the time spent in steps exactly; seconds and shares are rounded once each."""
     part = attribution(list(run.steps.values()))
-    expected_s = sum(log.step_time_ps for log in run.steps.values()) / 1e12
-    assert part["step_time_s"] == expected_s
-    assert sum(part["seconds"].values()) == pytest.approx(expected_s, rel=1e-9)
-    assert sum(part["share"].values()) == pytest.approx(1.0, rel=1e-9)
+    spent = sum(log.step_time_ps for log in run.steps.values())
+    assert sum(int(log.attribution_ps.sum()) for log in run.steps.values()) == spent
+    assert part["step_time_s"] == spent / 1e12
+    assert sum(part["seconds"].values()) == pytest.approx(spent / 1e12, rel=1e-14)
+    assert sum(part["share"].values()) == pytest.approx(1.0, rel=1e-14)
 
 
 @settings(max_examples=20, deadline=None)

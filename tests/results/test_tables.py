@@ -1,11 +1,18 @@
 """The logs as tables."""
 
 import numpy as np
+import polars as pl
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from gpusim.core.clock import seconds
+from gpusim.results import tables
 from gpusim.results.metrics import measure
-from gpusim.results.tables import requests_table, runs_table, segments_table, steps_table
+from gpusim.results.request_log import RequestLog
+from gpusim.results.step_log import StepLog
+from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec
 from run_builders import add_request, expanded_runs, uniform_run
@@ -54,6 +61,28 @@ def test_measured_requests_are_marked():
 
 
 @settings(max_examples=25, deadline=None)
+@given(run=expanded_runs(), piece=st.integers(1, 20))
+def test_a_table_in_pieces_is_the_whole_table(run, piece):
+    """However many rows a piece has, there is one at least, none is empty beside others, and together they are all."""
+    whole = {name: pl.concat(list(pieces)) for name, pieces in all_tables(run.requests, run.steps).items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "PIECE", piece)
+        for name, pieces in all_tables(run.requests, run.steps).items():
+            made = list(pieces)
+            assert all(part.height for part in made)
+            assert_frame_equal(pl.concat(made), whole[name])
+            longest = max(log.run_lengths.max() for log in run.steps.values()) if name == "steps" else 0
+            assert max(part.height for part in made) <= piece + longest
+
+
+def test_a_run_without_steps_has_empty_tables():
+    """An engine that never ran, and no request: every table has its columns and no row."""
+    made = all_tables(RequestLog(["idle"]), {"idle": StepLog("idle")})
+    widths = {name: pl.concat(list(pieces)).shape for name, pieces in made.items()}
+    assert widths == {"requests": (0, 21), "segments": (0, 4), "steps": (0, 9), "runs": (0, 13)}
+
+
+@settings(max_examples=25, deadline=None)
 @given(run=expanded_runs())
 def test_runs_and_steps_agree(run):
     """A run ends with its last step and takes what its categories add up to."""
@@ -63,4 +92,4 @@ def test_runs_and_steps_agree(run):
     assert by_run.first()["start_ps"].to_list() == runs["start_ps"].to_list()
     assert by_run.len()["len"].to_list() == runs["num_steps"].to_list()
     spent_s = runs.select(f"{name}_s" for name in CATEGORIES).sum_horizontal()
-    np.testing.assert_allclose(spent_s, (runs["end_ps"] - runs["start_ps"]) / 1e12, rtol=1e-9)
+    np.testing.assert_allclose(spent_s, (runs["end_ps"] - runs["start_ps"]) / 1e12, rtol=1e-14)

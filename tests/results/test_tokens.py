@@ -1,5 +1,7 @@
 """Token times and gaps against every token written out."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 
@@ -51,6 +53,15 @@ def test_gaps_come_in_order_of_time():
     add_request(requests, 0, [(0, 2)], engine="a")
     add_request(requests, 1, [(0, 2)], engine="b")
     assert token_gaps(requests, steps, all_of(requests)).values.tolist() == [11, 16, 12, 17]
+
+
+@settings(max_examples=100, deadline=None)
+@given(run=expanded_runs(shortest=1, longest=3))
+def test_gaps_of_one_tick_come_shorter_first(run):
+    """Where many steps end in one tick the gaps are in order of time and length, whichever engine they are from."""
+    gaps = token_gaps(run.requests, run.steps, all_of(run.requests))
+    expected = sorted((b, b - a) for ticks in run.tokens for a, b in pairwise(ticks))
+    assert np.repeat(gaps.values, gaps.weights).tolist() == [gap for _, gap in expected]
 
 
 def test_a_request_without_tokens_has_no_times():

@@ -1,22 +1,27 @@
 """When requests arrive: closed forms, moments, and what the times depend on."""
 
 import math
-from itertools import islice, pairwise
+from itertools import accumulate, chain, islice, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.core.random import Streams
+from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.workload import AtOnceArrivals, ClosedArrivals, ConstantArrivals, GammaArrivals, PoissonArrivals
-from gpusim.workload.arrivals import arrival_times, gamma_gaps
+from gpusim.workload.arrivals import arrival_blocks, gamma_gaps
 
 N = 40_000
 
 
 def times(spec, count, *, seed=0):
-    return list(islice(arrival_times(spec, Streams(seed)), count))
+    blocks = arrival_blocks(spec, Streams(seed))
+    return list(islice(chain.from_iterable(block or [None] * BLOCK for block in blocks), count))
+
+
+def gaps_of(burstiness, *, seed):
+    return list(islice(chain.from_iterable(gamma_gaps(5.5, burstiness, Streams(seed))), N))
 
 
 def poisson(rate=5.5):
@@ -46,7 +51,7 @@ def test_gaps_have_the_stated_mean_and_variation(burstiness):
     Standard errors by the delta method for a gamma distribution: cv / sqrt(n) of the mean, relative, and
     sqrt((1 + cv²) / (2 n)) of the CV, relative.
     """
-    gaps = np.array(list(islice(gamma_gaps(5.5, burstiness, Streams(1)), N)))
+    gaps = np.array(gaps_of(burstiness, seed=1))
     cv = 1 / math.sqrt(burstiness)
     assert gaps.mean() * 5.5 == pytest.approx(1, rel=4 * cv / math.sqrt(N))
     assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=4 * math.sqrt((1 + cv**2) / (2 * N)))
@@ -80,8 +85,9 @@ def test_a_longer_stream_repeats_the_shorter_one(count, more):
 
 
 def test_cumulated_times_do_not_drift():
-    """The sum of 40,000 gaps, added one by one, is the exactly rounded sum within 1e-12."""
-    gaps = list(islice(gamma_gaps(5.5, 1.0, Streams(0)), N))
+    """The sum of 40,000 gaps, added one by one, block or not, is the exactly rounded sum within 1e-12."""
+    gaps = gaps_of(1.0, seed=0)
+    assert times(poisson(), N) == list(accumulate(gaps))
     assert times(poisson(), N)[-1] == pytest.approx(math.fsum(gaps), rel=1e-12)
 
 

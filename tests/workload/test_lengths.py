@@ -1,7 +1,7 @@
 """How long prompts and outputs are: each distribution against what its spec states."""
 
 import math
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from gpusim.core.random import Streams
 from gpusim.spec.workload import FixedLength, LognormalLength, QuantileLength, UniformLength
-from gpusim.workload.lengths import lengths
+from gpusim.workload.lengths import length_blocks
 
 N = 40_000
 
 
 def draw(spec, count=N, *, seed=0, stream="prompts"):
-    return list(islice(lengths(spec, stream, Streams(seed)), count))
+    return list(islice(chain.from_iterable(length_blocks(spec, stream, Streams(seed))), count))
 
 
 def lognormal(median=1020, p99=4100, maximum=None):

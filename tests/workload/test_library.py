@@ -2,7 +2,7 @@
 
 import csv
 import math
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from gpusim.core.random import Streams
 from gpusim.spec.document import validate
 from gpusim.spec.names import names, read
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.lengths import lengths
+from gpusim.workload.lengths import length_blocks
 from gpusim.workload.stream import requests
 from helpers import shared_data
 
@@ -95,7 +95,7 @@ def test_what_straight_lines_do_to_the_means_is_as_stated(name, part, in_table, 
 def test_drawn_lengths_reproduce_the_table(name, part):
     """The distance to the table's distribution is within the Kolmogorov-Smirnov bound of 0.1 %."""
     levels, tokens = table(name, part)
-    drawn = np.sort(list(islice(lengths(getattr(load(name), part), part, Streams(0)), N)))
+    drawn = np.sort(list(islice(chain.from_iterable(length_blocks(getattr(load(name), part), part, Streams(0))), N)))
     values = np.unique(drawn)
     measured = np.searchsorted(drawn, values, side="right") / N
     assert np.abs(measured - np.interp(values + 0.5, tokens, levels)).max() < 1.95 / math.sqrt(N)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from gpusim.core.random import BLOCK
 from gpusim.errors import SpecError
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.stream import RequestShape, requests
+from gpusim.workload.stream import RequestShape, request_blocks, requests
 
 LOGNORMAL = {"kind": "lognormal", "median": 1020, "p99": 4100}
 
@@ -134,12 +135,53 @@ def test_two_hundred_thousand_drawn_requests_need_no_list():
     assert peak < 500_000
 
 
-def test_a_trace_is_read_line_by_line(tmp_path):
-    """Twenty thousand lines of a trace pass through less memory than the file has bytes."""
-    spec = write(tmp_path, [f"{index},1000,100" for index in range(20_000)])
-    count, peak = peak_bytes(spec, tmp_path)
-    assert count == 20_000
-    assert peak < (tmp_path / "trace.csv").stat().st_size
+@pytest.mark.parametrize("space", ["", " "], ids=["clean", "careful"])
+def test_a_trace_is_read_block_by_block(tmp_path, space):
+    """A trace of 50,000 lines takes as much memory as one of 5,000, and less than a MB."""
+    peaks = []
+    for size in (5000, 50_000):
+        spec = write(tmp_path, [f"{index},{space}1000,100" for index in range(size)])
+        count, peak = peak_bytes(spec, tmp_path)
+        assert count == size
+        peaks.append(peak)
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.05)
+    assert peaks[1] < 1_000_000
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "constant", "at_once", "closed"])
+def test_blocks_hold_what_the_requests_are(arrivals):
+    """Blocks follow one another without a gap, are full but for the last, and end as the requests do."""
+    rate = {"rate": 5.5} if arrivals in {"poisson", "constant"} else {}
+    clients = {"concurrency": 4} if arrivals == "closed" else {}
+    spec = workload(arrivals={"kind": arrivals, **rate, **clients}, num_requests=2 * BLOCK + 7)
+    blocks = list(request_blocks(spec, seed=0, folder=Path()))
+    assert [(block.first, len(block)) for block in blocks] == [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, 7)]
+    assert [shape for block in blocks for shape in block.requests()] == shapes(spec)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1])
+def test_limits_cut_at_any_place_of_a_block(tmp_path, size):
+    """num_requests and duration give the first *size* requests, drawn or read, and no empty block."""
+    drawn = workload(arrivals={"kind": "constant", "rate": 1.0})
+    read = write(tmp_path, [f"{index},10,1" for index in range(2 * BLOCK)])
+    for spec in (drawn, read):
+        whole = shapes(spec, folder=tmp_path)
+        for limit in ({"num_requests": size}, {"num_requests": None, "duration": float(size)}):
+            cut = list(request_blocks(spec.model_copy(update=limit), seed=0, folder=tmp_path))
+            assert [shape for block in cut for shape in block.requests()] == whole[:size]
+            assert all(len(block) for block in cut)
+
+
+def test_a_bad_line_comes_after_every_block_before_it(tmp_path):
+    """The good lines of its block are delivered first; a limit before it ends the stream in peace."""
+    bad = 2 * BLOCK + 5
+    spec = write(tmp_path, [f"{index},{10 if index < bad else 'ten'},1" for index in range(3 * BLOCK)])
+    blocks, sizes = request_blocks(spec, seed=0, folder=tmp_path), []
+    with pytest.raises(SpecError, match=f"line {bad + 2}: prompt_tokens is 'ten'"):
+        sizes.extend(map(len, blocks))
+    assert sizes == [BLOCK, BLOCK, 5]
+    assert len(shapes(spec.model_copy(update={"num_requests": bad}), folder=tmp_path)) == bad
+    assert len(shapes(spec.model_copy(update={"duration": bad - 1.0}), folder=tmp_path)) == bad - 1
 
 
 @pytest.mark.parametrize(

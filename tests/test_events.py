@@ -29,11 +29,10 @@ def count_events(tp, num_tokens):
 
 @pytest.mark.parametrize("tp", [1, 2, 4])
 def test_events_per_step_are_the_stated_constants(tp):
-    """A step costs 3 events for each kernel on each rank (2 if it needs no HBM), 5 for each collective, and 2."""
+    """A step costs an event for each kernel on each rank, 3 for each collective, and 1."""
     many, timed = count_events(tp, 30)
     few, _ = count_events(tp, 20)
     kernels = [operation for operation in timed.operations if isinstance(operation, TimedKernel)]
-    in_l2 = sum(kernel.demand_s[0] == 0 for kernel in kernels if len(kernel.ticks) == 1)
-    expected = (EVENTS_PER_KERNEL * len(kernels) - in_l2) * tp + EVENTS_PER_STEP
+    expected = EVENTS_PER_KERNEL * len(kernels) * tp + EVENTS_PER_STEP
     expected += EVENTS_PER_COLLECTIVE * timed.program.num_collectives
     assert (many - few) / 10 == expected

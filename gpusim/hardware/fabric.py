@@ -97,6 +97,15 @@ class Fabric(Component):
         """Return `loads` of bytes that the target's processors use as they arrive: only the read loads a memory."""
         return self._loads(traffic, is_read=True, is_written=False)
 
+    def together(self, parts: Iterable[Loads]) -> Loads:
+        """Return what several pieces of traffic load when they move at the same time."""
+        amounts, parts = np.zeros(len(self.capacity)), tuple(parts)
+        for part in parts:
+            amounts[part.index] += part.amounts
+        size_bytes = math.fsum(part.size_bytes for part in parts)
+        latency_s = max(part.latency_s for part in parts)
+        return Loads.of(amounts, self.capacity, len(self.links), size_bytes, latency_s)
+
     def peak_s(self, loads: Loads) -> float:
         """Return the seconds *loads* would take if every link gave its peak."""
         return float((loads.amounts / self._peak[loads.index]).max(initial=0.0))

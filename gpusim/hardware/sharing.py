@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 import numpy as np
 import simpy
 
-from gpusim.core.clock import COMPLETION, DECISION, Clock, FloatArray
+from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
 from gpusim.hardware.max_min import Demand, max_min_rates
 
@@ -57,7 +57,7 @@ class Sharing:
 
     def join_after(self, flow: Flow, delay: int) -> None:
         """Let *flow* start *delay* ticks from now."""
-        self._call(delay, JOIN, partial(self._join, flow))
+        self.clock.call_in(delay, partial(self._join, flow), priority=JOIN)
 
     def stop(self, flow: Flow) -> None:
         """End *flow* now, wherever it is; once it has ended this does nothing."""
@@ -77,11 +77,6 @@ class Sharing:
         self.busy_s[loads.index] += loads.idle_s * (occupation * times)
         for resource, size_bytes in loads.banks.items():
             self._banks[resource].account_paced(size_bytes * times)
-
-    def _call(self, delay: int, priority: int, function: Callable[[simpy.Event], None]) -> None:
-        event = self.clock.timeout(delay, priority=priority)
-        assert event.callbacks is not None
-        event.callbacks.append(function)
 
     def _join(self, flow: Flow, _: simpy.Event) -> None:
         if flow.done.triggered:
@@ -122,7 +117,10 @@ class Sharing:
             if flows:
                 others |= flows
         self._pace(flow.loads.banks)
-        flow.done.succeed(flow)
+        if flow.done.callbacks:
+            flow.done.succeed(flow)
+        else:
+            mark_past(flow.done, flow)
         if others:
             self._changed(others)
         self._watch((flow,))
@@ -133,7 +131,7 @@ class Sharing:
     def _changed(self, flows: Iterable[Flow]) -> None:
         """Have the speeds of *flows*, and of all connected to them, solved at the end of this tick."""
         if not self._unsolved:
-            self._call(0, SOLVE, self._solve_changed)
+            self.clock.call_in(0, self._solve_changed, priority=SOLVE)
         self._unsolved |= dict.fromkeys(flows)
 
     def _solve_changed(self, _: simpy.Event) -> None:
@@ -195,7 +193,7 @@ class Sharing:
         flow.epoch += 1
         if not flow.endless:
             flow.due = flow.end_tick()
-            self._call(flow.due - now, COMPLETION, partial(self._wake, flow, flow.epoch))
+            self.clock.call_in(flow.due - now, partial(self._wake, flow, flow.epoch))
 
     def _pace(self, banks: Iterable[int]) -> None:
         """Tell memory banks which share of their time the flows take now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -18,28 +19,36 @@ class Transfer:
     """Bytes being read from or written to a bank."""
 
     __slots__ = (
+        "_done",
+        "_watch",
+        "demand_s",
         "disturbed",
-        "done",
         "due",
         "elapsed_s",
         "ideal_s",
+        "is_over",
         "left_s",
-        "mean_s",
+        "lone",
         "shares",
         "size_bytes",
         "start",
     )
 
     def __init__(
-        self, done: simpy.Event, start: int, demand_s: float | FloatArray, size_bytes: float | FloatArray
+        self,
+        done: simpy.Event | None,
+        start: int,
+        demand_s: float | FloatArray,
+        size_bytes: float | FloatArray,
+        watch: Callable[[Transfer], simpy.Event] | None = None,
     ) -> None:
-        self.done = done
-        """Happens when the last channel is through; its value is the transfer."""
+        self._done = done
+        self._watch = watch
         self.start = start
+        self.demand_s = demand_s
+        """Service it needs of each channel; a float: alike on all."""
         self.ideal_s = demand_s if isinstance(demand_s, float) else float(demand_s.max())
         """Seconds it takes on idle channels: the largest demand."""
-        self.mean_s = demand_s if isinstance(demand_s, float) else float(demand_s.mean())
-        """Seconds of service it takes of a channel, in the mean of all."""
         self.elapsed_s = self.ideal_s
         """Seconds it took, once done: exactly `ideal_s` if it was not disturbed."""
         self.disturbed = False
@@ -49,8 +58,31 @@ class Transfer:
         """Service it still needed of each channel at the bank's last change; a float: alike on all."""
         self.shares = False
         """Whether other traffic takes service from it since then."""
+        self.lone = False
+        """Whether nothing else has been on the bank since it started, so that nobody need be woken when it ends."""
+        self.is_over = False
+        """Whether its bank has closed it."""
         self.due = start + ticks(self.ideal_s)
         """Tick at which it ends if nothing changes."""
+
+    @property
+    def done(self) -> simpy.Event:
+        """Happens when the last channel is through; its value is the transfer.
+
+        It is made for those who ask for it: a transfer that nobody waits for puts no event on the queue.
+        """
+        if self._done is None:
+            assert self._watch is not None, "a transfer without an event comes with a bank that makes one"
+            self._done = self._watch(self)
+        return self._done
+
+    def close(self) -> None:
+        """Note that the last channel is through, and tell those who wait."""
+        self.is_over = True
+        if not self.disturbed:
+            self.elapsed_s = self.ideal_s
+        if self._done is not None:
+            self._done.succeed(self)
 
     @property
     def longest_s(self) -> float:

@@ -59,6 +59,17 @@ def mark_past(event: simpy.Event, value: Any) -> None:
     event.callbacks = None  # type: ignore[assignment]
 
 
+class _Call(simpy.Event):
+    """An event that calls one function; made for every kernel, and so with as little ado as SimPy makes a timeout."""
+
+    _ok = True
+    _value = None
+
+    def __init__(self, env: simpy.Environment, function: Callable[[simpy.Event], None]) -> None:
+        self.env = env
+        self.callbacks = [function]
+
+
 class Clock:
     """A SimPy environment that counts integer picoseconds."""
 
@@ -89,9 +100,9 @@ class Clock:
         self, delay: int, function: Callable[[simpy.Event], None], *, priority: int = COMPLETION
     ) -> simpy.Event:
         """Have *function* called *delay* ticks from now; returns the event that it is called with."""
-        event = self.timeout(delay, priority=priority)
-        assert event.callbacks is not None
-        event.callbacks.append(function)
+        assert delay >= 0, "nothing happens in the past"
+        event = _Call(self.env, function)
+        self.env.schedule(event, priority, delay)  # type: ignore[arg-type]  # any int orders
         return event
 
     def past_event(self, value: Any = None) -> simpy.Event:

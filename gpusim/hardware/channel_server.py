@@ -37,13 +37,16 @@ class ChannelServer:
         self, demand_s: float | FloatArray, size_bytes: float | FloatArray, *, may_be_lone: bool = True
     ) -> Transfer:
         """Start a transfer; without *may_be_lone* its end is noted in its own tick in any case."""
-        transfer = Transfer(None, self._clock.now, demand_s, size_bytes, self._watch)
+        now = self._clock.now
+        transfer = Transfer(None, now, demand_s, size_bytes, self._watch)
         if transfer.ideal_s == 0.0:
             transfer.lone = True
             self._close(transfer)
             return transfer
-        if self._lone is not None:
-            self.retire()
+        lone = self._lone
+        if lone is not None and lone.due <= now:  # `retire`, in the path of every kernel
+            self._lone = None
+            self._close(lone)
         if may_be_lone and not (self._running or self._lone or self._paced or self._on_elastic_change):
             transfer.lone = True
             self._lone = transfer

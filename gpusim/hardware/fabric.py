@@ -160,17 +160,19 @@ class Fabric(Component):
 
     def account(self, loads: Loads, times: float, link_s: float) -> None:
         """Count *loads*, moved a number of *times* in *link_s* seconds each by a caller who knew that it was alone."""
-        self._sharing.account(loads, times, link_s)
+        self._sharing.count(loads, times, link_s)
 
     def moved_bytes(self) -> dict[str, float]:
         """Return the bytes each link has moved up to now, by its name."""
         self._sharing.settle()
-        return {link.name: float(self._sharing.moved_bytes[edge]) for edge, link in enumerate(self.links)}
+        moved_bytes = self._sharing.account.moved_bytes()
+        return {link.name: float(moved_bytes[edge]) for edge, link in enumerate(self.links)}
 
     def busy_s(self) -> dict[str, float]:
         """Return how long each link would have needed at full rate for what it has carried, by its name."""
         self._sharing.settle()
-        return {link.name: float(self._sharing.busy_s[edge]) for edge, link in enumerate(self.links)}
+        busy_s = self._sharing.account.busy_s()
+        return {link.name: float(busy_s[edge]) for edge, link in enumerate(self.links)}
 
     def _emit_flow(self, done: simpy.Event) -> None:
         flow = done.value
@@ -182,6 +184,6 @@ class Fabric(Component):
         if self.probes:
             for edge in dict.fromkeys(edge for flow in flows for edge in flow.loads.resources):
                 if edge < len(self.links):
-                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_on[edge])
+                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_at(edge))
                     for probe in self.probes:
                         probe.counter(self.links[edge].name, "bytes_per_s", self.clock.now_s, rate)

@@ -43,6 +43,8 @@ class Loads:
 
     resources: tuple[int, ...]
     """Resources of the fabric: links by edge index, then banks."""
+    resource_set: frozenset[int]
+    """The same, to compare with those of others."""
     index: IntArray
     """The same, for numpy."""
     banks: dict[int, float]
@@ -75,6 +77,7 @@ class Loads:
         peak_bytes = float(amounts.max(initial=0.0))
         return cls(
             resources=resources,
+            resource_set=frozenset(resources),
             index=index,
             banks={resource: size for resource, size in by_resource.items() if resource >= num_links},
             amounts=amounts,

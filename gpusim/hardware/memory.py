@@ -14,7 +14,7 @@ from gpusim.errors import CapacityError
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.hardware.channel_server import ChannelServer
 from gpusim.hardware.dram import streaming_efficiency
-from gpusim.hardware.transfer import ChannelBytes, Transfer
+from gpusim.hardware.transfer import ChannelAccount, Transfer
 from gpusim.spec.device import AggregateMemorySpec, MemorySpec
 from gpusim.units import GiB
 
@@ -63,8 +63,7 @@ class MemoryBank(Component):
         self._reserved: dict[str, float] = {}
         self._server = ChannelServer(clock, self._close)
         self._on_elastic_change: Callable[[], None] | None = None
-        self._finished = ChannelBytes(self.num_channels)
-        self._served_s = ChannelBytes(self.num_channels)
+        self._finished = ChannelAccount(self.num_channels)
 
     # Capacity
 
@@ -145,8 +144,7 @@ class MemoryBank(Component):
             size_bytes: A float, spread evenly, or by channel, shape (num_channels,).
             service_s: Service they took, in the mean of all channels.
         """
-        self._finished.add(size_bytes)
-        self._served_s.add(service_s * self.num_channels)
+        self._finished.add(size_bytes, service_s)
 
     @property
     def bytes_in(self) -> float:
@@ -163,9 +161,9 @@ class MemoryBank(Component):
     @property
     def channel_bytes_in(self) -> FloatArray:
         """`bytes_in` by channel, shape (num_channels,)."""
-        running = ChannelBytes(self.num_channels)
+        running = ChannelAccount(self.num_channels)
         for transfer in self._server.in_flight():
-            running.add(transfer.size_bytes)
+            running.add(transfer.size_bytes, transfer.demand_s)
         return self._finished.by_channel() + running.by_channel()
 
     @property
@@ -178,7 +176,7 @@ class MemoryBank(Component):
     def served_s(self) -> float:
         """Service given to transfers that have ended, in the mean of all channels."""
         self._server.retire()
-        return self._served_s.total() / self.num_channels
+        return self._finished.service_s()
 
     def busy_s(self) -> float:
         """Return the service given to what has ended, and to paced traffic: the mean busy time of a channel."""
@@ -190,9 +188,7 @@ class MemoryBank(Component):
         return min(1.0, self.busy_s() / self.clock.now_s) if self.clock.now else 0.0
 
     def _close(self, transfer: Transfer) -> None:
-        self._finished.add(transfer.size_bytes)
-        demand_s = transfer.demand_s
-        self._served_s.add(demand_s * self.num_channels if isinstance(demand_s, float) else demand_s)
+        self._finished.add(transfer.size_bytes, transfer.demand_s)
         if self.probes:
             size_bytes = float(np.sum(transfer.size_bytes))
             self.emit("transfer", transfer.start, size_bytes=size_bytes, disturbed=transfer.disturbed)

@@ -1,7 +1,7 @@
 """Sharing: the speeds of all flows in flight, re-solved where one starts, ends or meets other kernels.
 
 Between two events every flow has a constant speed. A flow alone on its resources is never solved for: it has its
-ideal speed.
+ideal speed. One that is on links only is not even entered on them until another comes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import simpy
 
 from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
+from gpusim.hardware.link_account import LinkAccount
 from gpusim.hardware.max_min import Demand, max_min_rates
 
 JOIN = DECISION + 1
@@ -44,9 +45,10 @@ class Sharing:
         watch: Callable[[Iterable[Flow]], None],
     ) -> None:
         self.clock = clock
-        self.moved_bytes = np.zeros(len(capacity))
-        self.busy_s = np.zeros(len(capacity))
-        self.flows_on: list[dict[Flow, None]] = [{} for _ in capacity]
+        self.account = LinkAccount(len(capacity))
+        self._flows_on: list[dict[Flow, None]] = [{} for _ in capacity]
+        self._num_entered = 0
+        self._apart: dict[Flow, None] = {}
         self._capacity = capacity
         self._watch = watch
         self._banks = banks
@@ -67,14 +69,17 @@ class Sharing:
 
     def settle(self) -> None:
         """Count the bytes of the flows in flight up to now."""
-        for flow in dict.fromkeys(flow for flows in self.flows_on for flow in flows):
-            self._account(flow, flow.progress_at(self.clock.now))
+        for flow in dict.fromkeys(flow for flows in (self._apart, *self._flows_on) for flow in flows):
+            self._count(flow, flow.progress_at(self.clock.now))
 
-    def account(self, loads: Loads, times: float, busy_s: float) -> None:
+    def flows_at(self, resource: int) -> list[Flow]:
+        """Return the flows on a resource."""
+        apart = [flow for flow in self._apart if resource in flow.loads.resource_set]
+        return [*self._flows_on[resource], *apart]
+
+    def count(self, loads: Loads, times: float, busy_s: float) -> None:
         """Count *loads* moved *times* by flows that were not played, each keeping its fullest resource for *busy_s*."""
-        occupation = busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
-        self.moved_bytes[loads.index] += loads.amounts * times
-        self.busy_s[loads.index] += loads.idle_s * (occupation * times)
+        self.account.add(loads, times, busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0)
         for resource, size_bytes in loads.banks.items():
             self._banks[resource].account_paced(size_bytes * times)
 
@@ -85,19 +90,33 @@ class Sharing:
         if flow.ideal_s == 0.0:
             self._finish(flow)
             return
-        loads = flow.loads
-        alone = not any(map(self.flows_on.__getitem__, loads.resources))
-        for resource in loads.resources:
-            self.flows_on[resource][flow] = None
-        for resource in loads.banks:
-            self._banks[resource].on_elastic_change = self._hooks[resource]
-            alone = alone and not self._banks[resource].num_elastic
-        if alone:
+        if self._is_first(flow):
             self._set_speed(flow, flow.ideal_speed)
-            self._pace(loads.banks)
+            self._pace(flow.loads.banks)
             self._watch((flow,))
         else:
             self._changed((flow,))
+
+    def _is_first(self, flow: Flow) -> bool:
+        """Enter *flow* on its resources; tell whether it is alone there."""
+        loads = flow.loads
+        for other in [other for other in self._apart if not loads.resource_set.isdisjoint(other.loads.resource_set)]:
+            del self._apart[other]
+            self._enter(other)
+        alone = not (self._num_entered and any(map(self._flows_on.__getitem__, loads.resources)))
+        if alone and not loads.banks:
+            self._apart[flow] = None
+            return True
+        self._enter(flow)
+        for resource in loads.banks:
+            self._banks[resource].on_elastic_change = self._hooks[resource]
+            alone = alone and not self._banks[resource].num_elastic
+        return alone
+
+    def _enter(self, flow: Flow) -> None:
+        self._num_entered += 1
+        for resource in flow.loads.resources:
+            self._flows_on[resource][flow] = None
 
     def _wake(self, flow: Flow, epoch: int, _: simpy.Event) -> None:
         if epoch == flow.epoch:
@@ -108,14 +127,9 @@ class Sharing:
         self._end(flow, 1.0)
 
     def _end(self, flow: Flow, progress: float) -> None:
-        self._account(flow, progress)
+        self._count(flow, progress)
         flow.epoch += 1
-        others: dict[Flow, None] = {}
-        for resource in flow.loads.resources:
-            flows = self.flows_on[resource]
-            flows.pop(flow, None)
-            if flows:
-                others |= flows
+        others = self._leave(flow)
         self._pace(flow.loads.banks)
         if flow.done.callbacks:
             flow.done.succeed(flow)
@@ -125,8 +139,25 @@ class Sharing:
             self._changed(others)
         self._watch((flow,))
 
+    def _leave(self, flow: Flow) -> dict[Flow, None]:
+        """Take *flow* off its resources, if it has ever been on them; return those it leaves them to."""
+        others: dict[Flow, None] = {}
+        if flow in self._apart:
+            del self._apart[flow]
+            return others
+        is_on = False
+        for resource in flow.loads.resources:
+            flows = self._flows_on[resource]
+            if flow in flows:
+                is_on = True
+                del flows[flow]
+            if flows:
+                others |= flows
+        self._num_entered -= is_on
+        return others
+
     def _elastic_changed(self, resource: int) -> None:
-        self._changed(self.flows_on[resource])
+        self._changed(self._flows_on[resource])
 
     def _changed(self, flows: Iterable[Flow]) -> None:
         """Have the speeds of *flows*, and of all connected to them, solved at the end of this tick."""
@@ -150,7 +181,7 @@ class Sharing:
         pending = [flow]
         while pending:
             for resource in pending.pop().loads.resources:
-                flows = self.flows_on[resource]
+                flows = self._flows_on[resource]
                 if len(flows) > 1 and resource not in seen:
                     seen.add(resource)
                     new = [other for other in flows if other not in group]
@@ -198,7 +229,7 @@ class Sharing:
     def _pace(self, banks: Iterable[int]) -> None:
         """Tell memory banks which share of their time the flows take now."""
         for resource in banks:
-            flows = self.flows_on[resource]
+            flows = self._flows_on[resource]
             taken = math.fsum([_rate(flow, resource) for flow in flows])
             taken /= self._banks[resource].bandwidth
             if taken != self._paced[resource]:
@@ -207,11 +238,11 @@ class Sharing:
             if not flows:
                 self._banks[resource].on_elastic_change = None
 
-    def _account(self, flow: Flow, progress: float) -> None:
+    def _count(self, flow: Flow, progress: float) -> None:
         """Count what *flow* has moved since it was last counted."""
         new = progress - flow.accounted
         flow.accounted = progress
-        self.account(flow.loads, new, flow.occupation * flow.loads.ideal_s)
+        self.count(flow.loads, new, flow.occupation * flow.loads.ideal_s)
 
 
 def _rate(flow: Flow, bank: int) -> float:

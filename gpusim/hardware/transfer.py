@@ -1,4 +1,4 @@
-"""What a memory bank moves: `Transfer`, bytes in flight, and `ChannelBytes`, an account of them."""
+"""What a memory bank moves: `Transfer`, bytes in flight, and `ChannelAccount`, an account of what was moved."""
 
 from __future__ import annotations
 
@@ -106,19 +106,25 @@ class Transfer:
             self.due = now + ticks(needed_s / speed)
 
 
-class ChannelBytes:
-    """A sum of bytes by channel; an even amount, the frequent case, costs one addition."""
+class ChannelAccount:
+    """Bytes moved and service given, by channel; even amounts, the frequent case, cost an addition each."""
 
     def __init__(self, num_channels: int) -> None:
         self._even = 0.0
         self._uneven = np.zeros(num_channels)
+        self._even_s = 0.0
+        self._uneven_s = np.zeros(num_channels)
 
-    def add(self, size_bytes: float | FloatArray) -> None:
-        """Add a float, spread evenly, or an amount for each channel."""
+    def add(self, size_bytes: float | FloatArray, service_s: float | FloatArray) -> None:
+        """Add bytes, a float spread evenly or an amount for each channel, and the service of each, a float if alike."""
         if isinstance(size_bytes, np.ndarray):
             self._uneven += size_bytes
         else:
             self._even += size_bytes
+        if isinstance(service_s, np.ndarray):
+            self._uneven_s += service_s
+        else:
+            self._even_s += service_s
 
     def by_channel(self) -> FloatArray:
         """Return the bytes on each channel, shape (num_channels,)."""
@@ -128,3 +134,7 @@ class ChannelBytes:
     def total(self) -> float:
         """Return the bytes on all channels."""
         return self._even + float(self._uneven.sum())
+
+    def service_s(self) -> float:
+        """Return the service in the mean of all channels."""
+        return self._even_s + float(self._uneven_s.mean())

@@ -32,13 +32,14 @@ class ChannelServer:
         self._paced = 0.0
         self._since = 0
         self._wake: simpy.Event | None = None
+        self._on_wait = self._watch  # bound once: every transfer gets it
 
     def start(
         self, demand_s: float | FloatArray, size_bytes: float | FloatArray, *, may_be_lone: bool = True
     ) -> Transfer:
         """Start a transfer; without *may_be_lone* its end is noted in its own tick in any case."""
         now = self._clock.now
-        transfer = Transfer(None, now, demand_s, size_bytes, self._watch)
+        transfer = Transfer(None, now, demand_s, size_bytes, self._on_wait)
         if transfer.ideal_s == 0.0:
             transfer.lone = True
             self._close(transfer)

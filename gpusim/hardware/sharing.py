@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
-import numpy as np
 import simpy
 
 from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
 from gpusim.hardware.link_account import LinkAccount
-from gpusim.hardware.max_min import Demand, max_min_rates
+from gpusim.hardware.speeds import Speeds
 
 JOIN = DECISION + 1
 """Flows join after everything else of their tick, so none is slowed by one that ends as it starts."""
 SOLVE = JOIN + 1
 """Speeds are solved once for all that changed at a tick."""
-
-_KEPT = 1024
-"""Solved cases remembered: a load that repeats meets the same ones again and again."""
 
 
 class Sharing:
@@ -49,12 +45,11 @@ class Sharing:
         self._flows_on: list[dict[Flow, None]] = [{} for _ in capacity]
         self._num_entered = 0
         self._apart: dict[Flow, None] = {}
-        self._capacity = capacity
         self._watch = watch
         self._banks = banks
         self._hooks = {resource: partial(self._elastic_changed, resource) for resource in banks}
         self._paced = dict.fromkeys(banks, 0.0)
-        self._rates = lru_cache(_KEPT)(self._solve_rates)
+        self._speeds = Speeds(capacity)
         self._unsolved: dict[Flow, None] = {}
 
     def join_after(self, flow: Flow, delay: int) -> None:
@@ -157,7 +152,10 @@ class Sharing:
         return others
 
     def _elastic_changed(self, resource: int) -> None:
-        self._changed(self._flows_on[resource])
+        """Have speeds solved if another number of kernels on a bank makes any difference to them."""
+        flows = tuple(self._connected(next(iter(self._flows_on[resource]))))
+        if any(speed != flow.speed for flow, speed in zip(flows, self._fair_speeds(flows), strict=True)):
+            self._changed(flows[:1])
 
     def _changed(self, flows: Iterable[Flow]) -> None:
         """Have the speeds of *flows*, and of all connected to them, solved at the end of this tick."""
@@ -191,30 +189,17 @@ class Sharing:
 
     def _solve(self, flows: Sequence[Flow]) -> None:
         """Share the resources of *flows*, one connected component."""
-        banks = dict.fromkeys(bank for flow in flows for bank in flow.loads.banks)
-        elastic = tuple((bank, self._banks[bank].num_elastic) for bank in banks)
-        caps = tuple((flow.loads, flow.rate_unit * flow.ideal_speed) for flow in flows)
-        for flow, rate in zip(flows, self._rates(caps, elastic), strict=True):
-            speed = flow.snapped(rate / flow.rate_unit)
+        for flow, speed in zip(flows, self._fair_speeds(flows), strict=True):
             if speed != flow.speed:
                 self._set_speed(flow, speed)
-        self._pace(banks)
+        self._pace(dict.fromkeys(bank for flow in flows for bank in flow.loads.banks))
         self._watch(flows)
 
-    def _solve_rates(self, flows: tuple[tuple[Loads, float], ...], elastic: tuple[tuple[int, int], ...]) -> list[float]:
-        """Return the rates of flows given by loads and cap, beside the given numbers of kernels on banks."""
-        index = np.concatenate([loads.index for loads, _ in flows])
-        resources, places = np.unique(index, return_inverse=True)
-        ends = np.cumsum([len(loads.resources) for loads, _ in flows])
-        demands = [
-            Demand(place, loads.fractions, cap)
-            for (loads, cap), place in zip(flows, np.split(places, ends[:-1]), strict=True)
-        ]
-        num_elastic = np.zeros(len(resources), dtype=np.int64)
-        for bank, number in elastic:
-            num_elastic[np.searchsorted(resources, bank)] = number
-        rates: list[float] = max_min_rates(demands, self._capacity[resources], num_elastic).tolist()
-        return rates
+    def _fair_speeds(self, flows: Sequence[Flow]) -> list[float]:
+        """Return the speeds that *flows*, one connected component, are to have now."""
+        banks = dict.fromkeys([bank for flow in flows for bank in flow.loads.banks])
+        elastic = tuple([(bank, self._banks[bank].num_elastic) for bank in banks])
+        return self._speeds.of(tuple([flow.ask for flow in flows]), elastic)
 
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""

@@ -22,11 +22,12 @@ from gpusim.runtime.program import TimedKernel
 class KernelOfStep:
     """A kernel as it is in the step that is being played; all ranks play the same."""
 
-    __slots__ = ("demand_s", "flops", "remote_bytes", "size_bytes", "step", "ticks", "timed")
+    __slots__ = ("_contended", "demand_s", "flops", "remote_bytes", "size_bytes", "step", "ticks", "timed")
 
     def __init__(self, timed: TimedKernel) -> None:
         self.timed = timed
         self.step = 0
+        self._contended: dict[float, int] = {}
         self.ticks: int
         """Duration on idle resources."""
         self.demand_s: float | FloatArray
@@ -40,6 +41,7 @@ class KernelOfStep:
         timed = self.timed
         row = step if len(timed.ticks) > 1 else 0
         self.step = step
+        self._contended.clear()
         self.ticks = timed.ticks[row]
         self.demand_s = timed.demand_s[row]
         self.size_bytes = timed.size_bytes[row]
@@ -47,8 +49,10 @@ class KernelOfStep:
         self.remote_bytes = None if timed.remote_bytes is None else timed.remote_bytes[row]
 
     def contended_ticks(self, memory_s: float) -> int:
-        """Return the duration when the bytes took *memory_s*."""
-        return ticks(self.timed.contended_s(self.step, memory_s))
+        """Return the duration when the bytes took *memory_s*; under steady traffic all layers find the same."""
+        if memory_s not in self._contended:
+            self._contended[memory_s] = ticks(self.timed.contended_s(self.step, memory_s))
+        return self._contended[memory_s]
 
 
 Operations: TypeAlias = Sequence[KernelOfStep | TimedCollective]
@@ -101,6 +105,7 @@ class Rank:
         self._start = 0
         self._transfer: Transfer
         self._flow: Flow | None = None
+        self._on_due = self._check  # bound once: every kernel schedules it
 
     def play(self, operations: Operations) -> None:
         """Start with the first of the operations of a step."""
@@ -130,7 +135,7 @@ class Rank:
             assert self._reader is not None, "a kernel with remote bytes comes with what reads them"
             self._flow = self._reader.read(kernel.remote_bytes)
         if transfer.lone:
-            self._clock.call_in(kernel.ticks, self._check)
+            self._clock.call_in(kernel.ticks, self._on_due)
         else:
             self._wait()
 

@@ -4,8 +4,9 @@
 so that whatever else uses them is felt. On idle resources each kernel takes exactly its law's time. Ranks that nothing
 can tell apart are folded: one is played for all.
 
-Events per step on SimPy's queue, without foreign traffic: `EVENTS_PER_KERNEL` for every kernel on every rank that is
-played (`EVENTS_PER_REMOTE_READ` more where it reads KV over the fabric), `EVENTS_PER_COLLECTIVE` and `EVENTS_PER_STEP`.
+Events per step on SimPy's queue, without foreign traffic and without probes: `EVENTS_PER_KERNEL` for every kernel on
+every rank that is played (`EVENTS_PER_REMOTE_READ` more where it reads KV over the fabric), `EVENTS_PER_COLLECTIVE` and
+`EVENTS_PER_STEP`.
 """
 
 from __future__ import annotations

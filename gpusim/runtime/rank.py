@@ -7,7 +7,7 @@ spends its time on, so their kernels follow each other by callbacks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import simpy
 
@@ -17,6 +17,9 @@ from gpusim.hardware.gpu import Gpu
 from gpusim.hardware.transfer import Transfer
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.program import TimedKernel
+
+_KEPT: Final = 64
+"""Durations under contention that a kernel remembers."""
 
 
 class KernelOfStep:
@@ -51,6 +54,8 @@ class KernelOfStep:
     def contended_ticks(self, memory_s: float) -> int:
         """Return the duration when the bytes took *memory_s*; under steady traffic all layers find the same."""
         if memory_s not in self._contended:
+            if len(self._contended) == _KEPT:
+                self._contended.clear()
             self._contended[memory_s] = ticks(self.timed.contended_s(self.step, memory_s))
         return self._contended[memory_s]
 

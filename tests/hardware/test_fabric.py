@@ -112,6 +112,17 @@ def test_scaled_loads_are_those_of_larger_traffic():
     assert fabric.peak_s(three) == pytest.approx(3 * SIZE / LINK)
 
 
+def test_traffic_together_loads_the_sum_of_its_parts():
+    """Bytes add up on every link and memory; the time is that of the fullest, the latency that of the slowest."""
+    fabric = build(bank=4 * LINK)
+    parts = [("gpu0", "gpu2", SIZE), ("gpu1", "gpu2", 2 * SIZE)]
+    together = fabric.together([fabric.reads([part]) for part in parts])
+    at_once = fabric.reads(parts)
+    assert (together.resources, together.amounts.tolist()) == (at_once.resources, at_once.amounts.tolist())
+    assert (together.banks, together.size_bytes, together.latency_s) == (at_once.banks, 3 * SIZE, at_once.latency_s)
+    assert together.ideal_s == 3 * SIZE / LINK
+
+
 def test_ideal_fabric_gives_the_peak():
     """With ideal the packet efficiency counts as 1."""
     assert build(efficiency=0.8, ideal=True).loads([("gpu0", "gpu1", SIZE)], memory=False).ideal_s == SIZE / LINK

@@ -1,13 +1,13 @@
 """Sharing: the speeds of all flows in flight, re-solved where one starts, ends or meets other kernels.
 
 Between two events every flow has a constant speed. A flow alone on its resources is never solved for: it has its
-ideal speed. One that is on links only is not even entered on them until another comes.
+ideal speed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import simpy
@@ -15,6 +15,7 @@ import simpy
 from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
 from gpusim.hardware.link_account import LinkAccount
+from gpusim.hardware.occupancy import Group, Occupancy
 from gpusim.hardware.speeds import Speeds
 
 JOIN = DECISION + 1
@@ -42,9 +43,7 @@ class Sharing:
     ) -> None:
         self.clock = clock
         self.account = LinkAccount(len(capacity))
-        self._flows_on: list[dict[Flow, None]] = [{} for _ in capacity]
-        self._num_entered = 0
-        self._apart: dict[Flow, None] = {}
+        self._occupancy = Occupancy(len(capacity))
         self._watch = watch
         self._banks = banks
         self._hooks = {resource: partial(self._elastic_changed, resource) for resource in banks}
@@ -64,13 +63,12 @@ class Sharing:
 
     def settle(self) -> None:
         """Count the bytes of the flows in flight up to now."""
-        for flow in dict.fromkeys(flow for flows in (self._apart, *self._flows_on) for flow in flows):
+        for flow in self._occupancy:
             self._count(flow, flow.progress_at(self.clock.now))
 
     def flows_at(self, resource: int) -> list[Flow]:
         """Return the flows on a resource."""
-        apart = [flow for flow in self._apart if resource in flow.loads.resource_set]
-        return [*self._flows_on[resource], *apart]
+        return self._occupancy.at(resource)
 
     def count(self, loads: Loads, times: float, busy_s: float) -> None:
         """Count *loads* moved *times* by flows that were not played, each keeping its fullest resource for *busy_s*."""
@@ -93,25 +91,12 @@ class Sharing:
             self._changed((flow,))
 
     def _is_first(self, flow: Flow) -> bool:
-        """Enter *flow* on its resources; tell whether it is alone there."""
-        loads = flow.loads
-        for other in [other for other in self._apart if not loads.resource_set.isdisjoint(other.loads.resource_set)]:
-            del self._apart[other]
-            self._enter(other)
-        alone = not (self._num_entered and any(map(self._flows_on.__getitem__, loads.resources)))
-        if alone and not loads.banks:
-            self._apart[flow] = None
-            return True
-        self._enter(flow)
-        for resource in loads.banks:
+        """Put *flow* on its resources; tell whether it is alone there."""
+        is_alone = self._occupancy.join(flow)
+        for resource in flow.loads.banks:
             self._banks[resource].on_elastic_change = self._hooks[resource]
-            alone = alone and not self._banks[resource].num_elastic
-        return alone
-
-    def _enter(self, flow: Flow) -> None:
-        self._num_entered += 1
-        for resource in flow.loads.resources:
-            self._flows_on[resource][flow] = None
+            is_alone = is_alone and not self._banks[resource].num_elastic
+        return is_alone
 
     def _wake(self, flow: Flow, epoch: int, _: simpy.Event) -> None:
         if epoch == flow.epoch:
@@ -124,7 +109,7 @@ class Sharing:
     def _end(self, flow: Flow, progress: float) -> None:
         self._count(flow, progress)
         flow.epoch += 1
-        others = self._leave(flow)
+        others = self._occupancy.leave(flow)
         self._pace(flow.loads.banks)
         if flow.done.callbacks:
             flow.done.succeed(flow)
@@ -134,28 +119,11 @@ class Sharing:
             self._changed(others)
         self._watch((flow,))
 
-    def _leave(self, flow: Flow) -> dict[Flow, None]:
-        """Take *flow* off its resources, if it has ever been on them; return those it leaves them to."""
-        others: dict[Flow, None] = {}
-        if flow in self._apart:
-            del self._apart[flow]
-            return others
-        is_on = False
-        for resource in flow.loads.resources:
-            flows = self._flows_on[resource]
-            if flow in flows:
-                is_on = True
-                del flows[flow]
-            if flows:
-                others |= flows
-        self._num_entered -= is_on
-        return others
-
     def _elastic_changed(self, resource: int) -> None:
         """Have speeds solved if another number of kernels on a bank makes any difference to them."""
-        flows = tuple(self._connected(next(iter(self._flows_on[resource]))))
-        if any(speed != flow.speed for flow, speed in zip(flows, self._fair_speeds(flows), strict=True)):
-            self._changed(flows[:1])
+        group = self._occupancy.group_of(next(iter(self._occupancy.on_bank(resource))))
+        if any(speed != flow.speed for flow, speed in zip(group.flows, self._fair_speeds(group), strict=True)):
+            self._changed(group.flows[:1])
 
     def _changed(self, flows: Iterable[Flow]) -> None:
         """Have the speeds of *flows*, and of all connected to them, solved at the end of this tick."""
@@ -167,39 +135,25 @@ class Sharing:
         unsolved, self._unsolved = self._unsolved, {}
         while unsolved:
             flow = next(iter(unsolved))
-            group = {} if flow.done.triggered else self._connected(flow)
-            if group:
-                self._solve(list(group))
-            unsolved = {other: None for other in unsolved if other not in group and other is not flow}
+            if flow.done.triggered:
+                del unsolved[flow]
+                continue
+            group = self._occupancy.group_of(flow)
+            self._solve(group)
+            unsolved = {other: None for other in unsolved if other not in group.flows}
 
-    def _connected(self, flow: Flow) -> dict[Flow, None]:
-        """Return the flows that share a resource with *flow*, directly or through others, and itself."""
-        group = {flow: None}
-        seen: set[int] = set()
-        pending = [flow]
-        while pending:
-            for resource in pending.pop().loads.resources:
-                flows = self._flows_on[resource]
-                if len(flows) > 1 and resource not in seen:
-                    seen.add(resource)
-                    new = [other for other in flows if other not in group]
-                    group |= dict.fromkeys(new)
-                    pending += new
-        return group
-
-    def _solve(self, flows: Sequence[Flow]) -> None:
-        """Share the resources of *flows*, one connected component."""
-        for flow, speed in zip(flows, self._fair_speeds(flows), strict=True):
+    def _solve(self, group: Group) -> None:
+        """Share the resources of the flows of *group*."""
+        for flow, speed in zip(group.flows, self._fair_speeds(group), strict=True):
             if speed != flow.speed:
                 self._set_speed(flow, speed)
-        self._pace(dict.fromkeys(bank for flow in flows for bank in flow.loads.banks))
-        self._watch(flows)
+        self._pace(group.banks)
+        self._watch(group.flows)
 
-    def _fair_speeds(self, flows: Sequence[Flow]) -> list[float]:
-        """Return the speeds that *flows*, one connected component, are to have now."""
-        banks = dict.fromkeys([bank for flow in flows for bank in flow.loads.banks])
-        elastic = tuple([(bank, self._banks[bank].num_elastic) for bank in banks])
-        return self._speeds.of(tuple([flow.ask for flow in flows]), elastic)
+    def _fair_speeds(self, group: Group) -> list[float]:
+        """Return the speeds that the flows of *group* are to have now."""
+        elastic = tuple([(bank, self._banks[bank].num_elastic) for bank in group.banks])
+        return self._speeds.of(group.asks, elastic)
 
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""
@@ -214,7 +168,7 @@ class Sharing:
     def _pace(self, banks: Iterable[int]) -> None:
         """Tell memory banks which share of their time the flows take now."""
         for resource in banks:
-            flows = self._flows_on[resource]
+            flows = self._occupancy.on_bank(resource)
             taken = math.fsum([_rate(flow, resource) for flow in flows])
             taken /= self._banks[resource].bandwidth
             if taken != self._paced[resource]:

@@ -129,7 +129,7 @@ class Scenario(AttentionOverride):
     slo: SloSpec = SloSpec()
     """Targets that goodput counts against."""
     detail: Detail = "step"
-    """kernel: every kernel of every layer on every rank; step: folded, with the same token times, wherever an engine
+    """kernel: every kernel of every layer; step: folded, with the same token times, wherever an engine
     shares no link and no memory with other traffic."""
     ranks: Ranks = "folded"
     """At kernel detail. folded: one GPU of an engine is simulated for all of them, with the same token times, wherever an

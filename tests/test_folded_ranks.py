@@ -22,19 +22,16 @@ FOLDABLE = {"topology": "dgx-a100-80gb", "serving__tensor_parallel_size": 2}
 def both(**changes):
     """Run a scenario with all ranks and with folded ones, where they can be."""
     runs = [build_simulation(ranks=ranks, **changes) for ranks in ("all", "folded")]
-    for run in runs:
-        run.run()
-    return runs
+    return [(run, run.run().summary()) for run in runs]
 
 
 def played(data, ranks):
     """Run file data; None if none of its requests can run."""
     simulation = Simulation(plan_document(Document("test.yaml", {**data, "ranks": ranks}, folder=Path())))
     try:
-        simulation.run()
+        return simulation, simulation.run().summary()
     except SimulationError:
         return None
-    return simulation
 
 
 def ranks_of(simulation):
@@ -43,12 +40,14 @@ def ranks_of(simulation):
 
 
 def check_same_steps(every, folded):
-    """Check tokens, steps, attribution and bounds, to the bit."""
+    """Check tokens, steps, attribution and bounds, to the bit; return the runs with all ranks and with folded ones."""
+    (every, of_every), (folded, of_folded) = every, folded
     assert token_ticks(folded) == token_ticks(every)
     for name, log in every.logs.items():
         np.testing.assert_array_equal(folded.logs[name].ends, log.ends)
-        np.testing.assert_array_equal(folded.logs[name].attribution_s, log.attribution_s)
-        assert folded.engines[name].bound_s == every.engines[name].bound_s
+        for part in ("attribution", "bounds"):
+            assert of_folded["engines"][name][part] == of_every["engines"][name][part]
+    return every, folded
 
 
 def check_same_accounts(every, folded):
@@ -76,7 +75,7 @@ def test_folded_ranks_give_the_same_run(kind, machine):
         if every is None or folded is None:
             assert every is folded
             return
-        check_same_steps(every, folded)
+        every, folded = check_same_steps(every, folded)
         check_same_accounts(every, folded)
         assert set(ranks_of(every).values()) == {"all"}
         for plan in folded.plan.engines:
@@ -91,8 +90,7 @@ def test_folded_ranks_give_the_same_run(kind, machine):
 @pytest.mark.parametrize("topology", ["dgx-a100-80gb", "dgx-h100"])
 def test_folded_ranks_on_catalog_machines(topology, efficiency, tp):
     """TP 2, 4 and 8, calibrated and ideal."""
-    every, folded = both(topology=topology, efficiency=efficiency, serving__tensor_parallel_size=tp)
-    check_same_steps(every, folded)
+    every, folded = check_same_steps(*both(topology=topology, efficiency=efficiency, serving__tensor_parallel_size=tp))
     check_same_accounts(every, folded)
     assert [ranks_of(run)["engine"] for run in (every, folded)] == ["all", "folded"]
 
@@ -108,9 +106,8 @@ REDUCE = {"kind": "all_reduce", "gpus": ["gpu1", "gpu5"], "size": "1 MiB"}
 )
 def test_what_touches_one_rank_has_all_of_them_played(entry, ranks):
     """Traffic of other GPUs leaves ranks folded; in one rank's memory or on one of its links it does not."""
-    every, folded = both(**FOLDABLE, background=[entry])
+    every, folded = check_same_steps(*both(**FOLDABLE, background=[entry]))
     assert ranks_of(folded)["engine"] == ranks
-    check_same_steps(every, folded)
     check_same_accounts(every, folded)
 
 
@@ -124,9 +121,8 @@ def test_engines_that_share_a_link_are_not_folded():
 
 def test_ranks_that_read_one_pool_fold_where_they_do_not_feel_each_other():
     """Behind switches each rank's own link is the limit, and one flow reads for all; to the same token times."""
-    every, folded = both(**FOLDABLE, serving__kv_placement="pooled")
+    every, folded = check_same_steps(*both(**FOLDABLE, serving__kv_placement="pooled"))
     assert ranks_of(folded)["engine"] == "folded"
-    check_same_steps(every, folded)
     check_same_accounts(every, folded)
 
 
@@ -135,8 +131,8 @@ def test_ranks_that_hold_each_other_up_are_all_played(detail):
     """On a cube mesh the ranks share links to the pool: no detail folds them, and all give the same tokens."""
     changes = FOLDABLE | {"topology": "dgx-1v", "serving__kv_placement": "pooled"}
     every, asked = build_simulation(**changes, ranks="all"), build_simulation(**changes, detail=detail, ranks="folded")
-    every.run()
-    engine = asked.run().summary()["engines"]["engine"]
+    every, asked = ((run, run.run().summary()) for run in (every, asked))
+    engine = asked[1]["engines"]["engine"]
     assert (engine["detail"], engine["ranks"]) == ("kernel", "all")
     check_same_steps(every, asked)
 

@@ -15,7 +15,7 @@ from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import Executor, KernelExecutor
-from gpusim.runtime.foreign import Resources, is_alone, used_by_background, used_by_engine
+from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_background, used_by_engine
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
 from gpusim.runtime.program import ProgramTimer, RemoteKv
@@ -26,7 +26,7 @@ from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec
-from gpusim.spec.scenario import Detail
+from gpusim.spec.scenario import Detail, Ranks
 
 
 class Assembly:
@@ -37,16 +37,23 @@ class Assembly:
         engines: What to build.
         background: Traffic that no request asked for.
         detail: Of all engines; one that shares channels or links with others is played at kernel detail in any case.
+        ranks: Of all engines, at kernel detail; of one that shares all ranks are played in any case.
     """
 
     def __init__(
-        self, cluster: Cluster, engines: Sequence[EnginePlan], background: Sequence[BackgroundSpec], detail: Detail
+        self,
+        cluster: Cluster,
+        engines: Sequence[EnginePlan],
+        background: Sequence[BackgroundSpec],
+        detail: Detail,
+        ranks: Ranks,
     ) -> None:
         self.cluster = cluster
         self.clock = cluster.clock
         self.is_ideal = cluster.ideal
         self.background = [self._background(spec, f"background{number}") for number, spec in enumerate(background)]
         self._detail = detail
+        self._ranks = ranks
         self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
@@ -77,9 +84,20 @@ class Assembly:
 
     def detail(self, plan: EnginePlan) -> Detail:
         """Return the detail at which an engine is played."""
+        return self._detail if self._is_foldable(plan) else "kernel"
+
+    def ranks(self, plan: EnginePlan) -> Ranks:
+        """Return whether one rank of an engine stands for all; step detail knows no other."""
+        if self.detail(plan) == "step":
+            return "folded"
+        return self._ranks if len(plan.gpus) > 1 and self._is_foldable(plan) else "all"
+
+    def _is_foldable(self, plan: EnginePlan) -> bool:
+        """Say whether nothing can come between the ranks of an engine and their laws, themselves included."""
         others = [used for name, used in self._used.items() if name != plan.name]
         others += [used_by_background(self.cluster, entry.spec, entry.group) for entry in self.background]
-        return self._detail if is_alone(self._used[plan.name], others) else "kernel"
+        meet = do_ranks_meet(self.cluster.fabric, self._remotes[plan.name])
+        return not meet and is_alone(self._used[plan.name], others)
 
     def _executor(self, plan: EnginePlan) -> Executor:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
@@ -88,7 +106,8 @@ class Assembly:
         timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote)
         if self.detail(plan) == "step":
             return StepExecutor(self.clock, gpus, self.cluster.fabric, timer)
-        return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group)
+        folded = self.ranks(plan) == "folded"
+        return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded)
 
     def _used_by(self, plan: EnginePlan) -> Resources:
         return used_by_engine(self.cluster, plan.gpus, self._groups[plan.name], self._remotes[plan.name])
@@ -99,6 +118,7 @@ class Assembly:
         layout = Layout(plan.serving.tensor_parallel_size)
         return {
             "detail": self.detail(plan),
+            "ranks": self.ranks(plan),
             "gpus": list(plan.gpus),
             "device": plan.device.name,
             "model": plan.model.name,

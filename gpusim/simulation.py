@@ -65,7 +65,10 @@ class Simulation:
         self.cluster = Cluster(self.clock, plan.topology, {}, ideal=is_ideal, probes=self.probes)
         self.requests = RequestLog([engine.name for engine in plan.engines])
         self.logs = {engine.name: StepLog(engine.name) for engine in plan.engines}
-        self._assembly = Assembly(self.cluster, plan.engines, plan.scenario.background, plan.scenario.detail)
+        scenario = plan.scenario
+        self._assembly = Assembly(
+            self.cluster, plan.engines, scenario.background, detail=scenario.detail, ranks=scenario.ranks
+        )
         self.engines = {engine.name: self._engine(engine) for engine in plan.engines}
         self.background = self._assembly.background
         self._on_finished = on_finished

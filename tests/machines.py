@@ -53,14 +53,14 @@ class Machine:
         laws = None if self.ideal else laws_of(device)
         return CollectiveGroup(self.clock, self.cluster.fabric, gpus, laws, device.memory.bandwidth)
 
-    def executor(self, *gpus: str, remote: RemoteKv | None = None) -> KernelExecutor:
+    def executor(self, *gpus: str, remote: RemoteKv | None = None, folded: bool = False) -> KernelExecutor:
         """Return an executor on *gpus*; gpu0 if none are named."""
         ranks = [self.cluster.gpus[name] for name in gpus or ("gpu0",)]
         figures = GpuFigures(ranks[0].spec, ranks[0].memory.bandwidth)
         laws: KernelLaws = RooflineLaws(figures) if self.ideal else CalibratedLaws(figures, laws_of(ranks[0].spec))
         group = self.group(*gpus) if len(ranks) > 1 else None
         timer = ProgramTimer(figures, laws, ranks[0].memory, group, remote)
-        return KernelExecutor(self.clock, ranks, self.cluster.fabric, timer, group)
+        return KernelExecutor(self.clock, ranks, self.cluster.fabric, timer, group, folded=folded)
 
     def remote(self, gpu: str, holders: Sequence[str]) -> RemoteKv:
         """Return KV spread evenly over the memories of *holders*, read by *gpu*."""

@@ -57,7 +57,7 @@ def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"
     if machine == "split":
-        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4]))))}
+        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8]))))}
     return data | {"engines": draw(_engines(kind))}
 
 

@@ -91,7 +91,7 @@ WRONG = {
     "GraphML": (("single-gpu", "m.graphml"), "topology: m.graphml: not yet: topologies in GraphML"),
     "node-link JSON": (("single-gpu", "m.json"), "topology: m.json: not yet: topologies in node-link JSON"),
     "NCCL XML": (("single-gpu", "m.xml"), "topology: m.xml: not yet: topologies in NCCL XML"),
-    "folded ranks": (("model:", "ranks: folded\nmodel:"), "line 3: ranks: not yet: ranks: folded; use ranks: all"),
+    "ranks": (("model:", "ranks: foldde\nmodel:"), "line 3: ranks: 'foldde': unknown value; did you mean \"folded\"?"),
     "prefix cache": (("{max", "{enable_prefix_caching: true, max"), "enable_prefix_caching: not yet: prefix caching"),
     "sampling": (("{max", "{sampling: {top_p: 0.9}, max"), "serving.sampling.top_p: not yet: top_p below 1"),
     "engine profile": (("{max", "{engine: vllm, max"), "serving.engine: not yet: engine profiles"),
@@ -255,7 +255,7 @@ def test_all_problems_of_a_file_come_at_once(tmp_path):
     text = (
         changed("single-gpu", "singel-gpu").replace("{max", "{tensor_parallel_size: 3, max").replace("2000 /s", "2000")
     )
-    message = message_for(tmp_path, text + "slo: {tfft: 1 s}\nattention: mla\nranks: folded\n")
+    message = message_for(tmp_path, text + "slo: {tfft: 1 s}\nattention: mla\nranks: some\n")
     lines = [line.split(": ")[0].strip() + " " + line.split(": ")[1] for line in message.splitlines()[1:]]
     assert lines == [
         "line 2 topology",

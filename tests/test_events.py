@@ -9,12 +9,13 @@ from gpusim.runtime.executor import EVENTS_PER_COLLECTIVE, EVENTS_PER_KERNEL, EV
 from gpusim.runtime.program import TimedKernel
 
 
-def count_events(tp, num_tokens):
+def count_events(tp, num_tokens, ranks):
     """Run one request of *num_tokens* tokens; return the events scheduled, and the last program timed."""
     output = {"kind": "fixed", "value": num_tokens}
     simulation = build_simulation(
         topology="dgx-a100-80gb",
         serving__tensor_parallel_size=tp,
+        ranks=ranks,
         workload__num_requests=1,
         workload__output_tokens=output,
     )
@@ -27,13 +28,14 @@ def count_events(tp, num_tokens):
     return len(scheduled), programs[-1]
 
 
-@pytest.mark.parametrize("tp", [1, 2, 4])
-def test_events_per_step_are_the_stated_constants(tp):
-    """A step costs 3 events for each kernel on each rank (2 if it needs no HBM), 5 for each collective, and 2."""
-    many, timed = count_events(tp, 30)
-    few, _ = count_events(tp, 20)
+@pytest.mark.parametrize("ranks", ["all", "folded"])
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_events_per_step_are_the_stated_constants(tp, ranks):
+    """A step costs an event for each kernel on each rank that is played, 3 for each collective, and 1."""
+    many, timed = count_events(tp, 30, ranks)
+    few, _ = count_events(tp, 20, ranks)
     kernels = [operation for operation in timed.operations if isinstance(operation, TimedKernel)]
-    in_l2 = sum(kernel.demand_s[0] == 0 for kernel in kernels if len(kernel.ticks) == 1)
-    expected = (EVENTS_PER_KERNEL * len(kernels) - in_l2) * tp + EVENTS_PER_STEP
+    expected = EVENTS_PER_KERNEL * len(kernels) * (1 if ranks == "folded" else tp) + EVENTS_PER_STEP
     expected += EVENTS_PER_COLLECTIVE * timed.program.num_collectives
     assert (many - few) / 10 == expected
+    assert (EVENTS_PER_KERNEL, EVENTS_PER_COLLECTIVE, EVENTS_PER_STEP) == (1, 3, 1)

@@ -9,6 +9,7 @@ Ties are ordered by kind, never by who was created first: at one tick everything
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -50,6 +51,25 @@ def seconds(ticks_: int) -> float:
     return ticks_ / TICKS_PER_S
 
 
+def mark_past(event: simpy.Event, value: Any) -> None:
+    """Make *event*, for which nobody waits, one that has happened, without putting it on the queue."""
+    assert not event.callbacks, "somebody waits for it, and is to be told on the queue"
+    event._ok = True  # noqa: SLF001 - what SimPy leaves behind when it has processed an event
+    event._value = value  # noqa: SLF001
+    event.callbacks = None  # type: ignore[assignment]
+
+
+class _Call(simpy.Event):
+    """An event that calls one function; made for every kernel, and so with as little ado as SimPy makes a timeout."""
+
+    _ok = True
+    _value = None
+
+    def __init__(self, env: simpy.Environment, function: Callable[[simpy.Event], None]) -> None:
+        self.env = env
+        self.callbacks = [function]
+
+
 class Clock:
     """A SimPy environment that counts integer picoseconds."""
 
@@ -59,7 +79,8 @@ class Clock:
     @property
     def now(self) -> int:
         """The current tick."""
-        return self.env.now  # type: ignore[return-value]  # SimPy's now is int | float; ours only ever adds ints
+        # Read by every kernel several times, so without SimPy's own property in between.
+        return self.env._now  # type: ignore[return-value]  # noqa: SLF001 - int | float; ours only ever adds ints
 
     @property
     def now_s(self) -> float:
@@ -73,6 +94,21 @@ class Clock:
         event._ok = True  # noqa: SLF001 - as simpy.Timeout does; Timeout itself takes no priority
         event._value = value  # noqa: SLF001
         self.env.schedule(event, priority, delay)  # type: ignore[arg-type]  # any int orders
+        return event
+
+    def call_in(
+        self, delay: int, function: Callable[[simpy.Event], None], *, priority: int = COMPLETION
+    ) -> simpy.Event:
+        """Have *function* called *delay* ticks from now; returns the event that it is called with."""
+        assert delay >= 0, "nothing happens in the past"
+        event = _Call(self.env, function)
+        self.env.schedule(event, priority, delay)  # type: ignore[arg-type]  # any int orders
+        return event
+
+    def past_event(self, value: Any = None) -> simpy.Event:
+        """Return an event that has happened; who waits for it goes on at once."""
+        event = simpy.Event(self.env)
+        mark_past(event, value)
         return event
 
     def event(self) -> simpy.Event:

@@ -97,6 +97,15 @@ class Fabric(Component):
         """Return `loads` of bytes that the target's processors use as they arrive: only the read loads a memory."""
         return self._loads(traffic, is_read=True, is_written=False)
 
+    def together(self, parts: Iterable[Loads]) -> Loads:
+        """Return what several pieces of traffic load when they move at the same time."""
+        amounts, parts = np.zeros(len(self.capacity)), tuple(parts)
+        for part in parts:
+            amounts[part.index] += part.amounts
+        size_bytes = math.fsum(part.size_bytes for part in parts)
+        latency_s = max(part.latency_s for part in parts)
+        return Loads.of(amounts, self.capacity, len(self.links), size_bytes, latency_s)
+
     def peak_s(self, loads: Loads) -> float:
         """Return the seconds *loads* would take if every link gave its peak."""
         return float((loads.amounts / self._peak[loads.index]).max(initial=0.0))
@@ -151,17 +160,19 @@ class Fabric(Component):
 
     def account(self, loads: Loads, times: float, link_s: float) -> None:
         """Count *loads*, moved a number of *times* in *link_s* seconds each by a caller who knew that it was alone."""
-        self._sharing.account(loads, times, link_s)
+        self._sharing.count(loads, times, link_s)
 
     def moved_bytes(self) -> dict[str, float]:
         """Return the bytes each link has moved up to now, by its name."""
         self._sharing.settle()
-        return {link.name: float(self._sharing.moved_bytes[edge]) for edge, link in enumerate(self.links)}
+        moved_bytes = self._sharing.account.moved_bytes()
+        return {link.name: float(moved_bytes[edge]) for edge, link in enumerate(self.links)}
 
     def busy_s(self) -> dict[str, float]:
         """Return how long each link would have needed at full rate for what it has carried, by its name."""
         self._sharing.settle()
-        return {link.name: float(self._sharing.busy_s[edge]) for edge, link in enumerate(self.links)}
+        busy_s = self._sharing.account.busy_s()
+        return {link.name: float(busy_s[edge]) for edge, link in enumerate(self.links)}
 
     def _emit_flow(self, done: simpy.Event) -> None:
         flow = done.value
@@ -173,6 +184,6 @@ class Fabric(Component):
         if self.probes:
             for edge in dict.fromkeys(edge for flow in flows for edge in flow.loads.resources):
                 if edge < len(self.links):
-                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_on[edge])
+                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_at(edge))
                     for probe in self.probes:
                         probe.counter(self.links[edge].name, "bytes_per_s", self.clock.now_s, rate)

@@ -6,15 +6,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import simpy
 
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks
-
-_SAME = 1e-12
-"""Relative difference of two rates that is rounding in the solver, not sharing."""
 
 
 class PacedMemory(Protocol):
@@ -43,6 +40,8 @@ class Loads:
 
     resources: tuple[int, ...]
     """Resources of the fabric: links by edge index, then banks."""
+    resource_set: frozenset[int]
+    """The same, to compare with those of others."""
     index: IntArray
     """The same, for numpy."""
     banks: dict[int, float]
@@ -75,6 +74,7 @@ class Loads:
         peak_bytes = float(amounts.max(initial=0.0))
         return cls(
             resources=resources,
+            resource_set=frozenset(resources),
             index=index,
             banks={resource: size for resource, size in by_resource.items() if resource >= num_links},
             amounts=amounts,
@@ -101,6 +101,16 @@ class Loads:
     def on(self, resource: int) -> float:
         """Return the bytes on one of `resources`."""
         return float(self.amounts[bisect_left(self.resources, resource)])
+
+
+class Ask(NamedTuple):
+    """What a flow asks of its resources; flows that ask the same get the same."""
+
+    loads: Loads
+    rate_unit: float
+    """Bytes/s the flow takes of its most loaded resource, per unit of speed."""
+    ideal_speed: float
+    """Progress per second if it is never slowed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -138,19 +148,12 @@ class Flow:
 
     ideal_speed: float = field(init=False)
     """Progress per second if it is never slowed."""
+    ask: Ask = field(init=False)
+    """What its resources need to know to share."""
 
     def __post_init__(self) -> None:
         self.ideal_speed = 1.0 / self.ideal_s if self.ideal_s > 0.0 else math.inf
-
-    @property
-    def rate_unit(self) -> float:
-        """Bytes/s the flow takes of its most loaded resource, per unit of speed."""
-        return self.loads.peak_bytes * self.occupation
-
-    def snapped(self, speed: float) -> float:
-        """Return *speed*, or the ideal speed where the two differ by rounding only."""
-        ideal = self.ideal_speed
-        return ideal if speed >= ideal * (1.0 - _SAME) else speed
+        self.ask = Ask(self.loads, self.loads.peak_bytes * self.occupation, self.ideal_speed)
 
     def progress_at(self, now: int) -> float:
         """Return the progress at tick *now*, not before `since`."""

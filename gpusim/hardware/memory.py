@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import simpy
 
-from gpusim.core.clock import Clock, FloatArray, seconds
+from gpusim.core.clock import Clock, FloatArray
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
 from gpusim.errors import CapacityError
 from gpusim.hardware.channel_map import ChannelMap
+from gpusim.hardware.channel_server import ChannelServer
 from gpusim.hardware.dram import streaming_efficiency
-from gpusim.hardware.processor_sharing import advance, finish_s, shares
-from gpusim.hardware.transfer import NEVER, ChannelBytes, Transfer
+from gpusim.hardware.transfer import ChannelAccount, Transfer
 from gpusim.spec.device import AggregateMemorySpec, MemorySpec
 from gpusim.units import GiB
 
@@ -28,7 +27,8 @@ class MemoryBank(Component):
 
     Each channel is shared equally by the *elastic* transfers (kernels) with work left on it, after *paced* traffic
     (copies and remote reads, whose rate the fabric decides) has taken its share of every channel's time. A transfer
-    ends with its last channel. There are events per transfer, never per burst.
+    ends with its last channel. There are events per transfer, never per burst, and none for a transfer that has the bank
+    to itself and that nobody waits for: its end is known, and is entered in the books when somebody next looks.
 
     Args:
         clock: The clock of the simulation.
@@ -58,18 +58,12 @@ class MemoryBank(Component):
         """Bytes/s of all channels together on long reads, achieved."""
         self.rate = self.bandwidth / self.num_channels
         """Bytes/s of one channel on long reads, achieved."""
-        self.on_elastic_change: Callable[[], None] | None = None
-        """Called after `num_elastic` has changed."""
         self.paced_bytes = 0.0
         """Moved by paced traffic."""
         self._reserved: dict[str, float] = {}
-        self._running: list[Transfer] = []
-        self._paced = 0.0
-        self._since = 0
-        self._wake: simpy.Event | None = None
-        self._accepted = ChannelBytes(self.num_channels)
-        self._finished = ChannelBytes(self.num_channels)
-        self._served_s = 0.0
+        self._server = ChannelServer(clock, self._close)
+        self._on_elastic_change: Callable[[], None] | None = None
+        self._finished = ChannelAccount(self.num_channels)
 
     # Capacity
 
@@ -104,7 +98,17 @@ class MemoryBank(Component):
     @property
     def num_elastic(self) -> int:
         """Transfers that run now."""
-        return len(self._running)
+        return len(self._server.in_flight())
+
+    @property
+    def on_elastic_change(self) -> Callable[[], None] | None:
+        """Called after `num_elastic` has changed."""
+        return self._on_elastic_change
+
+    @on_elastic_change.setter
+    def on_elastic_change(self, hook: Callable[[], None] | None) -> None:
+        self._on_elastic_change = hook
+        self._server.hook(hook)
 
     def stream(self, demand_s: float | FloatArray, size_bytes: float | FloatArray) -> Transfer:
         """Start to move bytes; wait for ``done`` of the transfer that is returned.
@@ -114,23 +118,10 @@ class MemoryBank(Component):
                 pattern and kernel). A float: alike on all; else shape (num_channels,).
             size_bytes: Bytes it moves, for the account: a float, spread evenly, or shape (num_channels,).
         """
-        now = self.clock.now
         if not isinstance(demand_s, np.ndarray):
             demand_s = float(demand_s)
-        transfer = Transfer(simpy.Event(self.clock.env), now, demand_s, size_bytes)
-        assert transfer.ideal_s >= 0.0, "service is not negative"
-        self._accepted.add(size_bytes)
-        if transfer.ideal_s == 0.0:
-            self._close(transfer)
-        elif self._running or self._paced or self.on_elastic_change is not None:
-            self._settle()
-            self._running.append(transfer)
-            self._change_elastic()
-        else:
-            self._since = now
-            self._running.append(transfer)
-            self._wake_at(transfer.due)
-        return transfer
+        # Probes see every end as it comes; otherwise a transfer that has the bank to itself needs no event.
+        return self._server.start(demand_s, size_bytes, may_be_lone=not self.probes)
 
     def set_paced(self, share: float) -> None:
         """Give *share* of the time of every channel to paced traffic, until the next call.
@@ -138,10 +129,7 @@ class MemoryBank(Component):
         At 1 transfers stand still, so whoever paces leaves them their part as soon as there are any.
         """
         assert 0.0 <= share <= 1.0, f"a share of {share} is no fraction of {self.name}"
-        if share != self._paced:
-            self._settle()
-            self._paced = share
-            self._plan()
+        self._server.set_paced(share)
 
     def account_paced(self, size_bytes: float) -> None:
         """Count bytes that paced traffic has moved."""
@@ -156,115 +144,51 @@ class MemoryBank(Component):
             size_bytes: A float, spread evenly, or by channel, shape (num_channels,).
             service_s: Service they took, in the mean of all channels.
         """
-        self._accepted.add(size_bytes)
-        self._finished.add(size_bytes)
-        self._served_s += service_s
+        self._finished.add(size_bytes, service_s)
 
     @property
     def bytes_in(self) -> float:
         """Bytes of all transfers that were started."""
-        return self._accepted.total()
+        running = sum(float(np.sum(transfer.size_bytes)) for transfer in self._server.in_flight())
+        return self._finished.total() + running
 
     @property
     def bytes_out(self) -> float:
         """Bytes of all transfers that have ended."""
+        self._server.retire()
         return self._finished.total()
 
     @property
     def channel_bytes_in(self) -> FloatArray:
         """`bytes_in` by channel, shape (num_channels,)."""
-        return self._accepted.by_channel()
+        running = ChannelAccount(self.num_channels)
+        for transfer in self._server.in_flight():
+            running.add(transfer.size_bytes, transfer.demand_s)
+        return self._finished.by_channel() + running.by_channel()
 
     @property
     def channel_bytes_out(self) -> FloatArray:
         """`bytes_out` by channel, shape (num_channels,)."""
+        self._server.retire()
         return self._finished.by_channel()
+
+    @property
+    def served_s(self) -> float:
+        """Service given to transfers that have ended, in the mean of all channels."""
+        self._server.retire()
+        return self._finished.service_s()
 
     def busy_s(self) -> float:
         """Return the service given to what has ended, and to paced traffic: the mean busy time of a channel."""
-        return self._served_s + self.paced_bytes / self.bandwidth
+        return self.served_s + self.paced_bytes / self.bandwidth
 
     def utilisation(self) -> float:
         """Return the busy fraction of the time from tick 0 to now, in the mean of all channels."""
         # The clock rounds every transfer, so that a bank that never rests could exceed 1 by as much.
         return min(1.0, self.busy_s() / self.clock.now_s) if self.clock.now else 0.0
 
-    # Sharing
-
-    def _on_wake(self, event: simpy.Event) -> None:
-        """End what is due; a wakeup that a later plan replaced does nothing."""
-        if event is not self._wake:
-            return
-        self._settle()
-        now = self.clock.now
-        ended = [transfer for transfer in self._running if transfer.due <= now]
-        self._running = [transfer for transfer in self._running if transfer.due > now]
-        for transfer in ended:
-            self._close(transfer)
-        self._change_elastic()
-
-    def _settle(self) -> None:
-        """Account for the time since the last change."""
-        now = self.clock.now
-        if now == self._since:
-            return
-        service_s = seconds(now - self._since) * (1.0 - self._paced)
-        self._since = now
-        running = self._running
-        for transfer in running:
-            transfer.disturbed = transfer.disturbed or transfer.shares
-        if len(running) == 1:
-            running[0].serve(service_s)
-        elif running:
-            for transfer, row in zip(running, advance(_left_s(running), service_s), strict=True):
-                transfer.left_s = row
-
-    def _change_elastic(self) -> None:
-        """Plan for another number of transfers, after the fabric has answered to it."""
-        if self.on_elastic_change is not None:
-            self.on_elastic_change()
-        self._plan()
-
-    def _plan(self) -> None:
-        """Set when each transfer ends if nothing changes, and wake up at the first end."""
-        self._wake = None
-        if not self._running:
-            return
-        now, speed = self.clock.now, 1.0 - self._paced
-        going = self._going()
-        if len(going) == 1:
-            going[0].plan(now, going[0].longest_s, speed, shares=speed < 1.0)
-        elif going:
-            left_s = _left_s(going)
-            rows = zip(going, finish_s(left_s).tolist(), shares(left_s).tolist(), strict=True)
-            for transfer, needed_s, is_shared in rows:
-                transfer.plan(now, needed_s, speed, shares=is_shared or speed < 1.0)
-        first = min(transfer.due for transfer in self._running)
-        if first < NEVER:
-            self._wake_at(first)
-
-    def _going(self) -> list[Transfer]:
-        """Transfers that are not through; one that is due now takes nothing more, though its wakeup may come later."""
-        now = self.clock.now
-        return [transfer for transfer in self._running if transfer.due > now]
-
     def _close(self, transfer: Transfer) -> None:
-        if not transfer.disturbed:
-            transfer.elapsed_s = transfer.ideal_s
-        self._finished.add(transfer.size_bytes)
-        self._served_s += transfer.mean_s
-        transfer.done.succeed(transfer)
+        self._finished.add(transfer.size_bytes, transfer.demand_s)
         if self.probes:
             size_bytes = float(np.sum(transfer.size_bytes))
             self.emit("transfer", transfer.start, size_bytes=size_bytes, disturbed=transfer.disturbed)
-
-    def _wake_at(self, tick: int) -> None:
-        self._wake = self.clock.timeout(tick - self.clock.now)
-        assert self._wake.callbacks is not None
-        self._wake.callbacks.append(self._on_wake)
-
-
-def _left_s(transfers: Sequence[Transfer]) -> FloatArray:
-    """Service still needed, (transfers, channels); one column if all are alike on all channels."""
-    rows = [np.atleast_1d(transfer.left_s) for transfer in transfers]
-    return np.stack(np.broadcast_arrays(*rows))

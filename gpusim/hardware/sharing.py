@@ -7,23 +7,21 @@ ideal speed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
-import numpy as np
 import simpy
 
-from gpusim.core.clock import COMPLETION, DECISION, Clock, FloatArray
+from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
-from gpusim.hardware.max_min import Demand, max_min_rates
+from gpusim.hardware.link_account import LinkAccount
+from gpusim.hardware.occupancy import Group, Occupancy
+from gpusim.hardware.speeds import Speeds
 
 JOIN = DECISION + 1
 """Flows join after everything else of their tick, so none is slowed by one that ends as it starts."""
 SOLVE = JOIN + 1
 """Speeds are solved once for all that changed at a tick."""
-
-_KEPT = 1024
-"""Solved cases remembered: a load that repeats meets the same ones again and again."""
 
 
 class Sharing:
@@ -44,20 +42,18 @@ class Sharing:
         watch: Callable[[Iterable[Flow]], None],
     ) -> None:
         self.clock = clock
-        self.moved_bytes = np.zeros(len(capacity))
-        self.busy_s = np.zeros(len(capacity))
-        self.flows_on: list[dict[Flow, None]] = [{} for _ in capacity]
-        self._capacity = capacity
+        self.account = LinkAccount(len(capacity))
+        self._occupancy = Occupancy(len(capacity))
         self._watch = watch
         self._banks = banks
         self._hooks = {resource: partial(self._elastic_changed, resource) for resource in banks}
         self._paced = dict.fromkeys(banks, 0.0)
-        self._rates = lru_cache(_KEPT)(self._solve_rates)
+        self._speeds = Speeds(capacity)
         self._unsolved: dict[Flow, None] = {}
 
     def join_after(self, flow: Flow, delay: int) -> None:
         """Let *flow* start *delay* ticks from now."""
-        self._call(delay, JOIN, partial(self._join, flow))
+        self.clock.call_in(delay, partial(self._join, flow), priority=JOIN)
 
     def stop(self, flow: Flow) -> None:
         """End *flow* now, wherever it is; once it has ended this does nothing."""
@@ -67,21 +63,18 @@ class Sharing:
 
     def settle(self) -> None:
         """Count the bytes of the flows in flight up to now."""
-        for flow in dict.fromkeys(flow for flows in self.flows_on for flow in flows):
-            self._account(flow, flow.progress_at(self.clock.now))
+        for flow in self._occupancy:
+            self._count(flow, flow.progress_at(self.clock.now))
 
-    def account(self, loads: Loads, times: float, busy_s: float) -> None:
+    def flows_at(self, resource: int) -> list[Flow]:
+        """Return the flows on a resource."""
+        return self._occupancy.at(resource)
+
+    def count(self, loads: Loads, times: float, busy_s: float) -> None:
         """Count *loads* moved *times* by flows that were not played, each keeping its fullest resource for *busy_s*."""
-        occupation = busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
-        self.moved_bytes[loads.index] += loads.amounts * times
-        self.busy_s[loads.index] += loads.idle_s * (occupation * times)
+        self.account.add(loads, times, busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0)
         for resource, size_bytes in loads.banks.items():
             self._banks[resource].account_paced(size_bytes * times)
-
-    def _call(self, delay: int, priority: int, function: Callable[[simpy.Event], None]) -> None:
-        event = self.clock.timeout(delay, priority=priority)
-        assert event.callbacks is not None
-        event.callbacks.append(function)
 
     def _join(self, flow: Flow, _: simpy.Event) -> None:
         if flow.done.triggered:
@@ -90,19 +83,20 @@ class Sharing:
         if flow.ideal_s == 0.0:
             self._finish(flow)
             return
-        loads = flow.loads
-        alone = not any(map(self.flows_on.__getitem__, loads.resources))
-        for resource in loads.resources:
-            self.flows_on[resource][flow] = None
-        for resource in loads.banks:
-            self._banks[resource].on_elastic_change = self._hooks[resource]
-            alone = alone and not self._banks[resource].num_elastic
-        if alone:
+        if self._is_first(flow):
             self._set_speed(flow, flow.ideal_speed)
-            self._pace(loads.banks)
+            self._pace(flow.loads.banks)
             self._watch((flow,))
         else:
             self._changed((flow,))
+
+    def _is_first(self, flow: Flow) -> bool:
+        """Put *flow* on its resources; tell whether it is alone there."""
+        is_alone = self._occupancy.join(flow)
+        for resource in flow.loads.banks:
+            self._banks[resource].on_elastic_change = self._hooks[resource]
+            is_alone = is_alone and not self._banks[resource].num_elastic
+        return is_alone
 
     def _wake(self, flow: Flow, epoch: int, _: simpy.Event) -> None:
         if epoch == flow.epoch:
@@ -113,79 +107,53 @@ class Sharing:
         self._end(flow, 1.0)
 
     def _end(self, flow: Flow, progress: float) -> None:
-        self._account(flow, progress)
+        self._count(flow, progress)
         flow.epoch += 1
-        others: dict[Flow, None] = {}
-        for resource in flow.loads.resources:
-            flows = self.flows_on[resource]
-            flows.pop(flow, None)
-            if flows:
-                others |= flows
+        others = self._occupancy.leave(flow)
         self._pace(flow.loads.banks)
-        flow.done.succeed(flow)
+        if flow.done.callbacks:
+            flow.done.succeed(flow)
+        else:
+            mark_past(flow.done, flow)
         if others:
             self._changed(others)
         self._watch((flow,))
 
     def _elastic_changed(self, resource: int) -> None:
-        self._changed(self.flows_on[resource])
+        """Have speeds solved if another number of kernels on a bank makes any difference to them."""
+        group = self._occupancy.group_of(next(iter(self._occupancy.on_bank(resource))))
+        if any(speed != flow.speed for flow, speed in zip(group.flows, self._fair_speeds(group), strict=True)):
+            self._changed(group.flows[:1])
 
     def _changed(self, flows: Iterable[Flow]) -> None:
         """Have the speeds of *flows*, and of all connected to them, solved at the end of this tick."""
         if not self._unsolved:
-            self._call(0, SOLVE, self._solve_changed)
+            self.clock.call_in(0, self._solve_changed, priority=SOLVE)
         self._unsolved |= dict.fromkeys(flows)
 
     def _solve_changed(self, _: simpy.Event) -> None:
         unsolved, self._unsolved = self._unsolved, {}
         while unsolved:
             flow = next(iter(unsolved))
-            group = {} if flow.done.triggered else self._connected(flow)
-            if group:
-                self._solve(list(group))
-            unsolved = {other: None for other in unsolved if other not in group and other is not flow}
+            if flow.done.triggered:
+                del unsolved[flow]
+                continue
+            group = self._occupancy.group_of(flow)
+            self._solve(group)
+            unsolved = {other: None for other in unsolved if other not in group.flows}
 
-    def _connected(self, flow: Flow) -> dict[Flow, None]:
-        """Return the flows that share a resource with *flow*, directly or through others, and itself."""
-        group = {flow: None}
-        seen: set[int] = set()
-        pending = [flow]
-        while pending:
-            for resource in pending.pop().loads.resources:
-                flows = self.flows_on[resource]
-                if len(flows) > 1 and resource not in seen:
-                    seen.add(resource)
-                    new = [other for other in flows if other not in group]
-                    group |= dict.fromkeys(new)
-                    pending += new
-        return group
-
-    def _solve(self, flows: Sequence[Flow]) -> None:
-        """Share the resources of *flows*, one connected component."""
-        banks = dict.fromkeys(bank for flow in flows for bank in flow.loads.banks)
-        elastic = tuple((bank, self._banks[bank].num_elastic) for bank in banks)
-        caps = tuple((flow.loads, flow.rate_unit * flow.ideal_speed) for flow in flows)
-        for flow, rate in zip(flows, self._rates(caps, elastic), strict=True):
-            speed = flow.snapped(rate / flow.rate_unit)
+    def _solve(self, group: Group) -> None:
+        """Share the resources of the flows of *group*."""
+        for flow, speed in zip(group.flows, self._fair_speeds(group), strict=True):
             if speed != flow.speed:
                 self._set_speed(flow, speed)
-        self._pace(banks)
-        self._watch(flows)
+        self._pace(group.banks)
+        self._watch(group.flows)
 
-    def _solve_rates(self, flows: tuple[tuple[Loads, float], ...], elastic: tuple[tuple[int, int], ...]) -> list[float]:
-        """Return the rates of flows given by loads and cap, beside the given numbers of kernels on banks."""
-        index = np.concatenate([loads.index for loads, _ in flows])
-        resources, places = np.unique(index, return_inverse=True)
-        ends = np.cumsum([len(loads.resources) for loads, _ in flows])
-        demands = [
-            Demand(place, loads.fractions, cap)
-            for (loads, cap), place in zip(flows, np.split(places, ends[:-1]), strict=True)
-        ]
-        num_elastic = np.zeros(len(resources), dtype=np.int64)
-        for bank, number in elastic:
-            num_elastic[np.searchsorted(resources, bank)] = number
-        rates: list[float] = max_min_rates(demands, self._capacity[resources], num_elastic).tolist()
-        return rates
+    def _fair_speeds(self, group: Group) -> list[float]:
+        """Return the speeds that the flows of *group* are to have now."""
+        elastic = tuple([(bank, self._banks[bank].num_elastic) for bank in group.banks])
+        return self._speeds.of(group.asks, elastic)
 
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""
@@ -195,12 +163,12 @@ class Sharing:
         flow.epoch += 1
         if not flow.endless:
             flow.due = flow.end_tick()
-            self._call(flow.due - now, COMPLETION, partial(self._wake, flow, flow.epoch))
+            self.clock.call_in(flow.due - now, partial(self._wake, flow, flow.epoch))
 
     def _pace(self, banks: Iterable[int]) -> None:
         """Tell memory banks which share of their time the flows take now."""
         for resource in banks:
-            flows = self.flows_on[resource]
+            flows = self._occupancy.on_bank(resource)
             taken = math.fsum([_rate(flow, resource) for flow in flows])
             taken /= self._banks[resource].bandwidth
             if taken != self._paced[resource]:
@@ -209,11 +177,11 @@ class Sharing:
             if not flows:
                 self._banks[resource].on_elastic_change = None
 
-    def _account(self, flow: Flow, progress: float) -> None:
+    def _count(self, flow: Flow, progress: float) -> None:
         """Count what *flow* has moved since it was last counted."""
         new = progress - flow.accounted
         flow.accounted = progress
-        self.account(flow.loads, new, flow.occupation * flow.loads.ideal_s)
+        self.count(flow.loads, new, flow.occupation * flow.loads.ideal_s)
 
 
 def _rate(flow: Flow, bank: int) -> float:

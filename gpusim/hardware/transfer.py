@@ -1,7 +1,8 @@
-"""What a memory bank moves: `Transfer`, bytes in flight, and `ChannelBytes`, an account of them."""
+"""What a memory bank moves: `Transfer`, bytes in flight, and `ChannelAccount`, an account of what was moved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -18,28 +19,36 @@ class Transfer:
     """Bytes being read from or written to a bank."""
 
     __slots__ = (
+        "_done",
+        "_watch",
+        "demand_s",
         "disturbed",
-        "done",
         "due",
         "elapsed_s",
         "ideal_s",
+        "is_over",
         "left_s",
-        "mean_s",
+        "lone",
         "shares",
         "size_bytes",
         "start",
     )
 
     def __init__(
-        self, done: simpy.Event, start: int, demand_s: float | FloatArray, size_bytes: float | FloatArray
+        self,
+        done: simpy.Event | None,
+        start: int,
+        demand_s: float | FloatArray,
+        size_bytes: float | FloatArray,
+        watch: Callable[[Transfer], simpy.Event] | None = None,
     ) -> None:
-        self.done = done
-        """Happens when the last channel is through; its value is the transfer."""
+        self._done = done
+        self._watch = watch
         self.start = start
+        self.demand_s = demand_s
+        """Service it needs of each channel; a float: alike on all."""
         self.ideal_s = demand_s if isinstance(demand_s, float) else float(demand_s.max())
         """Seconds it takes on idle channels: the largest demand."""
-        self.mean_s = demand_s if isinstance(demand_s, float) else float(demand_s.mean())
-        """Seconds of service it takes of a channel, in the mean of all."""
         self.elapsed_s = self.ideal_s
         """Seconds it took, once done: exactly `ideal_s` if it was not disturbed."""
         self.disturbed = False
@@ -49,8 +58,31 @@ class Transfer:
         """Service it still needed of each channel at the bank's last change; a float: alike on all."""
         self.shares = False
         """Whether other traffic takes service from it since then."""
+        self.lone = False
+        """Whether nothing else has been on the bank since it started, so that nobody need be woken when it ends."""
+        self.is_over = False
+        """Whether its bank has closed it."""
         self.due = start + ticks(self.ideal_s)
         """Tick at which it ends if nothing changes."""
+
+    @property
+    def done(self) -> simpy.Event:
+        """Happens when the last channel is through; its value is the transfer.
+
+        It is made for those who ask for it: a transfer that nobody waits for puts no event on the queue.
+        """
+        if self._done is None:
+            assert self._watch is not None, "a transfer without an event comes with a bank that makes one"
+            self._done = self._watch(self)
+        return self._done
+
+    def close(self) -> None:
+        """Note that the last channel is through, and tell those who wait."""
+        self.is_over = True
+        if not self.disturbed:
+            self.elapsed_s = self.ideal_s
+        if self._done is not None:
+            self._done.succeed(self)
 
     @property
     def longest_s(self) -> float:
@@ -74,19 +106,25 @@ class Transfer:
             self.due = now + ticks(needed_s / speed)
 
 
-class ChannelBytes:
-    """A sum of bytes by channel; an even amount, the frequent case, costs one addition."""
+class ChannelAccount:
+    """Bytes moved and service given, by channel; even amounts, the frequent case, cost an addition each."""
 
     def __init__(self, num_channels: int) -> None:
         self._even = 0.0
         self._uneven = np.zeros(num_channels)
+        self._even_s = 0.0
+        self._uneven_s = np.zeros(num_channels)
 
-    def add(self, size_bytes: float | FloatArray) -> None:
-        """Add a float, spread evenly, or an amount for each channel."""
+    def add(self, size_bytes: float | FloatArray, service_s: float | FloatArray) -> None:
+        """Add bytes, a float spread evenly or an amount for each channel, and the service of each, a float if alike."""
         if isinstance(size_bytes, np.ndarray):
             self._uneven += size_bytes
         else:
             self._even += size_bytes
+        if isinstance(service_s, np.ndarray):
+            self._uneven_s += service_s
+        else:
+            self._even_s += service_s
 
     def by_channel(self) -> FloatArray:
         """Return the bytes on each channel, shape (num_channels,)."""
@@ -96,3 +134,7 @@ class ChannelBytes:
     def total(self) -> float:
         """Return the bytes on all channels."""
         return self._even + float(self._uneven.sum())
+
+    def service_s(self) -> float:
+        """Return the service in the mean of all channels."""
+        return self._even_s + float(self._uneven_s.mean())

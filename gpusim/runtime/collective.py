@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import simpy
 
 from gpusim.core.clock import Clock, FloatArray, ticks
 from gpusim.core.component import Process
-from gpusim.hardware.fabric import Fabric, Loads
+from gpusim.hardware.fabric import Fabric, Flow, Loads
 from gpusim.model.work import AllReduce, Collective
 from gpusim.runtime.attribution import collective_attribution
 from gpusim.runtime.laws.collectives import Algorithm, Operation, Pattern, calibrated_algorithms, ideal_algorithms
@@ -79,12 +81,36 @@ class CollectiveGroup:
 
     def perform(self, timed: TimedCollective) -> Process:
         """Carry out *timed* now; its law's time on idle links, longer where others use them."""
+        ended = self.clock.event()
+        self.begin(timed, ended.trigger)
+        yield ended
+
+    def begin(self, timed: TimedCollective, then: Callable[[simpy.Event], None]) -> None:
+        """Start to carry out *timed* now and have *then* called when it ends."""
         start = self.clock.now
         flow = self.fabric.transfer(timed.loads, ideal_s=timed.link_s)
-        yield flow.done
+        self.clock.call_in(timed.ticks[0], partial(self._end, timed, start, flow, then))
+
+    def _end(
+        self,
+        timed: TimedCollective,
+        start: int,
+        flow: Flow,
+        then: Callable[[simpy.Event], None],
+        event: simpy.Event,
+    ) -> None:
+        """End when the law says so for the time that the bytes took: not before its time on idle links."""
+        if not flow.done.triggered:
+            assert flow.done.callbacks is not None
+            flow.done.callbacks.append(partial(self._end, timed, start, flow, then))
+            return
         duration = ticks(timed.fixed_s + flow.elapsed_s) if flow.disturbed else timed.ticks[0]
+        left = start + duration - self.clock.now
         # After others' traffic the flow may end a rounding to the clock later than the law says.
-        yield self.clock.timeout(max(0, start + duration - self.clock.now))
+        if left > 0:
+            self.clock.call_in(left, then)
+        else:
+            then(event)
 
     def _algorithms(self, operation: Operation, size_bytes: float) -> list[Algorithm]:
         count = len(self.ranks)

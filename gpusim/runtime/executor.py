@@ -1,39 +1,42 @@
 """Executors play step programs on the cluster.
 
 `KernelExecutor` simulates every kernel on every rank: its bytes on the memory channels, its collectives on the links,
-so that whatever else uses them is felt. On idle resources each kernel takes exactly its law's time.
+so that whatever else uses them is felt. On idle resources each kernel takes exactly its law's time. Ranks that nothing
+can tell apart are folded: one is played for all.
 
-Events per step on SimPy's queue, without foreign traffic: `EVENTS_PER_KERNEL` for every kernel on every rank (one less
-where all its bytes are in L2, `EVENTS_PER_REMOTE_READ` more where it reads KV over the fabric),
-`EVENTS_PER_COLLECTIVE` and `EVENTS_PER_STEP`.
+Events per step on SimPy's queue, without foreign traffic and without probes: `EVENTS_PER_KERNEL` for every kernel on
+every rank that is played (`EVENTS_PER_REMOTE_READ` more where it reads KV over the fabric), `EVENTS_PER_COLLECTIVE` and
+`EVENTS_PER_STEP`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import simpy
 
-from gpusim.core.clock import DECISION, TICKS_PER_S, Clock, FloatArray, IntArray, ticks
-from gpusim.core.component import Process
+from gpusim.core.clock import DECISION, TICKS_PER_S, Clock, FloatArray, IntArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.model.work import StepProgram
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
-from gpusim.runtime.program import ProgramTimer, TimedKernel, TimedProgram
+from gpusim.runtime.mirror import Mirror
+from gpusim.runtime.program import ProgramTimer, TimedOperation, TimedProgram
+from gpusim.runtime.rank import KernelOfStep, Rank, Reader
 
-EVENTS_PER_KERNEL: Final = 3
-"""The bank is through with its bytes; it learns of that; it ends."""
-EVENTS_PER_REMOTE_READ: Final = 3
-"""Its flow starts; the fabric is through with its bytes; it learns of that."""
-EVENTS_PER_COLLECTIVE: Final = 5
-"""Its flow starts; the fabric is through with its bytes; it learns of that; it ends; the ranks go on."""
-EVENTS_PER_STEP: Final = 2
-"""The ranks have all ended the step; it is decided what the next one computes."""
+EVENTS_PER_KERNEL: Final = 1
+"""It ends."""
+EVENTS_PER_REMOTE_READ: Final = 2
+"""Its flow starts; the fabric is through with its bytes."""
+EVENTS_PER_COLLECTIVE: Final = 3
+"""Its flow starts; the fabric is through with its bytes; it ends."""
+EVENTS_PER_STEP: Final = 1
+"""It is decided what the next one computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +72,36 @@ class Executor(Protocol):
         ...
 
 
-class Rendezvous:
-    """A point that all ranks must reach before any goes on; used over and over."""
-
-    def __init__(self, clock: Clock, num_ranks: int) -> None:
-        self._clock = clock
-        self._num_ranks = num_ranks
-        self._missing = num_ranks
-        self._met = clock.event()
-
-    def arrive(self) -> bool:
-        """Count a rank; the last one gets True, and must `release` the others."""
-        self._missing -= 1
-        return self._missing == 0
-
-    @property
-    def met(self) -> simpy.Event:
-        """What ranks that are not the last wait for."""
-        return self._met
-
-    def release(self) -> None:
-        """Let the waiting ranks go on, and start the next round."""
-        met = self._met
-        self._missing = self._num_ranks
-        self._met = self._clock.event()
-        met.succeed()
-
-
-@dataclass(slots=True)
 class _Run:
-    """What the ranks of a run share."""
+    """A run of steps that its ranks play together."""
 
-    timed: TimedProgram
-    meeting: Rendezvous
-    ends: list[int] = field(default_factory=list)
-    is_cut: bool = False
-    is_over: bool = False
+    def __init__(self, timed: TimedProgram, over: simpy.Event) -> None:
+        self.timed = timed
+        self.over = over
+        """Happens with the end of its last step."""
+        self.ends: list[int] = []
+        self.is_cut = False
+        self.operations: list[KernelOfStep | TimedCollective] = []
+        self._varying: list[KernelOfStep] = []
+        for count, part in timed.parts:
+            self.operations += [self._operation(operation) for operation in part] * count
+
+    def move_to(self, step: int) -> None:
+        """Make the operations those of *step*."""
+        for kernel in self._varying:
+            kernel.move_to(step)
+
+    def _operation(self, operation: TimedOperation) -> KernelOfStep | TimedCollective:
+        if isinstance(operation, TimedCollective):
+            return operation
+        kernel = KernelOfStep(operation)
+        if operation.varies:
+            self._varying.append(kernel)
+        return kernel
 
 
 class KernelExecutor:
-    """Every kernel of every layer on every rank.
+    """Every kernel of every layer, on every rank or on one that stands for all.
 
     Args:
         clock: Of the simulation.
@@ -116,6 +109,9 @@ class KernelExecutor:
         fabric: That connects them, and brings remote KV.
         timer: Times the programs.
         collectives: The ranks as a group; None for a single one.
+        folded: Play the first rank only and account for the others what it did. Only where nothing foreign can come
+            between the ranks and their laws, and they do not hold each other up (`gpusim.runtime.foreign`). Collectives
+            and remote reads are flows with the loads of all ranks in any case. Probes see the rank that is played.
     """
 
     def __init__(
@@ -125,12 +121,20 @@ class KernelExecutor:
         fabric: Fabric,
         timer: ProgramTimer,
         collectives: CollectiveGroup | None,
+        *,
+        folded: bool = False,
     ) -> None:
         self.clock = clock
         self.gpus = tuple(gpus)
         self.fabric = fabric
         self.timer = timer
         self.collectives = collectives
+        self.ranks: Literal["all", "folded"] = "folded" if folded else "all"
+        """Which of the ranks are played."""
+        played = self.gpus[:1] if folded else self.gpus
+        self._ranks = [Rank(gpu, self._reader(gpu), self._meet) for gpu in played]
+        self._mirror = Mirror(self.gpus[0], self.gpus[len(played) :])
+        self._missing = len(played)
         self._run: _Run | None = None
 
     def run(
@@ -139,11 +143,12 @@ class KernelExecutor:
         """See `Executor.run`."""
         timed = self.timer.time(program, kv_channels)
         start = self.clock.now
-        run = self._run = _Run(timed, Rendezvous(self.clock, len(self.gpus)))
-        others = [self.clock.env.process(self._rank(gpu, run)) for gpu in self.gpus[1:]]
-        yield from self._rank(self.gpus[0], run)
-        yield from others
+        self._mirror.look()
+        run = self._run = _Run(timed, self.clock.event())
+        self._play(run)
+        yield run.over
         self._run = None
+        self._mirror.account()
         return _result(run, start)
 
     def cut(self) -> None:
@@ -151,71 +156,56 @@ class KernelExecutor:
         if self._run is not None:
             self._run.is_cut = True
 
-    def _rank(self, gpu: Gpu, run: _Run) -> Process:
-        """Play every step of the run on one rank."""
-        operations = run.timed.operations
-        for step in range(run.timed.program.steps):
-            for operation in operations:
-                if isinstance(operation, TimedKernel):
-                    yield from self._kernel(gpu, operation, step)
-                else:
-                    yield from self._collective(run, operation)
-            yield from self._end_step(run, is_last=step == run.timed.program.steps - 1)
-            if run.is_over:
-                return
-
-    def _kernel(self, gpu: Gpu, kernel: TimedKernel, step: int) -> Process:
-        """Stream the bytes of a kernel, then wait for what the law says is left of it."""
-        start = self.clock.now
-        row = step if len(kernel.ticks) > 1 else 0
-        gpu.compute.begin()
-        transfer = gpu.memory.stream(kernel.demand_s[row], kernel.size_bytes[row])
-        disturbed, memory_s = False, 0.0
-        if kernel.remote_bytes is not None:
-            disturbed, memory_s = yield from self._read_remote(gpu, kernel.remote_bytes[row])
-        yield transfer.done
-        if disturbed or transfer.disturbed:
-            duration = ticks(kernel.contended_s(step, max(memory_s, transfer.elapsed_s)))
-        else:
-            duration = kernel.ticks[row]
-        # After others' traffic the bytes may end a rounding to the clock later than the law says.
-        yield self.clock.timeout(max(0, start + duration - self.clock.now))
-        gpu.compute.end(start, kernel.flops[min(row, len(kernel.flops) - 1)])
-        if gpu.probes:
-            gpu.emit(kernel.name, start)
-
-    def _read_remote(self, gpu: Gpu, size_bytes: float) -> Generator[simpy.Event, Any, tuple[bool, float]]:
-        """Bring KV over the fabric; return whether other traffic disturbed it, and its time."""
+    def _reader(self, gpu: Gpu) -> Reader | None:
+        """Return what brings the remote KV of *gpu*, or of all ranks where it stands for them."""
         remote = self.timer.remote
-        assert remote is not None, "a kernel with remote bytes comes from a timer that knows where they lie"
-        flow = self.fabric.transfer(remote.loads[gpu.name].scaled(size_bytes), latency_s=remote.latency_s)
-        yield flow.done
-        return flow.disturbed, remote.latency_s + flow.elapsed_s
+        if remote is None:
+            return None
+        loads = remote.loads[gpu.name]
+        if self.ranks == "folded":
+            loads = self.fabric.together(remote.loads[other.name] for other in self.gpus)
+        return Reader(self.fabric, loads, remote.latency_s)
 
-    def _collective(self, run: _Run, collective: TimedCollective) -> Process:
-        """Meet the other ranks; the last one to come carries the collective out for all."""
-        assert self.collectives is not None, "a program with collectives needs a group of ranks"
-        start = self.clock.now
-        if not run.meeting.arrive():
-            yield run.meeting.met
-            return
-        yield from self.collectives.perform(collective)
-        run.meeting.release()
-        for gpu in self.gpus:
-            if gpu.probes:
-                gpu.emit(f"{collective.operation} {collective.name}", start)
+    def _play(self, run: _Run) -> None:
+        for rank in self._ranks:
+            rank.play(run.operations)
 
-    def _end_step(self, run: _Run, *, is_last: bool) -> Process:
-        """Meet the other ranks; the last one notes the time and decides whether another step follows."""
-        if not run.meeting.arrive():
-            yield run.meeting.met
+    def _meet(self, collective: TimedCollective | None) -> None:
+        """Count a rank that has come to a collective or to the end of the step; the last one sets off what follows."""
+        self._missing -= 1
+        if self._missing:
             return
+        self._missing = len(self._ranks)
+        if collective is None:
+            self._end_step()
+        else:
+            assert self.collectives is not None, "a program with collectives needs a group of ranks"
+            self.collectives.begin(collective, partial(self._go_on, collective, self.clock.now))
+
+    def _go_on(self, collective: TimedCollective, start: int, _: simpy.Event) -> None:
+        """Let the ranks go on after a collective."""
+        for rank in self._ranks:
+            if rank.gpu.probes:
+                rank.gpu.emit(f"{collective.operation} {collective.name}", start)
+            rank.proceed()
+
+    def _end_step(self) -> None:
+        """Note the time; the run is over, or it is decided whether another step follows."""
+        run = self._run
+        assert run is not None, "only a run that is being played has steps"
         run.ends.append(self.clock.now)
-        if not is_last:
+        if len(run.ends) == run.timed.program.steps:
+            run.over.succeed()
+        else:
             # Arrivals of this tick come before the decision, so that they can cut the run here and not a step later.
-            yield self.clock.timeout(0, priority=DECISION)
-        run.is_over = is_last or run.is_cut
-        run.meeting.release()
+            self.clock.call_in(0, partial(self._decide, run), priority=DECISION)
+
+    def _decide(self, run: _Run, _: simpy.Event) -> None:
+        if run.is_cut:
+            run.over.succeed()
+        else:
+            run.move_to(len(run.ends))
+            self._play(run)
 
 
 def _result(run: _Run, start: int) -> RunResult:

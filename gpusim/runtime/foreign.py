@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gpusim.hardware.cluster import Cluster
+from gpusim.hardware.fabric import Fabric
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.program import RemoteKv
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec
@@ -35,6 +36,19 @@ def used_by_background(cluster: Cluster, spec: BackgroundSpec, group: Collective
         assert group is not None, "a collective comes with its group"
         return group.resources()
     return frozenset(cluster.fabric.loads([(spec.source, spec.target, 1.0)], memory=True).resources)
+
+
+def do_ranks_meet(fabric: Fabric, remote: RemoteKv | None) -> bool:
+    """Say whether the ranks of an engine hold each other up where they read KV from the same memories.
+
+    They read at the same time. If memories and links give all of them together what each alone would take, to the last
+    bit, none feels the others, and one flow with the loads of all stands for theirs.
+    """
+    if remote is None:
+        return False
+    ranks = list(remote.loads.values())
+    together = fabric.together(ranks)
+    return any(loads.ideal_s != together.ideal_s or loads.latency_s != together.latency_s for loads in ranks)
 
 
 def is_alone(own: Resources, others: Iterable[Resources]) -> bool:

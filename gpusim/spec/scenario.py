@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.background import BackgroundSpec
-from gpusim.spec.base import Dtype, SchemaNumber, Spec, not_yet
+from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
@@ -19,6 +19,7 @@ _ATTENTION = re.compile(r"mha|mqa|gqa:[1-9][0-9]*")
 
 
 Detail = Literal["kernel", "step"]
+Ranks = Literal["all", "folded"]
 """How finely an engine is played."""
 
 
@@ -128,10 +129,11 @@ class Scenario(AttentionOverride):
     slo: SloSpec = SloSpec()
     """Targets that goodput counts against."""
     detail: Detail = "step"
-    """kernel: every kernel of every layer on every rank; step: folded, with the same token times, wherever an engine
+    """kernel: every kernel of every layer; step: folded, with the same token times, wherever an engine
     shares no link and no memory with other traffic."""
-    ranks: Literal["all", "folded"] = "all"
-    """all: every GPU of an engine is simulated."""
+    ranks: Ranks = "folded"
+    """At kernel detail. folded: one GPU of an engine is simulated for all of them, with the same token times, wherever an
+    engine shares no link and no memory with other traffic; all: every GPU is."""
     seed: int = Field(default=0, ge=0)
     """Of all random draws."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] | None = None
@@ -140,13 +142,6 @@ class Scenario(AttentionOverride):
     """Swept key and value of the points that the others of a sweep are compared with."""
     published: list[PublishedSpec] = []
     """Figures from elsewhere, shown beside the points of a sweep."""
-
-    @field_validator("ranks")
-    @classmethod
-    def _only_all(cls, value: str) -> str:
-        if value == "folded":
-            raise not_yet("ranks: folded; use ranks: all")
-        return value
 
     @model_validator(mode="after")
     def _tells_engines_apart(self) -> Scenario:

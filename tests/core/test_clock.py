@@ -71,3 +71,26 @@ def test_run_until_an_event_returns_its_value():
     assert clock.run(clock.timeout(ticks(2e-6), value="done")) == "done"
     assert clock.now == 2_000_000
     assert clock.now_s == 2e-6
+
+
+def test_calls_come_in_their_tick_and_order():
+    """Functions are called at their tick, ordered like waits by their kind."""
+    clock, seen = Clock(), []
+    for delay, priority in ((5, DECISION), (5, COMPLETION), (3, DECISION), (0, COMPLETION)):
+        clock.call_in(delay, lambda _, priority=priority: seen.append((clock.now, priority)), priority=priority)
+    clock.run()
+    assert seen == [(0, COMPLETION), (3, DECISION), (5, COMPLETION), (5, DECISION)]
+    with pytest.raises(AssertionError, match="past"):
+        clock.call_in(-1, seen.append)
+
+
+def test_who_waits_for_a_past_event_goes_on_at_once():
+    """A process gets its value in the same tick, and nothing is put on the queue for it."""
+    clock = Clock()
+
+    def waits():
+        value = yield clock.past_event("value")
+        return value, clock.now
+
+    assert clock.run(clock.env.process(waits())) == ("value", 0)
+    assert clock.past_event().processed

@@ -16,6 +16,7 @@ from gpusim.hardware.flow import Flow
 from gpusim.hardware.graph import build_graph
 from gpusim.spec.topology import TopologySpec
 from gpusim.units import GB, MB, us
+from machines import count_events
 
 LINK = 50 * GB
 """Bandwidth of the link of each GPU to the switch, per direction."""
@@ -109,6 +110,17 @@ def test_scaled_loads_are_those_of_larger_traffic():
     assert (scaled.size_bytes, scaled.peak_bytes, scaled.banks) == (three.size_bytes, three.peak_bytes, three.banks)
     assert (scaled.latency_s, scaled.ideal_s) == (three.latency_s, pytest.approx(three.ideal_s))
     assert fabric.peak_s(three) == pytest.approx(3 * SIZE / LINK)
+
+
+def test_traffic_together_loads_the_sum_of_its_parts():
+    """Bytes add up on every link and memory; the time is that of the fullest, the latency that of the slowest."""
+    fabric = build(bank=4 * LINK)
+    parts = [("gpu0", "gpu2", SIZE), ("gpu1", "gpu2", 2 * SIZE)]
+    together = fabric.together([fabric.reads([part]) for part in parts])
+    at_once = fabric.reads(parts)
+    assert (together.resources, together.amounts.tolist()) == (at_once.resources, at_once.amounts.tolist())
+    assert (together.banks, together.size_bytes, together.latency_s) == (at_once.banks, 3 * SIZE, at_once.latency_s)
+    assert together.ideal_s == 3 * SIZE / LINK
 
 
 def test_ideal_fabric_gives_the_peak():
@@ -318,6 +330,31 @@ def test_copy_shares_a_memory_fairly_with_its_kernels():
     assert end_s(fabric, flow) == pytest.approx([3 * SIZE / (4 * LINK)], rel=1e-9)
     assert bank.paced == pytest.approx([1 / 3, 1.0, 0.0])
     assert bank.on_elastic_change is None
+
+
+def test_kernels_that_change_no_speed_have_nothing_solved():
+    """A flow its link holds back is asked about at every kernel, and the fabric puts nothing on the queue for it."""
+    fabric = build(bank=40 * LINK)
+    fabric.transfer(fabric.loads([("gpu0", "gpu1", SIZE)], memory=True))
+    fabric.clock.run(fabric.clock.timeout(1))
+    kernels = [lambda number=number: fabric_bank(fabric, 0).run_kernels(number) for number in (1, 3, 0)]
+    assert count_events(fabric.clock, lambda: [run() for run in kernels]) == 0
+    assert count_events(fabric.clock, lambda: fabric_bank(fabric, 0).run_kernels(100)) == 1
+
+
+def test_accounts_are_those_of_all_flows_in_whatever_order_they_are_asked_for():
+    """Traffic of many sizes, some of it under way, is counted to the byte whenever somebody looks."""
+    fabric, expected = build(), 0.0
+    for number in range(300):
+        send(fabric, 0, 1, 1e6 + number)
+        fabric.clock.run()
+        expected += 1e6 + number
+        if number % 100 == 7:
+            assert fabric.moved_bytes()["gpu0->sw:nvlink"] == pytest.approx(expected, rel=1e-12)
+    send(fabric, 0, 1, SIZE)
+    fabric.clock.run(fabric.clock.timeout(ticks(0.5 * SIZE / LINK)))
+    assert fabric.moved_bytes()["gpu0->sw:nvlink"] == pytest.approx(expected + SIZE / 2, rel=1e-9)
+    assert fabric.busy_s()["gpu0->sw:nvlink"] == pytest.approx((expected + SIZE / 2) / LINK, rel=1e-9)
 
 
 def test_kernels_do_not_disturb_a_flow_its_link_holds_back():

@@ -17,6 +17,7 @@ from gpusim.hardware.dram import streaming_efficiency
 from gpusim.hardware.memory import MemoryBank
 from gpusim.spec.device import AggregateMemorySpec, ChannelMemorySpec
 from gpusim.units import TB, GiB, ms, us
+from machines import count_events
 
 PICOSECOND = 1e-12
 
@@ -43,7 +44,9 @@ def play(bank, joins):
     for index, (time_s, demand_s) in enumerate(joins):
         at(bank, time_s, partial(join, index, demand_s))
     bank.clock.run()
-    assert all(transfer.done.processed for transfer in transfers)
+    ends = [transfer.done for transfer in transfers]  # one alone on the bank has an event only for who asks
+    bank.clock.run()
+    assert all(end.processed for end in ends)
     assert np.allclose(bank.channel_bytes_in, bank.channel_bytes_out, rtol=1e-12)
     assert bank.bytes_in == pytest.approx(bank.bytes_out, rel=1e-12)
     assert bank.num_elastic == 0
@@ -73,6 +76,36 @@ def test_one_after_the_other_is_undisturbed():
         (0.7, False),
         (0.1, False),
     ]
+
+
+@pytest.mark.parametrize(("asked_at_s", "events"), [(None, 0), (0.0, 2), (0.6, 2), (1.0, 0), (1.2, 0)])
+def test_a_transfer_alone_needs_events_only_for_who_waits(asked_at_s, events):
+    """Nobody asks: nothing is scheduled, and the books are right at any tick. Asked in time: a wakeup and the end."""
+    bank = build_bank()
+    transfer = bank.stream(1.0, 5.0)
+    for time_s, bytes_out in ((0.5, 0.0), (1.1, 5.0), (1.5, 5.0)):
+        at(bank, time_s, partial(check_bytes, bank, bytes_out))
+    if asked_at_s is not None:
+        at(bank, asked_at_s, lambda: transfer.done)
+    assert count_events(bank.clock, bank.clock.run) == events
+    assert (transfer.elapsed_s, transfer.disturbed, transfer.done.processed) == (1.0, False, True)
+
+
+def check_bytes(bank, bytes_out):
+    """Check the books in the life of a transfer of 5 bytes."""
+    assert (bank.bytes_in, bank.bytes_out, bank.num_elastic) == (5.0, bytes_out, int(bytes_out == 0.0))
+
+
+@pytest.mark.parametrize("when_s", [0.0, 0.4, 1.0])
+def test_what_comes_to_a_transfer_alone_is_felt(when_s):
+    """A second transfer or paced traffic that comes before its end slows it from then on; at its end no more."""
+    for share in (None, 0.5):
+        bank = build_bank()
+        first = bank.stream(1.0, 1.0)
+        at(bank, when_s, partial(bank.set_paced, share) if share else partial(bank.stream, 9.0, 1.0))
+        bank.clock.run(bank.clock.timeout(ticks(2.5)))
+        assert first.elapsed_s == pytest.approx(1.0 + (1.0 - when_s), rel=1e-12)
+        assert (first.disturbed, bank.bytes_out) == (when_s < 1.0, 1.0)
 
 
 def test_no_demand_is_done_at_once():

@@ -6,11 +6,12 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types unit clean
+.PHONY: help demo test check lint types unit bench clean
 
 help:
 	@echo "make demo   install gpusim into $(VENV), run the study and one chat run"
 	@echo "make test   everything that CI checks: lint, format, types, tests"
+	@echo "make bench  speed and memory of whole runs (minutes); QUICK=1: short runs only; JSON=FILE: all figures"
 	@echo "make clean  remove $(VENV) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
@@ -32,6 +33,10 @@ types: $(INSTALLED_DEV)
 
 unit: $(INSTALLED_DEV)
 	$(BIN)/pytest -n 2
+
+# What it measures: docs/performance.md.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed.py $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 # The stamps make a second call install nothing, unless pyproject.toml has changed.
 $(INSTALLED): pyproject.toml | $(BIN)/python

@@ -14,18 +14,22 @@ from gpusim.results.step_log import StepLog
 from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
-from gpusim.runtime.executor import Executor, KernelExecutor
-from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_background, used_by_engine
+from gpusim.runtime.executor import KernelExecutor
+from gpusim.runtime.folding import Folder
+from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine
+from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
+from gpusim.runtime.foreign_timeline import ForeignTimeline
+from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
-from gpusim.runtime.program import ProgramTimer, RemoteKv
+from gpusim.runtime.program import ProgramTimer
 from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
-from gpusim.spec.background import BackgroundSpec, CollectiveSpec
+from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 from gpusim.spec.scenario import Detail, Ranks
 
 
@@ -38,6 +42,7 @@ class Assembly:
         background: Traffic that no request asked for.
         detail: Of all engines; one that shares channels or links with others is played at kernel detail in any case.
         ranks: Of all engines, at kernel detail; of one that shares all ranks are played in any case.
+        kernel_between: First tick, and the one behind the last, between which no step is folded.
     """
 
     def __init__(
@@ -45,18 +50,27 @@ class Assembly:
         cluster: Cluster,
         engines: Sequence[EnginePlan],
         background: Sequence[BackgroundSpec],
+        *,
         detail: Detail,
         ranks: Ranks,
+        kernel_between: tuple[int, int] = (0, 0),
     ) -> None:
         self.cluster = cluster
         self.clock = cluster.clock
         self.is_ideal = cluster.ideal
         self.background = [self._background(spec, f"background{number}") for number, spec in enumerate(background)]
-        self._detail = detail
+        self._detail: Detail = detail
+        self._kernel_between = kernel_between
         self._ranks = ranks
         self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
+        self._traffic = {plan.name: EngineTraffic(plan.gpus, self._groups[plan.name]) for plan in engines}
+        copies = [entry.spec for entry in self.background if isinstance(entry.spec, CopySpec)]
+        self._copies = ForeignCopies(cluster, copies)
+        self._has_constant_copies = self._copies.are_constant(self._traffic.values()) and is_alone(
+            self._copies.resources(), self._collective_resources()
+        )
 
     def engine(self, plan: EnginePlan, log: StepLog, on_finished: Callable[[Request], None]) -> Engine:
         """Return an engine on its GPUs, their memory filled as planned.
@@ -68,14 +82,20 @@ class Assembly:
         """
         self._reserve(plan)
         layout = Layout(plan.serving.tensor_parallel_size)
+        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        scheduler = make_scheduler(plan.serving)
+        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserves_all=scheduler.reserves_all)
+        executor = self._executor(plan)
         return Engine(
             self.clock,
             plan.name,
-            scheduler=make_scheduler(plan.serving),
-            kv=KvCache(plan.memory.num_blocks, plan.serving.block_size),
-            channels=self._channels(plan, layout),
-            lowering=Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel),
-            executor=self._executor(plan),
+            scheduler=scheduler,
+            kv=kv,
+            channels=self._channels(plan, layout, kv),
+            lowering=lowering,
+            executor=executor,
+            folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
+            kernel_between=self._kernel_between,
             max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
             log=log,
             on_finished=on_finished,
@@ -83,31 +103,47 @@ class Assembly:
         )
 
     def detail(self, plan: EnginePlan) -> Detail:
-        """Return the detail at which an engine is played."""
-        return self._detail if self._is_foldable(plan) else "kernel"
+        """Return the detail at which an engine is played: folded where all that shares with it is of constant rate."""
+        meet = do_ranks_meet(self.cluster.fabric, self._remotes[plan.name])
+        if meet or not is_alone(self._used[plan.name], self._others(plan)):
+            return "kernel"
+        can_fold = not self._feels_copies(plan) or (self._has_constant_copies and not plan.pool)
+        return self._detail if can_fold else "kernel"
 
     def ranks(self, plan: EnginePlan) -> Ranks:
         """Return whether one rank of an engine stands for all; step detail knows no other."""
         if self.detail(plan) == "step":
             return "folded"
-        return self._ranks if len(plan.gpus) > 1 and self._is_foldable(plan) else "all"
+        return self._ranks if len(plan.gpus) > 1 and self._is_undisturbed(plan) else "all"
 
-    def _is_foldable(self, plan: EnginePlan) -> bool:
+    def _is_undisturbed(self, plan: EnginePlan) -> bool:
         """Say whether nothing can come between the ranks of an engine and their laws, themselves included."""
-        others = [used for name, used in self._used.items() if name != plan.name]
-        others += [used_by_background(self.cluster, entry.spec, entry.group) for entry in self.background]
         meet = do_ranks_meet(self.cluster.fabric, self._remotes[plan.name])
-        return not meet and is_alone(self._used[plan.name], others)
+        return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
-    def _executor(self, plan: EnginePlan) -> Executor:
+    def _others(self, plan: EnginePlan) -> list[Resources]:
+        """Return what other engines and background collectives load."""
+        engines = [used for name, used in self._used.items() if name != plan.name]
+        return [*engines, *self._collective_resources()]
+
+    def _collective_resources(self) -> list[Resources]:
+        return [entry.group.resources() for entry in self.background if entry.group is not None]
+
+    def _feels_copies(self, plan: EnginePlan) -> bool:
+        return not self._used[plan.name].isdisjoint(self._copies.resources())
+
+    def _executor(self, plan: EnginePlan) -> KernelExecutor:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
         timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote)
-        if self.detail(plan) == "step":
-            return StepExecutor(self.clock, gpus, self.cluster.fabric, timer)
-        folded = self.ranks(plan) == "folded"
+        folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
         return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded)
+
+    def _folding(self, plan: EnginePlan, timer: ProgramTimer, lowering: Lowering) -> StepExecutor:
+        gpus = [self.cluster.gpus[name] for name in plan.gpus]
+        foreign = ForeignTimeline(self._copies, self._traffic[plan.name]) if self._feels_copies(plan) else None
+        return StepExecutor(self.clock, gpus, self.cluster.fabric, Folder(timer, lowering), foreign)
 
     def _used_by(self, plan: EnginePlan) -> Resources:
         return used_by_engine(self.cluster, plan.gpus, self._groups[plan.name], self._remotes[plan.name])
@@ -119,6 +155,8 @@ class Assembly:
         return {
             "detail": self.detail(plan),
             "ranks": self.ranks(plan),
+            "steps_at_kernel_detail": engine.steps_by_kernel,
+            "share_at_kernel_detail": engine.steps_by_kernel / max(1, engine.roster.step),
             "gpus": list(plan.gpus),
             "device": plan.device.name,
             "model": plan.model.name,
@@ -167,13 +205,13 @@ class Assembly:
         fabric = self.cluster.fabric
         return RemoteKv({gpu: fabric.reads((name, gpu, share) for name, share in shares.items()) for gpu in plan.gpus})
 
-    def _channels(self, plan: EnginePlan, layout: Layout) -> KvChannels | None:
+    def _channels(self, plan: EnginePlan, layout: Layout, kv: KvCache) -> KvChannels | None:
         """Return where KV lies on the channels; ideal memory spreads everything evenly."""
         channel_map = self.cluster.gpus[plan.gpus[0]].memory.channel_map
         if channel_map is None or self.is_ideal or plan.pool:
             return None
         token_bytes = kv_bytes_per_token_and_layer(plan.model.layers[0].attention, plan.dtype.kv, layout)
-        return KvChannels(channel_map, token_bytes, plan.serving.block_size, plan.serving.max_num_seqs)
+        return KvChannels(channel_map, token_bytes, kv)
 
     def _background(self, spec: BackgroundSpec, name: str) -> Background:
         group = self._group(spec.gpus) if isinstance(spec, CollectiveSpec) else None

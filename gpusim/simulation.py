@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpusim.assembly import Assembly
-from gpusim.core.clock import Clock
+from gpusim.core.allocation import keep_freed_memory
+from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
@@ -33,19 +34,28 @@ OnFinished = Callable[[int], None]
 """Told how many requests are over."""
 
 
-def simulate(scenario: Scenario, *, probes: Sequence[Probe] = (), on_finished: OnFinished | None = None) -> Result:
+def simulate(
+    scenario: Scenario,
+    *,
+    probes: Sequence[Probe] = (),
+    on_finished: OnFinished | None = None,
+    kernel_between: tuple[float, float] = (0.0, 0.0),
+) -> Result:
     """Run *scenario*.
 
     Args:
         scenario: From `gpusim.load`, or made in Python.
         probes: Watch the run; they change nothing.
         on_finished: Called with the number of requests that are over, whenever one is.
+        kernel_between: Seconds from which on, and before which, steps start that are played kernel by kernel for probes
+            to see, whatever `detail` says. Token times are the same.
 
     Raises:
         SpecError: If the scenario is wrong; with all its problems.
         SimulationError: If none of its requests can run.
     """
-    return Simulation(plan_scenario(scenario), probes=probes, on_finished=on_finished).run()
+    plan = plan_scenario(scenario)
+    return Simulation(plan, probes=probes, on_finished=on_finished, kernel_between=kernel_between).run()
 
 
 class Simulation:
@@ -55,9 +65,18 @@ class Simulation:
         plan: What to run.
         probes: Watch the run.
         on_finished: See `simulate`.
+        kernel_between: See `simulate`.
     """
 
-    def __init__(self, plan: Plan, *, probes: Sequence[Probe] = (), on_finished: OnFinished | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        probes: Sequence[Probe] = (),
+        on_finished: OnFinished | None = None,
+        kernel_between: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        keep_freed_memory()
         self.plan = plan
         self.probes = list(probes)
         self.clock = Clock()
@@ -67,7 +86,12 @@ class Simulation:
         self.logs = {engine.name: StepLog(engine.name) for engine in plan.engines}
         scenario = plan.scenario
         self._assembly = Assembly(
-            self.cluster, plan.engines, scenario.background, detail=scenario.detail, ranks=scenario.ranks
+            self.cluster,
+            plan.engines,
+            scenario.background,
+            detail=scenario.detail,
+            ranks=scenario.ranks,
+            kernel_between=(ticks(kernel_between[0]), ticks(kernel_between[1])),
         )
         self.engines = {engine.name: self._engine(engine) for engine in plan.engines}
         self.background = self._assembly.background
@@ -82,6 +106,8 @@ class Simulation:
         """Run to the end of the last request; a keyboard interrupt ends it early, with what was finished."""
         for entry in self.background:
             entry.start()
+        for engine in self.engines.values():
+            engine.start()
         try:
             with on_interrupt(self._stop):
                 self.clock.run(until=self._drained)
@@ -148,7 +174,7 @@ class Simulation:
 
     def _record(self, *, complete: bool) -> RunRecord:
         for name, engine in self.engines.items():
-            for request in (*engine.running, *engine.waiting):
+            for request in engine.unfinished():
                 self._log(name, request, request.status)
         rejected = self.requests.rejected_reasons()
         if complete and sum(rejected.values()) == len(self.requests):

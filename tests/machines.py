@@ -17,9 +17,10 @@ from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import KernelExecutor, RunResult
+from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
-from gpusim.runtime.program import ProgramTimer, RemoteKv
+from gpusim.runtime.program import ProgramTimer
 from gpusim.spec.background import CollectiveSpec, CopySpec
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate

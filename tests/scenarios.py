@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from gpusim.plan import Plan, plan_document
+from gpusim.spec.document import Document
+
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 MACHINES = ("single", "split", "engines")
+
+
+def plan_of(data: dict[str, Any], detail: str) -> Plan:
+    """Return the plan of a scenario at *detail*."""
+    return plan_document(Document("test.yaml", {**data, "detail": detail}, folder=Path()))
 
 
 @st.composite

@@ -10,38 +10,69 @@ from hypothesis import event, given, settings
 from builders import scenario_data, token_ticks
 from gpusim.core.clock import TICKS_PER_S
 from gpusim.errors import SimulationError
+from gpusim.model.work import BatchShape
 from gpusim.plan import plan_document
 from gpusim.results.result import Result
-from gpusim.runtime.program import TimedKernel
+from gpusim.runtime.program import ProgramTimer, TimedKernel
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
+from planned import steps_of
 from scenarios import ARRIVALS, MACHINES, scenarios
 
 
 class Watched:
-    """A run, with the programs its engines played."""
+    """A run, with the kernels of every step that its engines finished, timed one by one whatever its detail."""
 
     def __init__(self, data):
         self.simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
-        self.programs = {name: [] for name in self.simulation.engines}
+        self.spreads = {name: [] for name in self.simulation.engines}
+        self.shapes = {name: [] for name in self.simulation.engines}
         for name, engine in self.simulation.engines.items():
-            engine.executor.timer.time = self._watch(engine.executor.timer.time, self.programs[name])
+            self._watch(engine, self.shapes[name], self.spreads[name])
         self.result: Result = self.simulation.run()
 
     @staticmethod
-    def _watch(time, programs):
-        def watched(*args):
-            programs.append(time(*args))
-            return programs[-1]
+    def _watch(engine, shapes, spreads):
+        """Note what each step of each commit computes, and how its KV is spread over the channels."""
+        commit = engine._commit.run
 
-        return watched
+        def watched(advance):
+            steps = steps_of(advance.outlook)[: len(advance.played.ends)]
+            shapes.extend(map(shape_of, steps))
+            spreads.extend([None] * len(steps) if advance.read is None else advance.read[: len(steps)])
+            return commit(advance)
+
+        engine._commit.run = watched
 
     def operations(self, name):
         """Yield every operation of every step that engine *name* finished, with its row."""
-        for timed, steps in zip(self.programs[name], self.simulation.logs[name].run_lengths, strict=True):
-            for step in range(steps):
-                for operation in timed.operations:
-                    yield operation, step if len(operation.ticks) > 1 else 0
+        engine = self.simulation.engines[name]
+        timer = engine.executor.timer
+        fresh = ProgramTimer(timer.figures, timer.laws, timer.bank, timer.collectives, timer.remote)
+        assert len(self.shapes[name]) == len(self.simulation.logs[name])
+        for shape, read in zip(self.shapes[name], self.spreads[name], strict=True):
+            spread = None if read is None else (read / read.sum())[None]
+            for operation in fresh.time(engine.lowering.lower(shape, 1), spread).operations:
+                yield operation, 0
+
+
+def shape_of(step):
+    """Return the shape of one step, added up from its requests."""
+    chunks = tuple((new, computed + new) for _, computed, new in step.chunks)
+    completed = sum(computed + new == request.target for request, computed, new in step.chunks)
+    decode_context = sum(step.tokens[request] for request in step.decoding)
+    return BatchShape(len(step.decoding), decode_context, chunks, num_sampled=len(step.decoding) + completed)
+
+
+def check_log(run):
+    """The log counts in every step the decodes, prompt tokens and outputs that its requests had in it."""
+    for name, log in run.simulation.logs.items():
+        of = np.repeat(np.arange(len(log.runs)), log.run_lengths)
+        counted = [
+            (shape.num_decodes, shape.num_tokens - shape.num_decodes, shape.num_sampled) for shape in run.shapes[name]
+        ]
+        columns = (log.runs[name][of].tolist() for name in ("num_decodes", "num_prefill_tokens", "num_tokens"))
+        assert list(zip(*columns, strict=True)) == counted
 
 
 def check_blocks(run):
@@ -142,13 +173,14 @@ def check_time(run):
         assert simulation.engines[name].bound_s <= spent.sum() / TICKS_PER_S
 
 
-CHECKS = (check_blocks, check_counts, check_causality, check_work, check_memory, check_links, check_time)
+CHECKS = (check_log, check_blocks, check_counts, check_causality, check_work, check_memory, check_links, check_time)
 
 
 def kinds_of(run):
     """Name what was special about a run."""
     engines = [engine.serving for engine in run.simulation.plan.engines]
     rows = run.simulation.requests.rows
+    yield from (engine["detail"] for engine in run.result.summary()["engines"].values())
     yield from (serving.scheduler for serving in engines)
     yield from (f"TP {serving.tensor_parallel_size}" for serving in engines)
     if rows["num_preemptions"].any():
@@ -180,11 +212,13 @@ def test_nothing_is_lost(kind, machine):
     check()
 
 
+@pytest.mark.parametrize("detail", ["kernel", "step"])
 @pytest.mark.parametrize(("tp", "seats"), [(1, 3), (2, 3), (4, 5)])
-def test_nothing_is_lost_where_blocks_run_out(tp, seats):
+def test_nothing_is_lost_where_blocks_run_out(tp, seats, detail):
     """With blocks for one and a half requests and seats for more, chunked prompts and preemptions conserve too."""
     run = Watched(
         scenario_data(
+            detail=detail,
             topology="dgx-a100-80gb",
             serving={"tensor_parallel_size": tp, "max_num_seqs": seats, "max_num_batched_tokens": 9},
             serving__num_gpu_blocks_override=9,
@@ -199,10 +233,11 @@ def test_nothing_is_lost_where_blocks_run_out(tp, seats):
         each(run)
 
 
-def test_nothing_is_lost_where_requests_are_rejected():
+@pytest.mark.parametrize("detail", ["kernel", "step"])
+def test_nothing_is_lost_where_requests_are_rejected(detail):
     """Requests that can never run leave no trace but a line in the log."""
     lengths = {"kind": "uniform", "low": 10, "high": 60}
-    run = Watched(scenario_data(serving__max_model_len=40, workload__prompt_tokens=lengths))
+    run = Watched(scenario_data(detail=detail, serving__max_model_len=40, workload__prompt_tokens=lengths))
     assert "rejected" in set(kinds_of(run))
     for each in CHECKS:
         each(run)

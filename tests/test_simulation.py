@@ -12,18 +12,24 @@ from rich.console import Console
 
 from builders import build_plan, build_simulation, token_ticks
 from gpusim.core.clock import TICKS_PER_S
+from gpusim.core.clock import ticks as clock_ticks
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
 from gpusim.plan import plan_document
 from gpusim.report.terminal import print_summary
-from gpusim.serving import engine as engine_module
+from gpusim.serving import advance as advance_module
+from gpusim.serving.planner import Horizon
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
+from gpusim.workload.stream import requests
 from scenarios import ARRIVALS, scenarios
 
 TP = pytest.mark.parametrize(
     "machine", [{}, {"topology": "dgx-a100-80gb", "serving__tensor_parallel_size": 2}], ids=["TP 1", "TP 2"]
 )
+
+
+DETAIL = pytest.mark.parametrize("detail", ["kernel", "step"])
 
 
 def run_trace(folder, rows, **changes):
@@ -38,7 +44,9 @@ def run_trace(folder, rows, **changes):
 @pytest.fixture
 def runs_of_four(monkeypatch):
     """Have at most four steps played together, so that short requests are several runs long."""
-    monkeypatch.setattr(engine_module, "MAX_STEPS_PER_RUN", 4)
+    monkeypatch.setattr(advance_module, "ONE_RUN", Horizon(4, decisions=1))
+    monkeypatch.setattr(advance_module, "FEWEST_STEPS", 4)
+    monkeypatch.setattr(advance_module, "MOST_STEPS", 4)
 
 
 def scheduled_of(simulation, index):
@@ -47,19 +55,23 @@ def scheduled_of(simulation, index):
     return int(rows["scheduled_ps"][rows["index"] == index][0])
 
 
+@DETAIL
 @TP
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 5], ids=lambda step: f"step {step}")
-def test_who_arrives_as_a_step_ends_joins_the_next(tmp_path, runs_of_four, machine, step):
+def test_who_arrives_as_a_step_ends_joins_the_next(tmp_path, runs_of_four, machine, step, detail):
     """At the very tick of a boundary, also in the middle of a run of steps, a request joins the batch fixed there."""
+    machine = machine | {"detail": detail}
     ends = run_trace(tmp_path, [(0, 8, 8)], **machine).logs["engine"].ends.tolist()
     for late, expected in [(-1, ends[step]), (0, ends[step]), (1, ends[step + 1])]:
         simulation = run_trace(tmp_path, [(0, 8, 8), (ends[step] + late, 8, 2)], **machine)
         assert scheduled_of(simulation, 1) == expected
 
 
+@DETAIL
 @TP
-def test_who_arrives_with_the_last_token_starts_at_once(tmp_path, machine):
+def test_who_arrives_with_the_last_token_starts_at_once(tmp_path, machine, detail):
     """A request that arrives in the tick in which the engine runs empty, or any later one, does not wait."""
+    machine = machine | {"detail": detail}
     last = int(run_trace(tmp_path, [(0, 8, 8)], **machine).logs["engine"].ends[-1])
     for arrival in (last, last + 12_345):
         assert scheduled_of(run_trace(tmp_path, [(0, 8, 8), (arrival, 8, 2)], **machine), 1) == arrival
@@ -74,15 +86,17 @@ def test_arrivals_of_one_tick_keep_their_order(tmp_path):
     assert starts == sorted(set(starts))
 
 
+@DETAIL
 @TP
 @pytest.mark.parametrize("scheduler", ["continuous", "static"])
-def test_a_client_joins_the_very_next_batch(machine, scheduler):
+def test_a_client_joins_the_very_next_batch(machine, scheduler, detail):
     """In a closed loop with a seat for each client the next request arrives as one ends and starts with the next step."""
     arrivals = {"kind": "closed", "concurrency": 3}
     simulation = build_simulation(
         workload__arrivals=arrivals,
         workload__output_tokens={"kind": "uniform", "low": 1, "high": 9},
         serving__scheduler=scheduler,
+        detail=detail,
         **machine,
     )
     simulation.run()
@@ -93,10 +107,31 @@ def test_a_client_joins_the_very_next_batch(machine, scheduler):
         assert later["scheduled_ps"].tolist() == later["arrival_ps"].tolist()
 
 
+@DETAIL
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_client_that_is_refused_goes_on_at_once(number, detail):
+    """Requests of a closed loop come as another is finished or refused, not with its engine's next step."""
+    engines = [{"name": f"e{i}", "gpus": [f"gpu{i}"], "serving": {"max_model_len": 40}} for i in range(number)]
+    simulation = build_simulation(
+        topology="dgx-a100-80gb",
+        engines=engines,
+        detail=detail,
+        workload__arrivals={"kind": "closed", "concurrency": 3},
+        workload__prompt_tokens={"kind": "uniform", "low": 1, "high": 60},
+        workload__num_requests=30,
+    )
+    simulation.run()
+    assert simulation.requests.has_status("rejected").sum() > 5
+    ends = {0} | {times[-1] for times in token_ticks(simulation).values() if times}
+    assert set(simulation.requests.rows["arrival_ps"].tolist()) <= ends
+
+
 def run_in_pieces(data, steps):
     """Run with at most *steps* steps played together; return ticks of tokens, requests and summary."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "MAX_STEPS_PER_RUN", steps)
+        patch.setattr(advance_module, "ONE_RUN", Horizon(steps, decisions=1))
+        patch.setattr(advance_module, "FEWEST_STEPS", steps)
+        patch.setattr(advance_module, "MOST_STEPS", steps)
         simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
         summary = simulation.run().summary()
     return token_ticks(simulation), simulation.requests.rows.tobytes(), summary
@@ -123,11 +158,12 @@ def test_the_length_of_runs_changes_nothing(data):
         assert summary["attribution"]["seconds"] == pytest.approx(expected_s, rel=1e-9, abs=rounding_s)
 
 
-def test_an_arrival_that_cannot_join_cuts_no_run(tmp_path):
-    """With all seats taken, requests that arrive in mid-run wait; the run of 32 steps stays whole."""
+@DETAIL
+def test_an_arrival_that_cannot_join_cuts_no_run(tmp_path, detail):
+    """With all seats taken, requests that arrive in mid-run wait; the run of 39 steps, one batch, stays whole."""
     rows = [(0, 8, 40), *((1_000_000_000 + i, 8, 2) for i in range(5))]
-    simulation = run_trace(tmp_path, rows, serving__max_num_seqs=1)
-    assert simulation.logs["engine"].run_lengths.tolist()[:3] == [1, 32, 7]
+    simulation = run_trace(tmp_path, rows, serving__max_num_seqs=1, detail=detail)
+    assert simulation.logs["engine"].run_lengths.tolist()[:3] == [1, 39, 1]
 
 
 WORKLOAD = {
@@ -188,40 +224,48 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
+def come_by(simulation):
+    """Count the requests of the workload that have arrived by now."""
+    shapes = requests(simulation.plan.workload, seed=simulation.plan.scenario.seed, folder=Path())
+    return sum(clock_ticks(shape.arrival_s) <= simulation.clock.now for shape in shapes)
+
+
 @pytest.mark.parametrize("press", [press_ctrl_c, raise_interrupt])
-@pytest.mark.parametrize("after", [1, 31, 60])
-def test_a_stopped_run_says_what_had_finished(press, after):
+@pytest.mark.parametrize(("after", "detail"), [(1, "kernel"), (31, "kernel"), (60, "kernel"), (1, "step"), (9, "step")])
+def test_a_stopped_run_says_what_had_finished(press, after, detail):
     """Ctrl-C, wherever it strikes, gives a result that is not complete and counts every request once."""
-    simulation = build_simulation(probes=[Interrupt(after, press)], workload__num_requests=30)
+    simulation = build_simulation(probes=[Interrupt(after, press)], workload__num_requests=30, detail=detail)
     result = simulation.run()
     counts = result.metrics.counts
     assert result.summary()["complete"] is False
     assert counts.finished < 30
     assert counts.submitted == counts.finished + counts.running + counts.waiting + counts.rejected
-    assert counts.submitted == next(iter(simulation._source_of.values())).num_submitted
+    assert counts.submitted == come_by(simulation)
     log = simulation.logs["engine"]
     assert log.total("num_tokens") == sum(map(len, token_ticks(simulation).values()))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end():
+@DETAIL
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(detail):
     """Pressed while the tokens of a step are handed out, it leaves none of them behind and no block unaccounted for."""
-    simulation = build_simulation(workload__num_requests=30)
+    simulation = build_simulation(workload__num_requests=30, detail=detail)
     engine, calls = simulation.engines["engine"], []
-    append = engine.log.append
+    extend, last = simulation.logs["engine"].extend, 9 if detail == "kernel" else 4
 
-    def append_and_press(*args, **counts):
-        calls.append(append(*args, **counts))
-        if len(calls) == 9:
+    def extend_and_press(*args, **counts):
+        calls.append(extend(*args, **counts))
+        if len(calls) == last:
             press_ctrl_c()
         return calls[-1]
 
-    engine.log = SimpleNamespace(append=append_and_press)
+    engine._commit._log = SimpleNamespace(extend=extend_and_press)
     counts = simulation.run().metrics.counts
-    held = sum(len(request.blocks) for request in engine.running)
-    assert len(calls) == 9
-    assert counts.running == len(engine.running)
-    assert held == engine.kv.used
+    roster = engine.roster
+    held = sum(engine.kv.blocks_for(roster.cached(request)) for request in roster.running)
+    assert len(calls) == last
+    assert counts.running == len(roster.running)
+    assert held == engine.kv.used == engine.kv.num_blocks - roster.free_blocks
     assert simulation.logs["engine"].total("num_tokens") == sum(map(len, token_ticks(simulation).values()))
 
 
@@ -278,3 +322,15 @@ def test_contexts_beyond_the_model_are_named():
     print_summary(summary, screen)
     assert "engine: tiny on 1 × a100-sxm-80gb, max_model_len 4096" in screen.file.getvalue()
     assert not build_simulation().run().summary()["warnings"]
+
+
+@pytest.mark.parametrize("detail", ["kernel", "step"])
+def test_an_engine_without_requests_ends_nobody_elses_run(detail):
+    """Of two engines with workloads of their own one has none within its microsecond; the other serves all of its five."""
+    own = WORKLOAD | {"num_requests": 5}
+    engines = [
+        {"name": "busy", "gpus": ["gpu0"], "workload": own},
+        {"name": "idle", "gpus": ["gpu1"], "workload": own | {"duration": "1 us"}},
+    ]
+    simulation = build_simulation(topology="dgx-a100-80gb", engines=engines, detail=detail)
+    assert simulation.run().metrics.counts.finished == 5

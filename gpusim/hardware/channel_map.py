@@ -62,13 +62,74 @@ class ChannelMap:
         counted: FloatArray = (self._below(ends) - self._below(starts)).astype(np.float64)
         return counted
 
+    def changes(
+        self, rows: IntArray, num_rows: int, starts: IntArray, ends: IntArray, signs: IntArray | None = None
+    ) -> IntArray:
+        """Return the bytes on each channel of all ranges of each row, shape (num_rows, num_channels).
+
+        Args:
+            rows: (n,) Row of each range.
+            num_rows: Rows of the result.
+            starts: (n,) First byte of each range, not negative.
+            ends: (n,) The byte behind its last.
+            signs: (n,) Factor of its bytes, 1 or -1; None: 1.
+        """
+        first, end = starts // self.granule, ends // self.granule
+        # Whole granules are only counted; a part of one would have to be weighed.
+        if self.kind == "hash" or (first * self.granule != starts).any() or (end * self.granule != ends).any():
+            return self._count_granules(starts, ends, rows, num_rows, signs).astype(np.int64)
+        if signs is not None:
+            first, end = np.where(signs > 0, (first, end), (end, first))
+        elif len(first) and (end - first == 1).all():
+            return self._count_singles(rows, num_rows, first) * self.granule
+        return self._count_runs(rows, num_rows, first, end) * self.granule
+
+    def _count_singles(self, rows: IntArray, num_rows: int, granule: IntArray) -> IntArray:
+        places = self.channel_of(granule) * num_rows + rows
+        return np.bincount(places, None, num_rows * self.num_channels).reshape(self.num_channels, num_rows).T
+
+    def _count_runs(self, rows: IntArray, num_rows: int, first: IntArray, end: IntArray) -> IntArray:
+        """Count granules of ranges: those below their ends less those below their starts.
+
+        Below a granule lie whole stripes, alike on all channels, and a run of channels from its stripe's first one on.
+        A run is entered as the edges between which it lies, and once more at channel 0 if it goes round. Sums over
+        channels run fastest where rows are next to each other.
+        """
+        number, channels = len(first), self.num_channels
+        stripe, begin, edge = self._runs_below(np.concatenate((end, first)))
+        goes_round = edge >= channels
+        edge -= channels * goes_round
+        begin *= num_rows
+        begin[:number] += rows
+        begin[number:] += rows
+        edge *= num_rows
+        edge[:number] += rows
+        edge[number:] += rows
+        up = np.concatenate((begin[:number], edge[number:], rows[goes_round[:number]]))
+        down = np.concatenate((begin[number:], edge[:number], rows[goes_round[number:]]))
+        edges = np.bincount(up, None, num_rows * channels)
+        edges -= np.bincount(down, None, num_rows * channels)
+        counted: IntArray = edges.reshape(channels, num_rows).cumsum(axis=0)
+        stripes = stripe[:number] - stripe[number:]
+        if stripes.any():
+            counted += np.rint(np.bincount(rows, stripes, num_rows)).astype(np.int64)
+        return counted.T
+
+    def _runs_below(self, granule: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the whole stripes below each granule, and the run below it in its own: first channel and end."""
+        stripe = granule // self.num_channels
+        begin = self._skew(stripe)
+        begin -= begin // self.num_channels * self.num_channels
+        return stripe, begin, begin + granule - stripe * self.num_channels
+
     def channel_of(self, granule: IntArray) -> IntArray:
         """Return the channel of each granule, by its number."""
         if self.kind == "hash":
             hashed: IntArray = (_splitmix64(granule) % np.uint64(self.num_channels)).astype(np.int64)
             return hashed
-        stripe, slot = np.divmod(granule, self.num_channels)
-        return (slot + self._skew(stripe)) % self.num_channels
+        channel = self._runs_below(granule)[2]
+        channel -= self.num_channels * (channel >= self.num_channels)
+        return channel
 
     def _place(self, addresses: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """Return the stripe of each address, its first channel, and the bytes from the stripe's begin."""
@@ -84,7 +145,9 @@ class ChannelMap:
         below += self.granule * stripe[:, None]
         return below
 
-    def _count_granules(self, starts: IntArray, ends: IntArray, rows: IntArray, num_rows: int) -> FloatArray:
+    def _count_granules(
+        self, starts: IntArray, ends: IntArray, rows: IntArray, num_rows: int, signs: IntArray | None = None
+    ) -> FloatArray:
         """Return the bytes on each channel, (num_rows, num_channels), by going through the granules of all ranges."""
         first = starts // self.granule
         counts = np.maximum(0, -(-ends // self.granule) - first)
@@ -93,7 +156,8 @@ class ChannelMap:
         low = np.maximum(granule * self.granule, starts[of])
         high = np.minimum((granule + 1) * self.granule, ends[of])
         slots = rows[of] * self.num_channels + self.channel_of(granule)
-        sums = np.bincount(slots, weights=high - low, minlength=num_rows * self.num_channels)
+        size = high - low if signs is None else (high - low) * signs[of]
+        sums = np.bincount(slots, weights=size, minlength=num_rows * self.num_channels)
         counted: FloatArray = np.asarray(sums, dtype=np.float64).reshape(num_rows, self.num_channels)
         return counted
 

@@ -15,9 +15,10 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, ticks
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
-from gpusim.hardware.flow import Flow, Loads, PacedMemory
+from gpusim.hardware.flow import Ask, Flow, Loads, PacedMemory
 from gpusim.hardware.routes import Route, Routes
 from gpusim.hardware.sharing import Sharing
+from gpusim.hardware.speeds import Elastic
 
 __all__ = ["Fabric", "Flow", "Loads", "Stream"]
 
@@ -153,6 +154,15 @@ class Fabric(Component):
         flow = Flow(loads, ideal_s, self.clock.event(), endless=True)
         self._sharing.join_after(flow, 0)
         return Stream(flow, partial(self._sharing.stop, flow))
+
+    def speeds(self, asks: Sequence[Ask], kernels: Elastic = ()) -> list[float]:
+        """Return the speeds that flows would have together, on a fabric with nothing else.
+
+        Args:
+            asks: What each asks for.
+            kernels: Memory resources that `asks` load, and the number of kernels there.
+        """
+        return list(self._sharing.speeds.of(tuple(asks), kernels))
 
     def memory_resource(self, node: str) -> int:
         """Return the resource that the memory bank of *node* is."""

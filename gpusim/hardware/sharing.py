@@ -48,7 +48,7 @@ class Sharing:
         self._banks = banks
         self._hooks = {resource: partial(self._elastic_changed, resource) for resource in banks}
         self._paced = dict.fromkeys(banks, 0.0)
-        self._speeds = Speeds(capacity)
+        self.speeds = Speeds(capacity)
         self._unsolved: dict[Flow, None] = {}
 
     def join_after(self, flow: Flow, delay: int) -> None:
@@ -153,7 +153,7 @@ class Sharing:
     def _fair_speeds(self, group: Group) -> list[float]:
         """Return the speeds that the flows of *group* are to have now."""
         elastic = tuple([(bank, self._banks[bank].num_elastic) for bank in group.banks])
-        return self._speeds.of(group.asks, elastic)
+        return self.speeds.of(group.asks, elastic)
 
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""

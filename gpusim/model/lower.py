@@ -26,11 +26,14 @@ from gpusim.model.work import (
     AllReduce,
     Attention,
     BatchShape,
+    Count,
     Elementwise,
     FloatArray,
     Gemm,
     Kernel,
+    Size,
     StepProgram,
+    StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import LayersSpec, ModelSpec
@@ -60,9 +63,8 @@ class Lowering:
         key = (shape.num_tokens, shape.num_sampled)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
-        attention = [self._attention(group, shape, steps) for group in self.model.layers]
         parts = []
-        layer = iter(attention)
+        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps)))
         for count, kernels in self._parts[key]:
             own = next(layer) if None in kernels else None
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
@@ -70,23 +72,35 @@ class Lowering:
 
     def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Everything but attention, whose place is marked by None."""
-        layers = tuple((group.count, self._layer(group, num_tokens)) for group in self.model.layers)
-        return ((1, self._before(num_tokens)), *layers, (1, self._after(num_sampled)))
+        after = self._after(num_sampled) if num_sampled else ()
+        return (*self._token_parts(num_tokens), (1, after))
 
-    def _before(self, num_tokens: int) -> tuple[Kernel, ...]:
+    def _token_parts(self, num_tokens: Count) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
+        layers = tuple((group.count, self._layer(group, num_tokens)) for group in self.model.layers)
+        return ((1, self._before(num_tokens)), *layers)
+
+    def token_kernels(self, num_tokens: Count) -> list[tuple[int, Kernel]]:
+        """Return the kernels of a step that depend on its tokens alone, and how often it runs each: all up to the head."""
+        return [
+            (count, kernel) for count, part in self._token_parts(num_tokens) for kernel in part if kernel is not None
+        ]
+
+    def sampling_kernels(self, num_sampled: Count) -> list[tuple[int, Kernel]]:
+        """Return the kernels of a step that depend on its sampled sequences alone, at least one."""
+        return [(1, kernel) for kernel in self._after(num_sampled)]
+
+    def _before(self, num_tokens: Count) -> tuple[Kernel, ...]:
         size = num_tokens * self.model.hidden_size * self.width
         return (Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size))
 
-    def _after(self, num_sampled: int) -> tuple[Kernel, ...]:
-        if num_sampled == 0:
-            return ()
+    def _after(self, num_sampled: Count) -> tuple[Kernel, ...]:
         model, rows = self.model, self.layout.vocabulary(self.model)
         logits = num_sampled * model.vocab_size * self.width
         head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
         return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
 
-    def _layer(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel | None, ...]:
+    def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
         size = num_tokens * self.model.hidden_size * self.width
         norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
@@ -101,7 +115,7 @@ class Lowering:
             *self._all_reduce("mlp", size),
         )
 
-    def _attention_block(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel | None, ...]:
+    def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, hidden = group.attention, self.model.hidden_size
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
@@ -115,7 +129,7 @@ class Lowering:
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _mlp_block(self, group: LayersSpec, num_tokens: int) -> tuple[Kernel, ...]:
+    def _mlp_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel, ...]:
         hidden = self.model.hidden_size
         shapes = mlp_matrices(group.mlp, hidden, self.layout)
         return (
@@ -126,38 +140,40 @@ class Lowering:
             self._gemm("down", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _gemm(self, name: str, m: int, n: int, k: int, dtype: Dtype | None = None) -> Gemm:
+    def _gemm(self, name: str, m: Count, n: int, k: int, dtype: Dtype | None = None) -> Gemm:
         dtype = dtype or self.weights
         return Gemm(name, m, n, k, dtype, n * k * DTYPE_BYTES[dtype], m * (n + k) * self.width)
 
-    def _norm(self, name: str, num_tokens: int) -> Elementwise:
+    def _norm(self, name: str, num_tokens: Count) -> Elementwise:
         """Fused residual add and norm: both are read, both written."""
         size = 2 * num_tokens * self.model.hidden_size * self.width
         return Elementwise(name, size, size)
 
-    def _all_reduce(self, name: str, size_bytes: float) -> tuple[Kernel, ...]:
+    def _all_reduce(self, name: str, size_bytes: Size) -> tuple[Kernel, ...]:
         return (AllReduce(name, size_bytes),) if self.layout.tensor_parallel_size > 1 else ()
 
-    def _attention(self, group: LayersSpec, shape: BatchShape, steps: int) -> Attention:
+    def attention(self, shapes: StepShapes) -> list[tuple[int, Attention]]:
+        """Return the attention kernel of each kind of layer over all steps, and how often a step runs it."""
+        return [(group.count, self._attention(group, shapes)) for group in self.model.layers]
+
+    def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
         attention, layout = group.attention, self.layout
         heads = layout.heads(attention)
-        decode = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.float64)
-        prefill = float(sum(context for _, context in shape.chunks))
-        pairs = float(sum(new * (context - (new - 1) / 2) for new, context in shape.chunks))
-        kv_tokens = decode + prefill
-        activations = 2 * shape.num_tokens * heads * attention.head_dim * self.width
+        decode = shapes.decode_context.astype(np.float64)
+        kv_tokens = decode + shapes.chunk_context
+        activations = 2 * heads * attention.head_dim * self.width * shapes.num_tokens
         return Attention(
             name="attention",
-            num_sequences=shape.num_sequences,
+            num_sequences=shapes.num_sequences.astype(np.float64),
             num_heads=heads,
             num_kv_heads=layout.kv_heads(attention),
             head_dim=attention.head_dim,
             dtype=self.kv,
             kv_tokens=kv_tokens,
             kv_bytes=kv_tokens * kv_bytes_per_token_and_layer(attention, self.kv, layout),
-            activation_bytes=activations + self._scores(heads, decode + pairs),
+            activation_bytes=activations + self._scores(heads, decode + shapes.chunk_pairs),
             decode_flops=4.0 * heads * attention.head_dim * decode,
-            prefill_flops=4.0 * heads * attention.head_dim * pairs,
+            prefill_flops=4.0 * heads * attention.head_dim * shapes.chunk_pairs,
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

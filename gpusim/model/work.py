@@ -1,10 +1,12 @@
 """The work of kernels: sizes only, no time. Bytes and FLOPs are those of one rank.
 
-Values that grow while a batch decodes (the context) are arrays of shape (steps,); all others are the same in each step.
+Values that differ from step to step are arrays of shape (steps,). A kernel whose work depends on the number of tokens
+alone may be described for many such numbers at once: its ``m`` or its bytes are then arrays too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +15,11 @@ import numpy as np
 from gpusim.spec.base import Dtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Count: TypeAlias = "int | np.ndarray[Any, np.dtype[Any]]"
+"""A whole number, or one for each of many rows."""
+Size: TypeAlias = "float | np.ndarray[Any, np.dtype[Any]]"
+"""Bytes, of one call or of each of many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +27,17 @@ class Gemm:
     """``y[m, n] = x[m, k] · w[k, n]``."""
 
     name: str
-    m: int
+    m: Count
     n: int
     k: int
     dtype: Dtype
     """Of the weights."""
     weight_bytes: float
-    activation_bytes: float
+    activation_bytes: Size
     """x read and y written."""
 
     @property
-    def flops(self) -> float:
+    def flops(self) -> Size:
         """Multiplications and additions."""
         return 2.0 * self.m * self.n * self.k
 
@@ -40,7 +47,8 @@ class Attention:
     """Attention of one layer over a batch of decoding sequences and prefill chunks."""
 
     name: str
-    num_sequences: int
+    num_sequences: FloatArray
+    """(steps,)"""
     num_heads: int
     num_kv_heads: int
     head_dim: int
@@ -54,7 +62,8 @@ class Attention:
     """(steps,) Queries read and outputs written; with the naive kernel also the scores, out and back."""
     decode_flops: FloatArray
     """(steps,)"""
-    prefill_flops: float
+    prefill_flops: FloatArray
+    """(steps,)"""
 
     @property
     def flops(self) -> FloatArray:
@@ -67,9 +76,9 @@ class Elementwise:
     """Norms, rotary embedding, activations, cache writes, sampling: bytes in and out."""
 
     name: str
-    bytes_read: float
-    bytes_written: float
-    hbm_bytes: float = 0.0
+    bytes_read: Size
+    bytes_written: Size
+    hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
 
 
@@ -78,7 +87,7 @@ class AllReduce:
     """Sum of a buffer over all ranks."""
 
     name: str
-    size_bytes: float
+    size_bytes: Size
     """The full buffer on each rank."""
 
 
@@ -87,7 +96,7 @@ class AllGather:
     """Concatenation of all ranks' buffers on each rank."""
 
     name: str
-    size_bytes: float
+    size_bytes: Size
     """The full, gathered buffer."""
 
 
@@ -116,6 +125,38 @@ class BatchShape:
     def num_sequences(self) -> int:
         """Sequences that take part."""
         return self.num_decodes + len(self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class StepShapes:
+    """What each of a series of steps computes, as far as the time of its kernels depends on it; arrays (steps,)."""
+
+    num_tokens: IntArray
+    """Rows of the activations."""
+    num_sampled: IntArray
+    """Sequences that get a token."""
+    num_sequences: IntArray
+    """Sequences that take part."""
+    decode_context: IntArray
+    """Tokens of context of the decoding sequences, see `BatchShape`."""
+    chunk_context: IntArray
+    """Tokens of context of the prefill chunks, up to and including them."""
+    chunk_pairs: FloatArray
+    """Pairs of a new token of a chunk and a token it attends to."""
+
+    @classmethod
+    def of(cls, shape: BatchShape, steps: int) -> StepShapes:
+        """Return *steps* steps of one batch, each decode's context growing by a token a step."""
+        alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, sum(end for _, end in shape.chunks)]
+        tokens, sampled, sequences, chunk_context = (np.full(steps, value, dtype=np.int64) for value in alike)
+        decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
+        pairs = np.full(steps, chunk_pairs(shape.chunks))
+        return cls(tokens, sampled, sequences, decode_context, chunk_context, pairs)
+
+
+def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:
+    """Count the pairs of a new token and a token it attends to: its predecessors and itself."""
+    return float(sum(new * (context - (new - 1) / 2) for new, context in chunks))
 
 
 @dataclass(frozen=True, slots=True)

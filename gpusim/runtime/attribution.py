@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.clock import FloatArray, IntArray
 from gpusim.runtime.laws.timing import KernelTime
 
 CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting")
@@ -56,8 +56,25 @@ def _share(memory_s: FloatArray, other_s: FloatArray, exponent: float) -> FloatA
     return np.divide(memory, memory + other, out=np.ones_like(memory), where=memory + other > 0)
 
 
-def collective_attribution(duration_s: float) -> FloatArray:
-    """(1, categories) All of a collective's time is communication."""
-    table = np.zeros((1, len(CATEGORIES)))
-    table[0, COMMUNICATION] = duration_s
+def collective_attribution(duration_s: FloatArray) -> FloatArray:
+    """(rows, categories) All of a collective's time is communication."""
+    table = np.zeros((len(duration_s), len(CATEGORIES)))
+    table[:, COMMUNICATION] = duration_s
     return table
+
+
+def in_ticks(attribution_s: FloatArray, step_ticks: IntArray) -> IntArray:
+    """Round the seconds of steps to the clock, so that the ticks of each step sum to *step_ticks* exactly.
+
+    Each operation is rounded before steps are summed, so the seconds of a step are off by some picoseconds: they are
+    scaled, and what rounding leaves goes to the largest. Whole numbers sum alike however a run is cut.
+
+    Args:
+        attribution_s: (steps, categories)
+        step_ticks: (steps,)
+    """
+    total_s = attribution_s.sum(axis=1)
+    scale = step_ticks / np.where(total_s > 0, total_s, 1.0)
+    split: IntArray = np.rint(attribution_s * scale[:, None]).astype(np.int64)
+    split[np.arange(len(split)), attribution_s.argmax(axis=1)] += step_ticks - split.sum(axis=1)
+    return split

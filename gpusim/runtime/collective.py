@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, ticks
+from gpusim.core.clock import Clock, FloatArray, IntArray, ticks, ticks_array
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Flow, Loads
 from gpusim.model.work import AllReduce, Collective
 from gpusim.runtime.attribution import collective_attribution
-from gpusim.runtime.laws.collectives import Algorithm, Operation, Pattern, calibrated_algorithms, ideal_algorithms
+from gpusim.runtime.laws.collectives import (
+    Algorithm,
+    Operation,
+    Pattern,
+    calibrated_algorithms,
+    ideal_algorithms,
+    own_limit,
+)
 from gpusim.runtime.rings import ring_traffic, rings
 from gpusim.spec.laws import LawsSpec
 
@@ -38,6 +45,37 @@ class TimedCollective:
     """(1,) Its traffic at the peak of the links."""
 
 
+@dataclass(frozen=True, slots=True)
+class CollectiveRows:
+    """Collectives of one kind and many sizes on idle links, each with its fastest algorithm; arrays (rows,)."""
+
+    algorithms: list[Algorithm]
+    """One a row."""
+    fixed_s: FloatArray
+    link_s: FloatArray
+    """Time of the traffic."""
+    pair_bytes: FloatArray
+    """Sent along each arrow of the pattern."""
+    bound_s: FloatArray
+    """The traffic at the peak of the links."""
+    ticks: IntArray
+
+    @property
+    def attribution_s(self) -> FloatArray:
+        """(rows, categories) Where their time goes."""
+        return collective_attribution(self.fixed_s + self.link_s)
+
+    def stretched(self, factors: Sequence[float]) -> CollectiveRows:
+        """Return the same collectives with the links taking longer by *factors* (rows,)."""
+        link_s = self.link_s * np.array(factors)
+        return replace(self, link_s=link_s, ticks=ticks_array(self.fixed_s + link_s))
+
+    def traffic(self, pattern: Pattern) -> tuple[FloatArray, FloatArray]:
+        """Return bytes on each arrow of *pattern* and the seconds they take, both 0 where another pattern is used."""
+        here = np.array([algorithm.pattern == pattern for algorithm in self.algorithms])
+        return self.pair_bytes * here, self.link_s * here
+
+
 class CollectiveGroup:
     """GPUs that do collectives together.
 
@@ -59,10 +97,11 @@ class CollectiveGroup:
         self.hbm_bandwidth = hbm_bandwidth
         found = rings(self.ranks, fabric.direct_bandwidth)
         pairs = [(a, b, 1.0) for a in self.ranks for b in self.ranks if a != b]
-        self._unit_loads: dict[Pattern, Loads] = {
+        self.unit_loads: dict[Pattern, Loads] = {
             "ring": fabric.loads(ring_traffic(found, 1.0), memory=False),
             "all_pairs": fabric.loads(pairs, memory=False),
         }
+        self._peak_s = {pattern: fabric.peak_s(loads) for pattern, loads in self.unit_loads.items()}
         self._hop_s = max(fabric.route(a, b).latency_s for a, b, _ in ring_traffic(found, 1.0))
         self._is_direct = fabric.are_scale_up_connected(self.ranks)
         self._known: dict[Collective, TimedCollective] = {}
@@ -70,14 +109,50 @@ class CollectiveGroup:
     def timed(self, work: Collective) -> TimedCollective:
         """Return *work* with its fastest algorithm on idle links."""
         if work not in self._known:
-            operation: Operation = "all_reduce" if isinstance(work, AllReduce) else "all_gather"
-            candidates = [self._timed(work, operation, a) for a in self._algorithms(operation, work.size_bytes)]
-            self._known[work] = min(candidates, key=lambda timed: timed.fixed_s + timed.link_s)
+            rows = self.rows(work)
+            fixed_s, link_s = float(rows.fixed_s[0]), float(rows.link_s[0])
+            self._known[work] = TimedCollective(
+                name=work.name,
+                operation=_operation(work),
+                algorithm=rows.algorithms[0].name,
+                fixed_s=fixed_s,
+                link_s=link_s,
+                loads=self.unit_loads[rows.algorithms[0].pattern].scaled(float(rows.pair_bytes[0])),
+                ticks=rows.ticks.tolist(),
+                attribution_s=rows.attribution_s,
+                bound_s=rows.bound_s,
+            )
         return self._known[work]
+
+    def rows(self, work: Collective) -> CollectiveRows:
+        """Time *work*, of one size or of many, each with its fastest algorithm."""
+        sizes = np.atleast_1d(np.asarray(work.size_bytes, dtype=np.float64))
+        operation = _operation(work)
+        limit = -1.0 if self.laws is None else own_limit(operation, self.laws, direct=self._is_direct)
+        columns = np.empty((4, len(sizes)))
+        chosen = np.empty(len(sizes), dtype=object)
+        for here in (np.flatnonzero(sizes <= limit), np.flatnonzero(sizes > limit)):
+            if len(here):
+                candidates = self._algorithms(operation, sizes[here])
+                figures = np.array([self._figures(algorithm, len(here)) for algorithm in candidates])
+                best = np.argmin(figures[:, 0] + figures[:, 1], axis=0)
+                columns[:, here] = figures[best, :, np.arange(len(here))].T
+                chosen[here] = np.array(candidates, dtype=object)[best]
+        fixed_s, link_s, pair_bytes, peak_s = columns
+        return CollectiveRows(chosen.tolist(), fixed_s, link_s, pair_bytes, peak_s, ticks_array(fixed_s + link_s))
+
+    def _figures(self, algorithm: Algorithm, number: int) -> list[FloatArray]:
+        """Return fixed seconds, seconds on the links, bytes per pair and seconds at the links' peak, each (number,)."""
+        loads = self.unit_loads[algorithm.pattern]
+        peak_s = self._peak_s[algorithm.pattern] * algorithm.bytes_per_pair
+        # What the law measured may lie a little above what packet headers leave of the links of this topology.
+        link_s = np.maximum(peak_s / algorithm.efficiency, loads.ideal_s * algorithm.bytes_per_pair)
+        figures = (algorithm.fixed_s, link_s, algorithm.bytes_per_pair, peak_s)
+        return [np.broadcast_to(np.asarray(figure, dtype=np.float64), number) for figure in figures]
 
     def resources(self) -> frozenset[int]:
         """Return every resource of the fabric that any of its collectives may load."""
-        return frozenset(resource for loads in self._unit_loads.values() for resource in loads.resources)
+        return frozenset(resource for loads in self.unit_loads.values() for resource in loads.resources)
 
     def perform(self, timed: TimedCollective) -> Process:
         """Carry out *timed* now; its law's time on idle links, longer where others use them."""
@@ -112,7 +187,7 @@ class CollectiveGroup:
         else:
             then(event)
 
-    def _algorithms(self, operation: Operation, size_bytes: float) -> list[Algorithm]:
+    def _algorithms(self, operation: Operation, size_bytes: FloatArray) -> list[Algorithm]:
         count = len(self.ranks)
         if self.laws is None:
             return ideal_algorithms(operation, count, size_bytes, self._hop_s)
@@ -120,20 +195,6 @@ class CollectiveGroup:
             operation, count, size_bytes, self.laws, direct=self._is_direct, hbm_bandwidth=self.hbm_bandwidth
         )
 
-    def _timed(self, work: Collective, operation: Operation, algorithm: Algorithm) -> TimedCollective:
-        loads = self._unit_loads[algorithm.pattern].scaled(algorithm.bytes_per_pair)
-        peak_s = self.fabric.peak_s(loads)
-        # What the law measured may lie a little above what packet headers leave of the links of this topology.
-        link_s = max(peak_s / algorithm.efficiency, loads.ideal_s)
-        duration_s = algorithm.fixed_s + link_s
-        return TimedCollective(
-            name=work.name,
-            operation=operation,
-            algorithm=algorithm.name,
-            fixed_s=algorithm.fixed_s,
-            link_s=link_s,
-            loads=loads,
-            ticks=[ticks(duration_s)],
-            attribution_s=collective_attribution(duration_s),
-            bound_s=np.array([peak_s]),
-        )
+
+def _operation(work: Collective) -> Operation:
+    return "all_reduce" if isinstance(work, AllReduce) else "all_gather"

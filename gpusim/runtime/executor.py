@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import simpy
 
-from gpusim.core.clock import DECISION, TICKS_PER_S, Clock, FloatArray, IntArray
+from gpusim.core.clock import DECISION, TICKS_PER_S, Clock, FloatArray, IntArray, seconds
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.model.work import StepProgram
@@ -47,10 +47,21 @@ class RunResult:
     """Tick at which the first step started."""
     ends: IntArray
     """(steps,) Tick at which each step ended; fewer than asked for where the run was cut."""
-    attribution_s: FloatArray
-    """(categories,) Seconds of all steps; they sum to the run's duration."""
-    bound_s: float
+    attribution_ps: IntArray
+    """(categories,) Ticks of all steps; they sum to the run's duration."""
+    bound_ps: int
     """What the steps take at least: weights, KV, FLOPs and collectives at peak, one after the other."""
+
+    @property
+    def attribution_s(self) -> FloatArray:
+        """(categories,) `attribution_ps` in seconds."""
+        seconds_by: FloatArray = self.attribution_ps / TICKS_PER_S
+        return seconds_by
+
+    @property
+    def bound_s(self) -> float:
+        """`bound_ps` in seconds."""
+        return seconds(self.bound_ps)
 
 
 class Executor(Protocol):
@@ -210,7 +221,6 @@ class KernelExecutor:
 
 def _result(run: _Run, start: int) -> RunResult:
     ends = np.array(run.ends, dtype=np.int64)
-    attribution_s = run.timed.attribution_s[: len(ends)].sum(axis=0)
-    waited = int(ends[-1]) - start - int(run.timed.step_ticks[: len(ends)].sum())
-    attribution_s[WAITING] += waited / TICKS_PER_S
-    return RunResult(start, ends, attribution_s, float(run.timed.bound_s[: len(ends)].sum()))
+    attribution_ps = run.timed.attribution_ps[: len(ends)].sum(axis=0)
+    attribution_ps[WAITING] += int(ends[-1]) - start - int(run.timed.step_ticks[: len(ends)].sum())
+    return RunResult(start, ends, attribution_ps, int(run.timed.bound_ps[: len(ends)].sum()))

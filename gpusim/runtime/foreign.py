@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from gpusim.hardware.cluster import Cluster
 from gpusim.hardware.fabric import Fabric
 from gpusim.runtime.collective import CollectiveGroup
-from gpusim.runtime.program import RemoteKv
-from gpusim.spec.background import BackgroundSpec, CollectiveSpec
+from gpusim.runtime.kernel_timer import RemoteKv
 
 Resources = frozenset[int]
 """Links and memory banks, as the fabric numbers them."""
@@ -28,14 +27,6 @@ def used_by_engine(
     if remote is not None:
         used |= frozenset(resource for loads in remote.loads.values() for resource in loads.resources)
     return used
-
-
-def used_by_background(cluster: Cluster, spec: BackgroundSpec, group: CollectiveGroup | None) -> Resources:
-    """Return what an entry of `background:` loads."""
-    if isinstance(spec, CollectiveSpec):
-        assert group is not None, "a collective comes with its group"
-        return group.resources()
-    return frozenset(cluster.fabric.loads([(spec.source, spec.target, 1.0)], memory=True).resources)
 
 
 def do_ranks_meet(fabric: Fabric, remote: RemoteKv | None) -> bool:

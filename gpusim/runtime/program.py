@@ -1,40 +1,21 @@
-"""A step program with its times: what the executors play."""
+"""A step program with its times: what kernel detail plays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, seconds, ticks, ticks_array
-from gpusim.hardware.fabric import Loads
+from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel, StepProgram
-from gpusim.runtime.attribution import kernel_attribution
+from gpusim.model.work import AllGather, AllReduce, Attention, Kernel, StepProgram
+from gpusim.runtime.attribution import in_ticks
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
+from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, RemoteKv, Rows, StepTotals
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import KernelLaws
 from gpusim.runtime.laws.timing import KernelTime
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteKv:
-    """KV read over the fabric instead of from the GPU's own memory."""
-
-    loads: dict[str, Loads]
-    """Of one byte, read by each rank."""
-
-    @property
-    def latency_s(self) -> float:
-        """Of the longest route, in whole ticks: its end is where the bytes start to move."""
-        return seconds(ticks(max(loads.latency_s for loads in self.loads.values())))
-
-    @property
-    def per_byte_s(self) -> float:
-        """Time of a byte on an idle fabric."""
-        return max(loads.ideal_s for loads in self.loads.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +33,8 @@ class TimedKernel:
     flops: list[float]
     remote_bytes: list[float] | None
     """KV bytes read over the fabric."""
-    attribution_s: FloatArray
-    """(1 or steps, categories)"""
-    bound_s: FloatArray
-    """(1 or steps,) What it takes at least: its weights, its KV and its FLOPs at peak."""
+    rows: KernelRows
+    """The same as rows."""
     varies: bool
     """Whether it grows with the context, and so from step to step."""
 
@@ -70,57 +49,31 @@ Parts: TypeAlias = tuple[tuple[int, tuple[TimedOperation, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FixedTotals:
-    """Sums of a step over all operations but attention, which alone grows with the context."""
-
-    ticks: int
-    attribution_s: FloatArray
-    """(categories,)"""
-    bound_s: float
-    even_bytes: float
-    """Of a rank's memory."""
-    service_s: float
-    """Of each of its channels."""
-    kernel_ticks: int
-    """Of the kernels among them."""
-    flops: float
-    collectives: tuple[tuple[int, TimedCollective], ...]
-
-    @classmethod
-    def of(cls, counted: Sequence[tuple[int, TimedOperation]]) -> FixedTotals:
-        """Add up operations, each with how often a step runs it."""
-        kernels = [(count, operation) for count, operation in counted if isinstance(operation, TimedKernel)]
-        return cls(
-            ticks=sum(count * operation.ticks[0] for count, operation in counted),
-            attribution_s=np.sum([count * operation.attribution_s[0] for count, operation in counted], axis=0),
-            bound_s=float(sum(count * operation.bound_s[0] for count, operation in counted)),
-            even_bytes=float(sum(count * kernel.size_bytes[0] for count, kernel in kernels)),
-            service_s=float(sum(count * kernel.demand_s[0] for count, kernel in kernels)),
-            kernel_ticks=sum(count * kernel.ticks[0] for count, kernel in kernels),
-            flops=sum(count * kernel.flops[0] for count, kernel in kernels),
-            collectives=tuple((count, o) for count, o in counted if isinstance(o, TimedCollective)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class TimedProgram:
     """The operations of a step in order, and what all of them take together on idle resources."""
 
     program: StepProgram
     parts: Parts
     """As in `StepProgram`: operations that a step runs in turn, that many times."""
-    fixed: FixedTotals
+    fixed: StepTotals
+    """One row: the sums over all operations but attention, which alone grows with the context."""
     step_ticks: IntArray
     """(steps,) Sum over the operations, each rounded to the clock before."""
-    attribution_s: FloatArray
+    attribution_ps: IntArray
     """(steps, categories) Where that time goes; rows sum to step_ticks."""
-    bound_s: FloatArray
+    bound_ps: IntArray
     """(steps,) Sum of the operations' bounds."""
 
     @property
     def operations(self) -> tuple[TimedOperation, ...]:
         """All operations of a step, one after the other."""
         return tuple(operation for count, part in self.parts for operation in part * count)
+
+    @property
+    def attribution_s(self) -> FloatArray:
+        """(steps, categories) `attribution_ps` in seconds."""
+        seconds_by: FloatArray = self.attribution_ps / TICKS_PER_S
+        return seconds_by
 
     @property
     def varying(self) -> list[tuple[int, TimedKernel]]:
@@ -133,15 +86,15 @@ class TimedProgram:
         ]
 
 
-class ProgramTimer:
-    """Times programs for one kind of GPU and one group of ranks; what repeats is computed once.
+class ProgramTimer(KernelTimer):
+    """Times whole programs; what repeats is computed once.
 
     Args:
-        figures: Of a rank's GPU.
-        laws: Of the kernels.
-        bank: The memory of a rank; all ranks' are alike.
-        collectives: Of the group; None for a single rank.
-        remote: Where the KV lies, if not in the bank.
+        figures: See `KernelTimer`.
+        laws: See there.
+        bank: See there.
+        collectives: See there.
+        remote: See there.
     """
 
     def __init__(
@@ -152,13 +105,9 @@ class ProgramTimer:
         collectives: CollectiveGroup | None,
         remote: RemoteKv | None = None,
     ) -> None:
-        self.figures = figures
-        self.laws = laws
-        self.bank = bank
-        self.collectives = collectives
-        self.remote = remote
-        self._known: dict[Kernel, TimedOperation] = {}
-        self._known_totals: dict[tuple[int, int], FixedTotals] = {}
+        super().__init__(figures, laws, bank, collectives, remote)
+        self._known: dict[Kernel, tuple[TimedOperation, Rows]] = {}
+        self._known_totals: dict[tuple[int, int], StepTotals] = {}
 
     def time(self, program: StepProgram, kv_channels: FloatArray | None) -> TimedProgram:
         """Time *program*.
@@ -170,92 +119,78 @@ class ProgramTimer:
         parts = tuple(
             (count, tuple(self._timed(kernel, kv_channels) for kernel in kernels)) for count, kernels in program.parts
         )
-        fixed = self._totals(program, parts)
-        step_ticks = np.full(program.steps, fixed.ticks, dtype=np.int64)
+        fixed = self._totals(program)
+        timed_kernels = [(count, o) for count, part in parts for o in part if isinstance(o, TimedKernel) and o.varies]
+        step_ticks = np.full(program.steps, fixed.ticks[0])
         attribution_s = np.tile(fixed.attribution_s, (program.steps, 1))
-        bound_s = np.full(program.steps, fixed.bound_s)
-        timed = TimedProgram(program, parts, fixed, step_ticks, attribution_s, bound_s)
-        for count, kernel in timed.varying:
-            step_ticks += count * np.array(kernel.ticks, dtype=np.int64)
-            attribution_s += count * kernel.attribution_s
-            bound_s += count * kernel.bound_s
-        # Rounding to the clock moves each kernel by half a picosecond at most; the rows are scaled to sum exactly.
-        total_s = attribution_s.sum(axis=1, keepdims=True)
-        attribution_s *= (step_ticks / TICKS_PER_S)[:, None] / np.where(total_s > 0, total_s, 1.0)
-        return timed
+        bound_s = np.full(program.steps, fixed.bound_s[0])
+        for count, kernel in timed_kernels:
+            step_ticks += count * kernel.rows.ticks
+            attribution_s += count * kernel.rows.attribution_s
+            bound_s += count * kernel.rows.bound_s
+        return TimedProgram(
+            program, parts, fixed, step_ticks, in_ticks(attribution_s, step_ticks), ticks_array(bound_s)
+        )
 
-    def _totals(self, program: StepProgram, parts: Parts) -> FixedTotals:
+    def _totals(self, program: StepProgram) -> StepTotals:
         """Return the sums over what does not grow with the context, computed once for all programs alike in it."""
         key = program.fixed_key
         if key not in self._known_totals:
-            counted = [(count, operation) for count, part in parts for operation in part]
-            fixed = [(n, o) for n, o in counted if isinstance(o, TimedCollective) or not o.varies]
-            self._known_totals[key] = FixedTotals.of(fixed)
+            *up_to_head, (_, sampling) = program.parts
+            tokens = [(n, self._fixed(k)[1]) for n, part in up_to_head for k in part if not isinstance(k, Attention)]
+            sampled = [(1, self._fixed(kernel)[1]) for kernel in sampling]
+            self._known_totals[key] = StepTotals.of(tokens, 1) + StepTotals.of(sampled, 1)
         return self._known_totals[key]
 
     def _timed(self, kernel: Kernel, kv_channels: FloatArray | None) -> TimedOperation:
-        if isinstance(kernel, Attention):
-            return self._attention(kernel, kv_channels)
-        if kernel not in self._known:
-            self._known[kernel] = self._fixed(kernel)
-        return self._known[kernel]
+        return self._attention(kernel, kv_channels) if isinstance(kernel, Attention) else self._fixed(kernel)[0]
 
-    def _fixed(self, kernel: Gemm | Elementwise | AllReduce | AllGather) -> TimedOperation:
-        if isinstance(kernel, AllReduce | AllGather):
-            assert self.collectives is not None, "a program with collectives needs a group of ranks"
-            return self.collectives.timed(kernel)
-        terms = self.laws.time(kernel)
-        memory_s = terms.memory_s()
-        flops = np.array([kernel.flops if isinstance(kernel, Gemm) else 0.0])
-        return TimedKernel(
-            name=kernel.name,
-            terms=terms,
-            ticks=ticks_array(terms.duration_s(memory_s)).tolist(),
-            demand_s=(memory_s - terms.l2_s).tolist(),
-            size_bytes=terms.even_bytes.tolist(),
-            flops=flops.tolist(),
-            remote_bytes=None,
-            attribution_s=kernel_attribution(terms, memory_s),
-            bound_s=self._bound_s(terms.weight_bytes / self.bank.peak_bandwidth, flops, kernel),
-            varies=False,
-        )
+    def _fixed(self, kernel: Kernel) -> tuple[TimedOperation, Rows]:
+        """Time what is the same in every step."""
+        assert not isinstance(kernel, Attention)
+        if kernel not in self._known:
+            rows = self.rows(kernel)
+            operation: TimedOperation
+            if isinstance(kernel, AllReduce | AllGather):
+                assert self.collectives is not None
+                operation = self.collectives.timed(kernel)
+            else:
+                assert isinstance(rows, KernelRows)
+                operation = TimedKernel(
+                    name=kernel.name,
+                    terms=rows.terms,
+                    ticks=rows.ticks.tolist(),
+                    demand_s=rows.demand_s.tolist(),
+                    size_bytes=rows.terms.even_bytes.tolist(),
+                    flops=rows.flops.tolist(),
+                    remote_bytes=None,
+                    rows=rows,
+                    varies=False,
+                )
+            self._known[kernel] = operation, rows
+        return self._known[kernel]
 
     def _attention(self, kernel: Attention, kv_channels: FloatArray | None) -> TimedKernel:
         terms = self.laws.time(kernel)
-        demand_s, size_bytes, kv_s = self._kv_demand(terms, kv_channels)
-        local_s = demand_s.max(axis=1) if demand_s.ndim == 2 else demand_s
-        memory_s = np.maximum(local_s, kv_s) + terms.l2_s
-        least_kv_s = terms.kv_bytes / self.bank.peak_bandwidth if self.remote is None else kv_s
+        demand_s: list[float] | FloatArray
+        size_bytes: list[float] | FloatArray
+        if kv_channels is None or self.bank.num_channels == 1 or self.remote is not None:
+            size = self.local_bytes(terms)
+            local_s = size / terms.memory_rate
+            demand_s, size_bytes = local_s.tolist(), size.tolist()
+        else:
+            size_bytes = self.channel_bytes(terms, kv_channels)
+            demand_s = self.service_s(terms, size_bytes)
+            local_s = demand_s.max(axis=1)
+        rows = self.attention(kernel, terms, local_s)
         return TimedKernel(
             name=kernel.name,
             terms=terms,
-            ticks=ticks_array(terms.duration_s(memory_s)).tolist(),
-            demand_s=demand_s if demand_s.ndim == 2 else demand_s.tolist(),
-            size_bytes=size_bytes if size_bytes.ndim == 2 else size_bytes.tolist(),
-            flops=kernel.flops.tolist(),
+            ticks=rows.ticks.tolist(),
+            demand_s=demand_s,
+            size_bytes=size_bytes,
+            flops=rows.flops.tolist(),
             remote_bytes=None if self.remote is None else terms.kv_bytes.tolist(),
-            attribution_s=kernel_attribution(terms, memory_s),
-            bound_s=self._bound_s(least_kv_s, kernel.flops, kernel),
+            rows=rows,
             varies=True,
         )
-
-    def _kv_demand(
-        self, terms: KernelTime, kv_channels: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the service and the bytes asked of the memory, (steps,) or (steps, channels), and remote KV's time."""
-        nothing = np.zeros_like(terms.kv_bytes)
-        if self.remote is not None:
-            remote_s = self.remote.latency_s + terms.kv_bytes * self.remote.per_byte_s
-            return terms.even_bytes / terms.memory_rate, terms.even_bytes, remote_s
-        channels = self.bank.num_channels
-        if kv_channels is None or channels == 1:
-            size = terms.even_bytes + terms.kv_bytes
-            return size / terms.memory_rate, size, nothing
-        size = terms.even_bytes[:, None] / channels + terms.kv_bytes[:, None] * kv_channels
-        return size * (channels / terms.memory_rate), size, nothing
-
-    def _bound_s(self, memory_s: FloatArray | float, flops: FloatArray, kernel: Kernel) -> FloatArray:
-        """Time of what must move and be computed, at peak: weights and KV, FLOPs; activations may stay on chip."""
-        dtype = kernel.dtype if isinstance(kernel, Gemm) else "bf16"
-        bound: FloatArray = np.maximum(memory_s, flops / self.figures.peak_flops(dtype))
-        return bound

@@ -1,14 +1,15 @@
-"""The executor of `detail: step`: a whole run of steps is one wait.
+"""The executor of `detail: step`: many steps are one wait.
 
-Identical ranks, identical layers and consecutive steps of an unchanged batch are folded: each kernel's time is a law of
-its work, rounded to the clock, and a run is the sum. Without foreign traffic `KernelExecutor` takes the same times, bit
-for bit, because it plays the same `TimedProgram`; an engine whose channels or links others use too must not be folded
-(`gpusim.runtime.foreign`).
+Identical ranks, identical layers and consecutive steps are folded: each kernel's time is a law of its work, rounded to the
+clock, and a step is the sum. Without foreign traffic `KernelExecutor` takes the same times, bit for bit, because it plays
+rows of the same laws. Beside foreign traffic of constant rate steps pass piece by piece (`gpusim.runtime.passing`); an
+engine whose channels or links others use otherwise must not be folded (`gpusim.runtime.foreign`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,49 +19,76 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
-from gpusim.model.work import StepProgram
-from gpusim.runtime.accounting import account_run
-from gpusim.runtime.executor import RunResult
-from gpusim.runtime.program import ProgramTimer
+from gpusim.model.work import StepShapes
+from gpusim.runtime.attribution import WAITING
+from gpusim.runtime.folding import FoldedSteps, Folder, account_steps
+from gpusim.runtime.foreign_load import IDLE
+from gpusim.runtime.foreign_timeline import NEVER, ForeignTimeline
+from gpusim.runtime.passing import Passing
 
 
 class StepExecutor:
-    """Runs of steps as single waits, cut at step boundaries.
+    """Series of steps as single waits, cut at step boundaries.
 
     Args:
         clock: Of the simulation.
         gpus: The ranks, in order; all of one kind.
         fabric: That connects them.
-        timer: Times the programs.
+        folder: Times the steps.
+        foreign: Traffic of constant rate on what the engine uses; None: there is none.
     """
 
-    def __init__(self, clock: Clock, gpus: Sequence[Gpu], fabric: Fabric, timer: ProgramTimer) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        gpus: Sequence[Gpu],
+        fabric: Fabric,
+        folder: Folder,
+        foreign: ForeignTimeline | None = None,
+    ) -> None:
         self.clock = clock
         self.gpus = tuple(gpus)
         self.fabric = fabric
-        self.timer = timer
+        self.folder = folder
+        self.foreign = foreign
         self._ends: IntArray | None = None
         self._over = clock.event()
         self._steps = 0
 
-    def run(
-        self, program: StepProgram, *, kv_channels: FloatArray | None = None
-    ) -> Generator[simpy.Event, Any, RunResult]:
-        """See `Executor.run`."""
-        timed = self.timer.time(program, kv_channels)
-        start = self.clock.now
-        self._ends = start + np.cumsum(timed.step_ticks)
+    def time(self, shapes: StepShapes, kv_peak: FloatArray | None, now: int, wakes: Mapping[int, int]) -> FoldedSteps:
+        """Time steps; see `Folder.time`. Foreign traffic, if there is any, makes them wait."""
+        folded = self.folder.time(shapes, kv_peak, now, wakes)
+        foreign = self.foreign
+        if foreign is None or foreign.at(now) == (IDLE, NEVER):
+            return folded
+        foreign.forget(now)
+        passing = Passing(foreign, lambda load: self.folder.loaded_ticks(shapes, kv_peak, load))
+        ends = passing.ends(len(folded.ticks), now, wakes)
+        starts = np.concatenate(([now], ends[:-1]))
+        for step, tick in wakes.items():
+            starts[step] = max(tick, int(starts[step]))
+        ticks, attribution_ps = ends - starts, folded.attribution_ps.copy()
+        attribution_ps[:, WAITING] += ticks - folded.ticks
+        return replace(folded, ticks=ticks, attribution_ps=attribution_ps, starts=starts, ends=ends)
+
+    def run(self, folded: FoldedSteps, steps: int, kv_read: IntArray | None) -> Generator[simpy.Event, Any, int]:
+        """Wait for the first *steps* of the steps, or up to the one during which `cut` is called.
+
+        Args:
+            folded: The steps.
+            steps: At least one.
+            kv_read: (steps, channels) Bytes of KV read in a layer from each memory channel; None: alike on all.
+
+        Returns:
+            How many steps there were.
+        """
+        self._ends = folded.ends[:steps]
         self._over = self.clock.event()
-        self._end_with(program.steps)
+        self._end_with(steps)
         yield self._over
-        ends, self._ends = self._ends[: self._steps], None
-        account_run(timed, self._steps, self.gpus, self.fabric, self.timer.remote)
-        return RunResult(
-            start,
-            ends,
-            timed.attribution_s[: self._steps].sum(axis=0),
-            float(timed.bound_s[: self._steps].sum()),
-        )
+        self._ends = None
+        account_steps(folded, self._steps, kv_read, timer=self.folder.timer, gpus=self.gpus, fabric=self.fabric)
+        return self._steps
 
     def cut(self) -> None:
         """See `Executor.cut`; a cut in the very tick of a boundary ends the run there."""

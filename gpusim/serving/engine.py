@@ -1,43 +1,23 @@
-"""The engine loop: decide, run, commit, over and over."""
+"""The engine loop: plan, play, commit, over and over."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
-import numpy as np
-
-from gpusim.core.clock import DECISION, Clock, FloatArray, IntArray, ticks_array
+from gpusim.core.clock import ARRIVAL, DECISION, TICKS_PER_S, Clock
 from gpusim.core.component import Component, Process
 from gpusim.core.probe import Probe
 from gpusim.model.lower import Lowering
-from gpusim.model.work import BatchShape
-from gpusim.runtime.executor import Executor, RunResult
+from gpusim.runtime.executor import Executor
+from gpusim.runtime.step_executor import StepExecutor
+from gpusim.serving.advance import Advancer, Blocks, KernelAdvancer, StepAdvancer
+from gpusim.serving.commit import Advance, Commit, RunLog
+from gpusim.serving.feed import NEVER, Feed
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
-from gpusim.serving.scheduler import Batch, Scheduler
-
-MAX_STEPS_PER_RUN = 32
-"""Steps timed together; bounds the memory of their KV histograms."""
-
-
-class RunLog(Protocol):
-    """Where an engine commits its runs of steps."""
-
-    def append(
-        self,
-        start: int,
-        ends: IntArray,
-        *,
-        num_decodes: int,
-        num_prefill_tokens: int,
-        num_tokens: int,
-        attribution_ps: IntArray,
-    ) -> int:
-        """Add a run of steps; return the number of its first step."""
-        ...
+from gpusim.serving.roster import Roster
+from gpusim.serving.scheduler import Scheduler
 
 
 class Engine(Component):
@@ -50,10 +30,12 @@ class Engine(Component):
         kv: Blocks.
         channels: Where they lie; None if memory has no channels.
         lowering: Turns batches into programs.
-        executor: Plays them.
+        executor: Plays steps kernel by kernel.
+        folding: Plays them folded, where and when that is right; None: never.
+        kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
         max_model_len: Longest prompt plus output it takes.
         log: Gets every run of steps.
-        on_finished: Called with every request that is over, in the tick in which it is.
+        on_finished: Called with every request that is over.
         probes: Shared by all components.
     """
 
@@ -67,6 +49,8 @@ class Engine(Component):
         channels: KvChannels | None,
         lowering: Lowering,
         executor: Executor,
+        folding: StepExecutor | None,
+        kernel_between: tuple[int, int] = (0, 0),
         max_model_len: int,
         log: RunLog,
         on_finished: Callable[[Request], None],
@@ -78,32 +62,44 @@ class Engine(Component):
         self.channels = channels
         self.lowering = lowering
         self.executor = executor
+        self.folding = folding
         self.max_model_len = max_model_len
-        self.log = log
         self.on_finished = on_finished
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
-        self.bound_s = 0.0
-        """What its steps take at least, see `RunResult.bound_s`."""
-        self._free_slots: list[int] = []
-        self._num_slots = 0
-        self._wakeup = clock.event()
-        clock.env.process(self._loop())
+        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all)
+        self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
+        self.steps_by_kernel = 0
+        """Steps that were not folded."""
+        self._kernel_between = kernel_between
+        self._commit = Commit(kv, channels, log)
 
-    def submit(self, request: Request) -> None:
-        """Take *request* in, now; one that can never run is rejected and over at once."""
-        request.rejected_because = self._cannot_run(request)
-        if request.rejected_because is not None:
-            request.status = "rejected"
-            self.on_finished(request)
-            return
-        self.waiting.append(request)
-        if not self._wakeup.triggered:
-            self._wakeup.succeed()
-        if self.scheduler.admits(self.running):
-            self.executor.cut()
+    @property
+    def bound_s(self) -> float:
+        """What its steps take at least: weights, KV, FLOPs and collectives at peak, one after the other."""
+        return self._commit.bound_ps / TICKS_PER_S
 
-    def _cannot_run(self, request: Request) -> str | None:
+    def connect(self, refill: Callable[[], bool], *, is_open: bool) -> None:
+        """Have requests come from a source; see `Feed`."""
+        self.feed = Feed(self.clock, refill=refill, refuse=self.refuse, is_open=is_open)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        blocks = Blocks(self.clock, self.kv, self.channels, self._commit)
+        parts = (self.scheduler, self.feed, blocks)
+        self._by_kernel = KernelAdvancer(*parts, lowering=self.lowering, executor=self.executor, clock=self.clock)
+        self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding)
+        self.clock.env.process(self._loop())
+
+    def unfinished(self) -> list[Request]:
+        """Return the requests that run or wait now, with the tokens they have got, once the run is over."""
+        now = self.clock.now
+        self.feed.reach_tick(now)
+        coming = [request for request in self.feed.requests if request.arrival <= now]
+        for request in self.roster.running:
+            request.segments += request.tenure(self.roster.step - 1)
+        return [*self.roster.running, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
+
+    def refuse(self, request: Request) -> str | None:
+        """Say why *request* can never run; None if it can."""
         if request.prompt_tokens + request.output_tokens > self.max_model_len:
             return f"prompt and output are longer than max_model_len = {self.max_model_len}"
         if self.kv.blocks_for(request.most_cached_tokens) > self.kv.num_blocks:
@@ -112,125 +108,66 @@ class Engine(Component):
 
     def _loop(self) -> Process:
         while True:
-            if not self.waiting and not self.running:
-                self._wakeup = self.clock.event()
-                yield self._wakeup
+            if self.roster.is_idle:
+                yield from self._wait_for_arrival()
             # What completes or arrives in this tick comes before the decision.
             yield self.clock.timeout(0, priority=DECISION)
-            batch = self.scheduler.next_batch(self.waiting, self.running, self.kv)
-            assert not batch.is_empty, "requests that could never run were rejected on arrival"
-            self._prepare(batch)
-            yield from self._run(batch)
+            self.refuse_arrived(self.clock.now)
+            if self.roster.is_idle and not self._has_arrivals():
+                continue
+            advancer, until = self._advancer()
+            if not self.feed.is_open:
+                self._cut_with_arrival(advancer)
+            self._settle((yield from advancer.run(self.roster, until)))
 
-    def _prepare(self, batch: Batch) -> None:
-        """Give new requests a slot and take it back from preempted ones."""
-        for request in batch.preempted:
-            request.preempted_at = self.clock.now
-            self._leave(request)
-        for request, _ in batch.chunks:
-            if request.slot < 0:
-                self._enter(request)
+    def _has_arrivals(self) -> bool:
+        return bool(self.feed.ticks) and self.feed.ticks[0] <= self.clock.now
 
-    def _enter(self, request: Request) -> None:
-        if not self._free_slots:
-            self._free_slots.append(self._num_slots)
-            self._num_slots += 1
-        request.slot = self._free_slots.pop()
-        if request.scheduled is None:
-            request.scheduled = self.clock.now
-        if request.preempted_at is not None:
-            request.preempted_ticks += self.clock.now - request.preempted_at
-            request.preempted_at = None
+    def _wait_for_arrival(self) -> Process:
+        """Wait until a request has arrived, and in an open loop for ever if none is left."""
+        self.feed.arrived = self.clock.event()
+        tick = self.feed.next_tick()
+        if tick < NEVER:
+            yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+        else:
+            yield self.feed.arrived
 
-    def _leave(self, request: Request) -> None:
-        if request.slot < 0:
-            return
-        if self.channels is not None:
-            self.channels.clear(request)
-        self._free_slots.append(request.slot)
-        request.slot = -1
+    def refuse_arrived(self, now: int) -> None:
+        """Be through with the requests that have come by tick *now* and can never run."""
+        for request in self.feed.take_refused(now):
+            request.status = "rejected"
+            self.on_finished(request)
 
-    def _run(self, batch: Batch) -> Process:
-        """Play *batch* for as many steps as it holds and commit what came of it."""
-        steps = min(batch.steps, MAX_STEPS_PER_RUN)
-        taken = self.kv.extend(batch.decodes, steps)
-        growth, kv_channels = self._kv_channels(batch, steps)
-        program = self.lowering.lower(_shape(batch), steps)
-        result = yield from self.executor.run(program, kv_channels=kv_channels)
-        done = len(result.ends)
-        if done < steps:
-            self.kv.trim(batch.decodes, taken, done)
-        self.kv.note_peak()
-        if growth is not None and self.channels is not None:
-            self.channels.grow(batch.decodes, growth[:done])
-        self._commit(batch, result)
+    def _advancer(self) -> tuple[Advancer, int]:
+        """Return what plays the next steps, and the tick from which on something else does."""
+        first, behind = self._kernel_between
+        if self._by_step is None:
+            return self._by_kernel, NEVER
+        if first <= self.clock.now < behind:
+            return self._by_kernel, behind
+        return self._by_step, first if self.clock.now < first < behind else NEVER
 
-    def _kv_channels(self, batch: Batch, steps: int) -> tuple[FloatArray | None, FloatArray | None]:
-        """Return what each decode adds to the channels, and (steps, channels) how the batch's KV is spread."""
-        channels = self.channels
-        if channels is None:
-            return None, None
-        for request, tokens in batch.chunks:
-            channels.fill(request, request.computed + tokens)
-        requests = batch.decodes + [request for request, _ in batch.chunks]
-        spread = np.broadcast_to(channels.bytes_of(requests), (steps, channels.num_channels))
-        growth = None
-        if batch.decodes:
-            growth = channels.growth(batch.decodes, steps)
-            spread = spread + np.cumsum(growth.sum(axis=1), axis=0)
-        return growth, spread / spread.sum(axis=1, keepdims=True)
+    def _cut_with_arrival(self, advancer: Advancer) -> None:
+        """Have a request that comes unannounced end the run with the step under way."""
+        self.feed.arrived = self.clock.event()
+        assert self.feed.arrived.callbacks is not None
+        self.feed.arrived.callbacks.append(lambda _: advancer.cut())
 
-    def _commit(self, batch: Batch, result: RunResult) -> None:
-        """Log the run and move its requests on."""
-        done = len(result.ends)
-        completed = [request for request, tokens in batch.chunks if tokens == request.missing]
-        first = self.log.append(
-            result.start,
-            result.ends,
-            num_decodes=len(batch.decodes),
-            num_prefill_tokens=sum(tokens for _, tokens in batch.chunks),
-            num_tokens=len(batch.decodes) + len(completed),
-            attribution_ps=_attribution_ps(result),
-        )
-        self.bound_s += result.bound_s
-        for request, tokens in batch.chunks:
-            request.computed += tokens
-        for request in batch.decodes:
-            request.computed += done
-        for request in (*batch.decodes, *completed):
-            request.got_tokens(first, done)
-            if request.generated == request.output_tokens:
-                self._finish(request, int(result.ends[-1]))
-        self._show()
-
-    def _finish(self, request: Request, end: int) -> None:
-        request.status = "finished"
-        request.finished = end
-        self.running.remove(request)
-        self.kv.release(request)
-        self._leave(request)
-        self.on_finished(request)
-
-    def _show(self) -> None:
+    def _settle(self, advance: Advance) -> None:
+        """Go on from what the steps that were played leave."""
+        roster = self.roster = advance.roster
+        finished = self._commit.run(advance)
+        if advance.is_by_kernel:
+            self.steps_by_kernel += len(advance.played.ends)
+        joined, now = advance.outlook.num_joined, self.clock.now
+        while roster.waiting and roster.waiting[-1].arrival > now:
+            roster.waiting.pop()  # expected too early: it goes back to the feed
+            joined -= 1
+        self.feed.take(joined)
+        for end, request in finished:
+            self.refuse_arrived(end)
+            self.on_finished(request)
         if self.probes:
-            self.count("running", len(self.running))
-            self.count("waiting", len(self.waiting))
+            self.count("running", len(roster.running))
+            self.count("waiting", len(roster.waiting))
             self.count("kv_blocks", self.kv.used)
-
-
-def _shape(batch: Batch) -> BatchShape:
-    chunks = tuple((tokens, request.computed + tokens) for request, tokens in batch.chunks)
-    finishing = sum(tokens == request.missing for request, tokens in batch.chunks)
-    return BatchShape(
-        num_decodes=len(batch.decodes),
-        decode_context=sum(request.computed + 1 for request in batch.decodes),
-        chunks=chunks,
-        num_sampled=len(batch.decodes) + finishing,
-    )
-
-
-def _attribution_ps(result: RunResult) -> IntArray:
-    """Round a run's attribution to ticks that sum to its time: the largest category takes what rounding left."""
-    rounded = ticks_array(result.attribution_s)
-    rounded[rounded.argmax()] += int(result.ends[-1]) - result.start - rounded.sum()
-    return rounded

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.serving.outlook import Outlook
 from gpusim.serving.request import Request
 
 _SMALLEST_RING: Final = 256
@@ -44,7 +45,7 @@ class FreeBlocks:
         """Put the *count* blocks taken last back to the front, as if never taken; nothing was released in between."""
         self._head -= count
 
-    def release(self, blocks: Sequence[int]) -> None:
+    def release(self, blocks: IntArray) -> None:
         """Put *blocks* at the end."""
         first = max(self._head, self._num_blocks)
         while self._tail + len(blocks) - first > len(self._released):
@@ -61,20 +62,54 @@ class FreeBlocks:
         return slots
 
 
+@dataclass(frozen=True, slots=True)
+class Tenures:
+    """Stretches of an outlook in which requests decode; arrays (tenures,)."""
+
+    slot: IntArray
+    order: IntArray
+    cached: IntArray
+    """Tokens in the cache at the start of the first step of the stretch."""
+    begin: IntArray
+    """First step, counted from the start of the outlook."""
+    end: IntArray
+    """The step behind the last."""
+
+    @classmethod
+    def of(cls, outlook: Outlook) -> Tenures:
+        """Return every stretch of *outlook*."""
+        first = outlook.first_step
+        requests = [*outlook.decoding, *(request for _, request in outlook.begun)]
+        columns = np.array(
+            [(r.slot, r.order, r.target - r.first_decode, r.first_decode, r.last_step) for r in requests],
+            dtype=np.int64,
+        ).reshape(-1, 5)
+        slot, order, offset, begin, last = columns.T
+        begin = np.maximum(begin - first, 0)
+        end = np.minimum(last + 1 - first, outlook.num_steps)
+        return cls(slot, order, offset + first + begin, begin, end)
+
+
 class KvCache:
     """Block tables of all running requests over one pool of blocks.
 
     Args:
         num_blocks: In the pool; on every rank the same.
         block_size: Tokens in a block.
+        reserves_all: Whether a request gets all of its blocks when it is admitted.
     """
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, reserves_all: bool = False) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
+        self.reserves_all = reserves_all
         self.free = FreeBlocks(num_blocks)
+        self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
+        """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
         self.peak_used = 0
         """The most blocks ever held."""
+        self._taken_in: IntArray = np.zeros(0, dtype=np.int64)
+        """Steps of the outlook, one a block, in which blocks were taken."""
 
     @property
     def used(self) -> int:
@@ -85,65 +120,74 @@ class KvCache:
         """Blocks that *num_tokens* tokens fill."""
         return -(-num_tokens // self.block_size)
 
-    def reserve(self, request: Request, num_tokens: int) -> bool:
-        """Give *request* the blocks for its first *num_tokens* tokens; False, and nothing changed, if there are too few."""
-        missing = self.blocks_for(num_tokens) - len(request.blocks)
-        if missing > self.free.count:
-            return False
-        if missing > 0:
-            request.blocks.extend(self.free.take(missing).tolist())
-            self.note_peak()
-        return True
+    def blocks_of(self, request: Request, num_tokens: int) -> IntArray:
+        """Return the blocks of the first *num_tokens* tokens of a running request."""
+        blocks: IntArray = self.tables[request.slot, : self.blocks_for(num_tokens)]
+        return blocks
 
-    def note_peak(self) -> None:
-        """Update `peak_used`; after `extend` once it is known which of its blocks were needed."""
-        self.peak_used = max(self.peak_used, self.used)
+    def take(self, outlook: Outlook, tenures: Tenures) -> None:
+        """Give the requests of *outlook* the blocks of all its steps, in the order in which they need them.
 
-    def release(self, request: Request) -> None:
-        """Take all blocks back from *request*, its last one first (as vLLM: the tail of a prompt is reused least)."""
-        self.free.release(request.blocks[::-1])
-        del request.blocks[:]
-
-    def steps_until_shortage(self, requests: Sequence[Request], steps: int) -> int:
-        """Return how many of *steps* decode steps the free blocks allow all *requests*."""
-        crossings = self._crossings(requests, steps)
-        if len(crossings) <= self.free.count:
-            return steps
-        return int(crossings[self.free.count, 0])
-
-    def extend(self, requests: Sequence[Request], steps: int) -> list[int]:
-        """Give decoding *requests* the blocks of the next *steps* tokens each, in the order in which they need them.
-
-        Returns:
-            How many blocks each of them got; for `trim`.
+        Within a step those admitted first come first. Until `keep` says how many steps were played, nothing is final.
         """
-        crossings = self._crossings(requests, steps)
-        taken = [0] * len(requests)
-        for (_, position), block in zip(crossings.tolist(), self.free.take(len(crossings)).tolist(), strict=True):
-            requests[position].blocks.append(block)
-            taken[position] += 1
-        return taken
+        step, order, slot, first, count = self._wanted(outlook, tenures)
+        # One key for both, so that one sort will do; a decode's block comes alone, a chunk's blocks together.
+        sequence = np.argsort(step * (1 + order.max(initial=0)) + order, kind="stable")
+        step, slot, first, count = step[sequence], slot[sequence], first[sequence], count[sequence]
+        rows = np.repeat(np.arange(len(count)), count)
+        place = first[rows] + np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
+        self._hold(int(slot.max(initial=0)), int(place.max(initial=0)))
+        self.tables[slot[rows], place] = self.free.take(len(rows))
+        self._taken_in = step[rows]
 
-    def trim(self, requests: Sequence[Request], taken: Sequence[int], steps: int) -> None:
-        """Undo, right after it, the part of `extend` beyond the next *steps* tokens of each of *requests*."""
-        total = 0
-        for request, most in zip(requests, taken, strict=True):
-            surplus = min(most, len(request.blocks) - self.blocks_for(request.computed + steps))
-            if surplus > 0:
-                del request.blocks[-surplus:]
-                total += surplus
-        self.free.untake(total)
+    def keep(self, steps: int, released: list[tuple[int, Request]]) -> None:
+        """Note that *steps* steps of the outlook were played: give back the blocks of the others, release what is over.
 
-    def _crossings(self, requests: Sequence[Request], steps: int) -> IntArray:
-        """(crossings, 2) Step and position of the request that then needs a block, in the order of steps."""
-        computed = np.array([request.computed for request in requests], dtype=np.int64)
-        held = np.array([len(request.blocks) for request in requests], dtype=np.int64)
-        last = -(-(computed + steps) // self.block_size)
-        counts = np.maximum(last - held, 0)
-        position = np.repeat(np.arange(len(requests)), counts)
-        nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        # A token is the first of its block where the tokens before it fill whole blocks.
-        step = (held[position] + nth) * self.block_size - computed[position]
-        order = np.lexsort((position, step))
-        crossings: IntArray = np.stack((step[order], position[order]), axis=1)
-        return crossings
+        Args:
+            steps: At least one.
+            released: Requests that are over, in their order, each with its last step in the outlook.
+        """
+        kept = int(np.searchsorted(self._taken_in, steps))
+        self.free.untake(len(self._taken_in) - kept)
+        self._note_peak(self._taken_in[:kept], steps, released)
+        self.release([(request, request.most_cached_tokens) for _, request in released])
+
+    def release(self, released: list[tuple[Request, int]]) -> None:
+        """Release the blocks of requests with the tokens they had in the cache, each last block first."""
+        if released:
+            self.free.release(np.concatenate([self.blocks_of(*entry)[::-1] for entry in released]))
+
+    def _note_peak(self, taken_in: IntArray, steps: int, released: list[tuple[int, Request]]) -> None:
+        held = np.bincount(taken_in, minlength=steps + 1)
+        for last, request in released:
+            held[last + 1] -= self.blocks_for(request.most_cached_tokens)
+        before = self.used - len(taken_in)
+        self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
+
+    def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
+        """Return who needs blocks: step, order of admission, slot, place of the first block in its table, how many."""
+        if self.reserves_all:
+            rows = [(step, r.order, r.slot, 0, self.blocks_for(r.most_cached_tokens)) for step, r in outlook.admitted]
+            return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
+        size = self.block_size
+        rows = []
+        for step, request, computed, tokens in outlook.chunks:
+            first = -(-computed // size)
+            rows.append((step, request.order, request.slot, first, -(-(computed + tokens) // size) - first))
+        chunks = np.array(rows, dtype=np.int64).reshape(-1, 5)
+        held = -(-tenures.cached // size)
+        wanted = -(-(tenures.cached + tenures.end - tenures.begin) // size) - held
+        of = np.repeat(np.arange(len(wanted)), wanted)
+        place = held[of] + np.arange(len(of)) - (np.cumsum(wanted) - wanted)[of]
+        step_of = place * size - tenures.cached[of] + tenures.begin[of]
+        decodes = np.stack((step_of, tenures.order[of], tenures.slot[of], place, np.ones_like(of)), axis=1)
+        return tuple(np.concatenate((chunks, decodes)).T)
+
+    def _hold(self, slot: int, place: int) -> None:
+        """Make room in the tables, which grow to twice their size."""
+        slots, width = self.tables.shape
+        if slot < slots and place < width:
+            return
+        grown = np.zeros((max(slots, 2 * slot + 1), max(width, 2 * place + 1)), dtype=np.int64)
+        grown[:slots, :width] = self.tables
+        self.tables = grown

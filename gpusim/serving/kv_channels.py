@@ -1,78 +1,99 @@
-"""On which memory channels the KV of each running request lies.
+"""On which memory channels the KV that the running requests read lies.
 
 A layer's KV region starts at a stripe boundary and blocks lie in it by number, so one histogram over channels holds
-for every layer and rank. Histograms follow the cache: they grow as tokens are filled in and vanish with release.
+for every layer and rank. It follows the cache: it grows as tokens are filled in and shrinks with release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.clock import IntArray
 from gpusim.hardware.channel_map import ChannelMap
+from gpusim.serving.kv_cache import KvCache, Tenures
+from gpusim.serving.outlook import Outlook
 from gpusim.serving.request import Request
+
+Reads = Iterable[tuple[int, Request, int, int, int]]
+"""Step, request, first and past-the-last token, and 1 or -1: whether they are read from that step on, or no more."""
 
 
 class KvChannels:
-    """Bytes of each running request on each channel.
+    """Bytes on each channel that a step reads.
 
     Args:
         channel_map: Of the ranks' memory.
         token_bytes: KV of a token in one layer on one rank.
-        block_size: Tokens in a block.
-        num_slots: Requests that can run at once.
+        kv: Which blocks a request has.
     """
 
-    def __init__(self, channel_map: ChannelMap, token_bytes: float, block_size: int, num_slots: int) -> None:
+    def __init__(self, channel_map: ChannelMap, token_bytes: float, kv: KvCache) -> None:
         self._map = channel_map
-        self._token_bytes = token_bytes
-        self._block_size = block_size
+        self._token_bytes = int(token_bytes) if token_bytes == int(token_bytes) else token_bytes
+        self._kv = kv
         self.num_channels = channel_map.num_channels
-        self._rows = np.zeros((num_slots, self.num_channels))
+        self._read: IntArray = np.zeros(self.num_channels, dtype=np.int64)
 
-    def fill(self, request: Request, until: int) -> None:
-        """Add the tokens of *request* that are in the cache from `request.computed` up to *until*."""
-        first, last = request.computed // self._block_size, (until - 1) // self._block_size
-        blocks = np.array(request.blocks[first : last + 1], dtype=np.int64)
-        start = np.zeros(len(blocks), dtype=np.int64)
-        end = np.full(len(blocks), self._block_size, dtype=np.int64)
-        start[0] = request.computed - first * self._block_size
-        end[-1] = until - last * self._block_size
-        self._rows[request.slot] += self._map.histogram(*self._addresses(blocks, start, end))
+    @property
+    def held_bytes(self) -> IntArray:
+        """(channels,) Bytes that the next step reads on each channel, beside those of its new tokens."""
+        return self._read
 
-    def clear(self, request: Request) -> None:
-        """Forget what lies where for *request*."""
-        self._rows[request.slot] = 0.0
+    def look_ahead(self, outlook: Outlook, tenures: Tenures) -> IntArray:
+        """Return the bytes on each channel that every step of *outlook* reads, (steps, channels)."""
+        changes = self._filled(tenures, outlook.num_steps)
+        changes += self._ranges(_reads_of(outlook), outlook.num_steps)
+        changes[0] += self._read
+        read: IntArray = changes.T.cumsum(axis=1).T
+        return read
 
-    def growth(self, requests: Sequence[Request], steps: int) -> FloatArray:
-        """(steps, requests, channels) Bytes that each of the next *steps* tokens of decoding *requests* adds."""
-        computed = np.array([request.computed for request in requests], dtype=np.int64)
-        tokens = computed + np.arange(steps)[:, None]
-        index = tokens // self._block_size
-        blocks = np.array(
-            [[request.blocks[i] for i in column] for request, column in zip(requests, index.T.tolist(), strict=True)],
-            dtype=np.int64,
-        ).T
-        offset = tokens % self._block_size
-        ranges = self._addresses(blocks.ravel(), offset.ravel(), offset.ravel() + 1)
-        grown: FloatArray = self._map.histograms(*ranges).reshape(steps, len(requests), -1).astype(np.float64)
-        return grown
+    def keep(self, outlook: Outlook, read: IntArray, steps: int) -> None:
+        """Note that *steps* steps of *outlook* were played, which have *read* what `look_ahead` told."""
+        over = [(0, r, 0, r.most_cached_tokens, -1) for last, r in outlook.finished if last == steps - 1]
+        self._read = read[steps - 1] + self._ranges(over, 1)[0] if over else read[steps - 1].copy()
 
-    def grow(self, requests: Sequence[Request], growth: FloatArray) -> None:
-        """Add (steps, requests, channels) bytes of tokens that were computed."""
-        self._rows[[request.slot for request in requests]] += growth.sum(axis=0)
+    def _filled(self, tenures: Tenures, num_steps: int) -> IntArray:
+        """Return the bytes of the tokens that decodes add in each step, (steps, channels)."""
+        counts = tenures.end - tenures.begin
+        of = np.repeat(np.arange(len(counts)), counts)
+        after = np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+        token = tenures.cached[of] + after
+        block = token // self._kv.block_size
+        # The number of a token in the region is its block's first one's, and how far it is from that.
+        number = (self._kv.tables[tenures.slot[of], block] - block) * self._kv.block_size + token
+        return self._map.changes(tenures.begin[of] + after, num_steps, *self._addresses(number, number + 1))
 
-    def bytes_of(self, requests: Sequence[Request]) -> FloatArray:
-        """(channels,) Bytes of all *requests* together."""
-        total: FloatArray = self._rows[[request.slot for request in requests]].sum(axis=0)
-        return total
+    def _ranges(self, reads: Reads, num_steps: int) -> IntArray:
+        """Return the bytes of *reads* by the step from which on they count, (steps, channels)."""
+        size = self._kv.block_size
+        rows = [(step, r.slot, first, end, sign) for step, r, first, end, sign in reads if step < num_steps]
+        step, slot, first, end, sign = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+        counts = np.where(end > first, -(-end // size) - first // size, 0)
+        of = np.repeat(np.arange(len(counts)), counts)
+        block = first[of] // size + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+        base = (self._kv.tables[slot[of], block] - block) * size
+        begin, until = np.maximum(first[of], block * size), np.minimum(end[of], (block + 1) * size)
+        return self._map.changes(step[of], num_steps, *self._addresses(base + begin, base + until), sign[of])
 
-    def _addresses(self, blocks: IntArray, start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
-        """First and past-the-last byte of tokens *start* to *end* of *blocks*, in the layer's region."""
-        base = blocks * self._block_size
+    def _addresses(self, first: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
+        """First and past-the-last byte of tokens, by their numbers in the layer's region."""
+        if isinstance(self._token_bytes, int):
+            return first * self._token_bytes, end * self._token_bytes
         return (
-            np.rint((base + start) * self._token_bytes).astype(np.int64),
-            np.rint((base + end) * self._token_bytes).astype(np.int64),
+            np.rint(first * self._token_bytes).astype(np.int64),
+            np.rint(end * self._token_bytes).astype(np.int64),
         )
+
+
+def _reads_of(outlook: Outlook) -> Reads:
+    """Yield what *outlook* reads more, or no more, beside the new tokens of decodes."""
+    for request, cached in outlook.preempted:
+        yield 0, request, 0, cached, -1
+    for step, request, computed, tokens in outlook.chunks:
+        yield step, request, computed, computed + tokens, 1
+    for step, request, cached, sign in outlook.reads:
+        yield step, request, 0, cached, sign
+    for step, request in outlook.finished:
+        yield step + 1, request, 0, request.most_cached_tokens, -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -14,7 +13,10 @@ class Request:
     """One request and how far it has come.
 
     A request computes until its cache holds every token it has (prompt and generated ones); the step in which the
-    last of them is computed gives it its next token.
+    last of them is computed gives it its next token. From then on it *decodes*: a token in every step.
+
+    What it is given at admission and when it begins to decode is written here while steps are planned ahead; should
+    they come differently, it is written again before anybody reads it. What changes step by step is in the `Roster`.
     """
 
     index: int
@@ -29,20 +31,25 @@ class Request:
     """Tick at which its first step started."""
     finished: int | None = None
     """Tick of its last token."""
-    generated: int = 0
-    """Tokens it got so far."""
-    computed: int = 0
-    """Tokens whose KV is in the cache."""
-    blocks: array[int] = field(default_factory=lambda: array("q"))
-    """Its KV blocks, in the order of its tokens."""
-    slot: int = -1
-    """Row among the running requests, while running."""
     segments: list[tuple[int, int]] = field(default_factory=list)
-    """(first, last) steps of its engine; in each it got a token."""
+    """(first, last) steps of its engine; in each it got a token. Those that are over."""
     num_preemptions: int = 0
     preempted_at: int | None = None
     preempted_ticks: int = 0
     """Time between preemptions and the steps that resumed it."""
+
+    generated: int = 0
+    """Tokens it had when it was admitted last."""
+    order: int = -1
+    """Number of its admission among all of its engine."""
+    slot: int = -1
+    """Row of its block table, while running."""
+    prompt_step: int = -1
+    """Step that computed the last token it had at admission."""
+    first_decode: int = -1
+    """Step in which it began to decode."""
+    last_step: int = -1
+    """Step in which it gets its last token."""
 
     @property
     def most_cached_tokens(self) -> int:
@@ -50,25 +57,20 @@ class Request:
         return self.prompt_tokens + self.output_tokens - 1
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens it has: its prompt and what was generated."""
+    def target(self) -> int:
+        """Tokens it must compute, from its admission on, before its next one comes out."""
         return self.prompt_tokens + self.generated
 
-    @property
-    def missing(self) -> int:
-        """Tokens still to be computed before its next one comes out."""
-        return self.num_tokens - self.computed
+    def cached_before(self, step: int) -> int:
+        """Tokens in the cache at the start of a step in which it decodes."""
+        return self.prompt_tokens + self.generated - self.first_decode + step
 
-    @property
-    def is_decoding(self) -> bool:
-        """Tell whether only the token generated last is missing."""
-        return self.generated > 0 and self.missing == 1
-
-    def got_tokens(self, first_step: int, num_steps: int) -> None:
-        """Note a token in each of *num_steps* steps from *first_step* on."""
-        last = first_step + num_steps - 1
-        if self.segments and self.segments[-1][1] == first_step - 1:
-            self.segments[-1] = (self.segments[-1][0], last)
-        else:
-            self.segments.append((first_step, last))
-        self.generated += num_steps
+    def tenure(self, until: int) -> list[tuple[int, int]]:
+        """Return the segments of its tokens since its admission, up to step *until*, included."""
+        if not 0 <= self.prompt_step <= until:
+            return []
+        if self.first_decode > until or self.first_decode < 0:
+            return [(self.prompt_step, self.prompt_step)]
+        if self.first_decode == self.prompt_step + 1:
+            return [(self.prompt_step, until)]
+        return [(self.prompt_step, self.prompt_step), (self.first_decode, until)]

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gpusim.serving.engine import Engine
-from gpusim.serving.request import Request
 
 
 class Router(Protocol):
     """Chooses an engine for a request."""
 
-    def choose(self, request: Request) -> Engine:
-        """Return the engine that will serve *request*."""
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """All it chooses from."""
+
+    def choose(self, index: int) -> Engine:
+        """Return the engine that will serve the request of that number."""
         ...
 
 
@@ -25,8 +28,8 @@ class RoundRobin:
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = tuple(engines)
+        self.engines = tuple(engines)
 
-    def choose(self, request: Request) -> Engine:
+    def choose(self, index: int) -> Engine:
         """See `Router.choose`."""
-        return self._engines[request.index % len(self._engines)]
+        return self.engines[index % len(self.engines)]

@@ -7,45 +7,33 @@ recomputes later. `StaticScheduler` fills a batch, prefills all of it, decodes a
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
-from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.request import Request
+from gpusim.serving.roster import Batch, Roster
 from gpusim.spec.serving import ServingSpec
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a step computes, and for how many steps that holds."""
-
-    decodes: list[Request] = field(default_factory=list)
-    chunks: list[tuple[Request, int]] = field(default_factory=list)
-    """Prefilling requests with the tokens they compute."""
-    preempted: list[Request] = field(default_factory=list)
-    """Requests that lost their blocks to make this batch possible."""
-    steps: int = 1
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether there is nothing to compute."""
-        return not self.decodes and not self.chunks
 
 
 class Scheduler(Protocol):
     """Decides what an engine's next step computes."""
 
-    def next_batch(self, waiting: deque[Request], running: list[Request], kv: KvCache) -> Batch:
-        """Return the next batch; admitted requests move from *waiting* to *running*, preempted ones back.
+    reserves_all: bool
+    """Whether a request gets the blocks for all of its tokens when it is admitted."""
 
-        Blocks for the batch's first step are reserved; the batch is then the same for `Batch.steps` steps, unless a
-        request arrives that `admits`.
+    def next_batch(self, roster: Roster) -> Batch:
+        """Return the next batch; admitted requests move from waiting to running, preempted ones back.
+
+        The batch is the same for `Batch.steps` steps, unless a request arrives that `admits`.
         """
         ...
 
-    def admits(self, running: list[Request]) -> bool:
+    def admits(self, roster: Roster) -> bool:
         """Tell whether a request that arrives now could change the batch of the next step."""
+        ...
+
+    def runs_short(self, roster: Roster, blocks: int) -> bool:
+        """Tell whether the next batch might need more than that many *blocks* for its first step."""
         ...
 
 
@@ -56,61 +44,90 @@ class ContinuousScheduler:
         spec: Of the engine.
     """
 
+    reserves_all = False
+
     def __init__(self, spec: ServingSpec) -> None:
         self.max_num_seqs = spec.max_num_seqs
         self.budget = spec.max_num_batched_tokens
 
-    def next_batch(self, waiting: deque[Request], running: list[Request], kv: KvCache) -> Batch:
+    def next_batch(self, roster: Roster) -> Batch:
         """See `Scheduler.next_batch`."""
-        batch = Batch()
-        budget = self._schedule_running(batch, waiting, running, kv)
-        if not batch.preempted:
-            self._admit(batch, waiting, running, kv, budget)
-        # After a preemption the next step may admit again, so this batch holds for one step only.
-        if not batch.chunks and not batch.preempted:
-            batch.steps = steps_unchanged(batch.decodes, kv)
+        begun: Sequence[Request] = roster.begin_decoding() if roster.ready else ()
+        preempted: list[tuple[Request, int]] = []
+        needed = roster.blocks_needed(1)
+        if roster.prefilling:
+            needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
+        if needed > roster.free_blocks:
+            needed = self._make_room(preempted, roster)
+            lost = {request for request, _ in preempted}
+            begun = [request for request in begun if request not in lost]
+        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
+        if roster.prefilling or (roster.waiting and not preempted):
+            self._prefill(batch, roster, roster.free_blocks - needed)
+        batch.is_hungry = not preempted and self.admits(roster)
+        # After a preemption the next step may admit again, so that batch holds for one step only.
+        if not batch.chunks and not preempted:
+            batch.steps = steps_unchanged(roster)
         return batch
 
-    def admits(self, running: list[Request]) -> bool:
+    def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`."""
-        return len(running) < self.max_num_seqs
+        return len(roster.running) < self.max_num_seqs and not roster.waiting
 
-    def _schedule_running(self, batch: Batch, waiting: deque[Request], running: list[Request], kv: KvCache) -> int:
-        """Schedule running requests in their order; return what is left of the budget."""
-        budget = self.budget
-        position = 0
-        while position < len(running) and budget > 0:
-            request = running[position]
-            tokens = min(request.missing, budget)
-            while not kv.reserve(request, request.computed + tokens):
-                victim = running.pop()
-                self._preempt(victim, batch, waiting, kv)
+    def runs_short(self, roster: Roster, blocks: int) -> bool:
+        """See `Scheduler.runs_short`."""
+        chunks = roster.blocks_for(self.budget) + self.max_num_seqs
+        return blocks < roster.num_decodes + len(roster.ready) + chunks
+
+    def _chunk_blocks(self, roster: Roster, request: Request, computed: int) -> int:
+        """Blocks that a prefilling request, the last one that runs, needs for its next chunk."""
+        tokens = min(request.target - computed, max(0, self.budget - roster.num_decodes))
+        return roster.blocks_for(computed + tokens) - roster.blocks_for(computed)
+
+    def _make_room(self, preempted: list[tuple[Request, int]], roster: Roster) -> int:
+        """Give blocks to running requests in their order, preempting from the end; return how many they take."""
+        taken = position = 0
+        while position < len(roster.running):
+            request = roster.running[position]
+            need = int(roster.needs_block(request))
+            if request in roster.prefilling:
+                need = self._chunk_blocks(roster, request, roster.prefilling[request])
+            while taken + need > roster.free_blocks:
+                victim = roster.running[-1]
+                preempted.append((victim, roster.preempt(victim)))
                 if victim is request:
-                    return budget
-            _add(batch, request, tokens)
-            budget -= tokens
+                    return taken
+            taken += need
             position += 1
-        return budget
+        return taken
 
-    def _preempt(self, victim: Request, batch: Batch, waiting: deque[Request], kv: KvCache) -> None:
-        """Take the blocks of *victim*; it will compute its prompt and its tokens again."""
-        kv.release(victim)
-        victim.computed = 0
-        victim.num_preemptions += 1
-        victim.status = "waiting"
-        waiting.appendleft(victim)
-        batch.preempted.append(victim)
+    def _prefill(self, batch: Batch, roster: Roster, free_blocks: int) -> None:
+        """Add chunks of those who prefill, then of those who wait, within the budget."""
+        budget = self.budget - roster.num_decodes
+        chunks = batch.chunks = [
+            (request, computed, min(request.target - computed, budget))
+            for request, computed in roster.prefilling.items()
+            if budget > 0
+        ]
+        budget -= sum(tokens for _, _, tokens in chunks)
+        if roster.waiting and not batch.preempted:
+            batch.admitted = self._admit(chunks, roster, budget, free_blocks)
 
-    def _admit(self, batch: Batch, waiting: deque[Request], running: list[Request], kv: KvCache, budget: int) -> None:
-        while waiting and budget > 0 and len(running) < self.max_num_seqs:
-            request = waiting[0]
-            tokens = min(request.missing, budget)
-            if not kv.reserve(request, tokens):
-                return
-            running.append(waiting.popleft())
-            request.status = "running"
-            _add(batch, request, tokens)
+    def _admit(
+        self, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
+    ) -> list[Request]:
+        admitted = []
+        while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
+            request = roster.waiting[0]
+            tokens = min(request.target, budget)
+            free_blocks -= roster.blocks_for(tokens)
+            if free_blocks < 0:
+                break
+            roster.admit(request)
+            admitted.append(request)
+            chunks.append((request, 0, tokens))
             budget -= tokens
+        return admitted
 
 
 class StaticScheduler:
@@ -120,52 +137,53 @@ class StaticScheduler:
         spec: Of the engine.
     """
 
+    reserves_all = True
+
     def __init__(self, spec: ServingSpec) -> None:
         self.max_num_seqs = spec.max_num_seqs
         self.budget = spec.max_num_batched_tokens
 
-    def next_batch(self, waiting: deque[Request], running: list[Request], kv: KvCache) -> Batch:
+    def next_batch(self, roster: Roster) -> Batch:
         """See `Scheduler.next_batch`."""
-        if not running:
-            self._fill(waiting, running, kv)
-        batch = Batch()
-        budget = self.budget
-        for request in running:
-            if not request.is_decoding and budget > 0:
-                tokens = min(request.missing, budget)
-                batch.chunks.append((request, tokens))
+        admitted = [] if roster.running else self._fill(roster)
+        is_hungry = bool(admitted) and not roster.waiting and len(roster.running) < self.max_num_seqs
+        chunks, budget = [], self.budget
+        for request, computed in roster.prefilling.items():
+            tokens = min(request.target - computed, budget)
+            if tokens > 0:
+                chunks.append((request, computed, tokens))
                 budget -= tokens
-        if not batch.chunks:
-            batch.decodes = list(running)
-            batch.steps = steps_unchanged(batch.decodes, kv) if running else 1
-        return batch
+        if chunks:
+            return Batch(0, 0, chunks=chunks, admitted=admitted, is_hungry=is_hungry)
+        begun = roster.begin_decoding()
+        return Batch(roster.num_decodes, roster.decode_context, begun, steps=steps_unchanged(roster))
 
-    def admits(self, running: list[Request]) -> bool:
+    def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`: a running batch takes nobody in."""
-        return not running
+        return not roster.running
 
-    def _fill(self, waiting: deque[Request], running: list[Request], kv: KvCache) -> None:
-        while waiting and len(running) < self.max_num_seqs:
-            request = waiting[0]
-            if not kv.reserve(request, request.most_cached_tokens):
-                return
-            request.status = "running"
-            running.append(waiting.popleft())
+    def runs_short(self, roster: Roster, blocks: int) -> bool:
+        """See `Scheduler.runs_short`: a new batch may take as many as there are."""
+        del blocks
+        return not roster.running
+
+    def _fill(self, roster: Roster) -> list[Request]:
+        admitted: list[Request] = []
+        while roster.waiting and len(roster.running) < self.max_num_seqs:
+            request = roster.waiting[0]
+            if roster.blocks_for(request.most_cached_tokens) > roster.free_blocks:
+                break
+            roster.admit(request)
+            admitted.append(request)
+        return admitted
 
 
-def _add(batch: Batch, request: Request, tokens: int) -> None:
-    if request.is_decoding:
-        batch.decodes.append(request)
-    else:
-        batch.chunks.append((request, tokens))
-
-
-def steps_unchanged(decodes: list[Request], kv: KvCache) -> int:
-    """Return for how many steps *decodes* go on alone: until the first has all its tokens, or blocks run out."""
-    until_done = min(request.output_tokens - request.generated for request in decodes)
+def steps_unchanged(roster: Roster) -> int:
+    """Return for how many steps decodes go on alone: until the first has all its tokens, or blocks run out."""
+    until_done = roster.ends[0][0] - roster.step + 1
     if until_done == 1:
         return 1
-    return max(1, kv.steps_until_shortage(decodes, until_done))
+    return max(1, roster.steps_until_shortage(until_done, roster.free_blocks))
 
 
 def make_scheduler(spec: ServingSpec) -> Scheduler:

@@ -41,6 +41,43 @@ def test_histograms_count_what_a_loop_over_granules_counts(channel_map, ranges):
     assert np.array_equal(channel_map.histogram(starts, ends), looped.sum(axis=0))
 
 
+def sums_of(channel_map, rows, starts, ends, signs):
+    """Add up the histogram of each range, row by row."""
+    sums = np.zeros((int(rows.max(initial=0)) + 2, channel_map.num_channels))
+    np.add.at(sums, rows, signs[:, None] * channel_map.histograms(starts, ends))
+    return sums
+
+
+@settings(max_examples=200)
+@given(
+    channel_map=MAPS,
+    ranges=st.lists(
+        st.tuples(
+            st.integers(0, 9), st.integers(0, 400), st.sampled_from([0, 1, 1, 2, 7, 40]), st.sampled_from([1, -1])
+        )
+    ),
+    unit=st.sampled_from([1, 32, 100, 512, 1024]),
+    longest=st.sampled_from([1, 40]),
+)
+def test_changes_are_signed_histograms_by_row(channel_map, ranges, unit, longest):
+    """Ranges of whole granules, of one each, empty ones and crooked ones, added and taken away, in any row."""
+    rows, starts, sizes, signs = np.array(ranges, dtype=np.int64).reshape(-1, 4).T
+    starts, ends = starts * unit, (starts + np.minimum(sizes, longest)) * unit
+    expected = sums_of(channel_map, rows, starts, ends, signs)
+    assert np.array_equal(channel_map.changes(rows, len(expected), starts, ends, signs), expected)
+    plain = sums_of(channel_map, rows, starts, ends, np.ones_like(signs))
+    assert np.array_equal(channel_map.changes(rows, len(expected), starts, ends), plain)
+
+
+def test_changes_hold_gigabytes():
+    """Whole stripes at high addresses, added and taken away again, leave nothing behind."""
+    channel_map, stripe = ChannelMap("rotate", 80, 512), 80 * 512
+    starts = np.array([2**20, 2**20, 2**21]) * stripe
+    ends = starts + np.array([2**15, 2**15, 3]) * stripe
+    counted = channel_map.changes(np.array([0, 0, 1]), 3, starts, ends, np.array([1, -1, 1]))
+    assert counted.tolist() == [[0] * 80, [3 * 512] * 80, [0] * 80]
+
+
 @settings(max_examples=60)
 @given(st.integers(1, 300), st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**34)), max_size=5))
 def test_no_byte_is_lost(num_channels, ranges):

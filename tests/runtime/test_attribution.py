@@ -81,7 +81,7 @@ def test_the_plain_maximum_goes_to_the_larger():
 
 def test_a_collective_is_communication():
     """All of it."""
-    assert booked(collective_attribution(2.0)) == {"communication": 2.0}
+    assert booked(collective_attribution(np.array([2.0]))) == {"communication": 2.0}
 
 
 @settings(max_examples=15)

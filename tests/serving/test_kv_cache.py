@@ -1,147 +1,141 @@
 """The paged KV cache, against one that is written the slow way."""
 
 from collections import deque
+from itertools import cycle
+from math import ceil
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from builders import build_request
-from gpusim.serving.kv_cache import FreeBlocks, KvCache
+from gpusim.serving.kv_cache import FreeBlocks
+from gpusim.serving.planner import Horizon
+from loads import Load, loads
+from planned import Planned, steps_of
+
+CUTS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=9)
+"""Steps that plans have at most, and steps after which they are cut."""
 
 
 class SlowCache:
-    """One list of free blocks, one list a request; everything block by block."""
+    """One list of free blocks, one list a request; everything step by step and block by block."""
 
-    def __init__(self, num_blocks, block_size):
-        self.free = deque(range(num_blocks))
-        self.block_size = block_size
-        self.tables = {}
+    def __init__(self, load):
+        self.free, self.block_size, self.tables, self.peak = deque(range(load.num_blocks)), load.block_size, {}, 0
 
-    def reserve(self, index, num_tokens):
-        table = self.tables.setdefault(index, [])
-        missing = -(-num_tokens // self.block_size) - len(table)
-        if missing > len(self.free):
-            return False
-        table += [self.free.popleft() for _ in range(missing)]
-        return True
+    def hold(self, request, num_tokens):
+        table = self.tables.setdefault(request, [])
+        while len(table) * self.block_size < num_tokens:
+            table.append(self.free.popleft())
 
-    def decode(self, computed, steps):
-        """Reserve for one more token of each request, step after step; return how many steps there is room for."""
-        for step in range(steps):
-            needy = [i for i, n in computed.items() if n + step + 1 > len(self.tables[i]) * self.block_size]
-            if len(needy) > len(self.free):
-                return step
-            for index in needy:
-                self.tables[index].append(self.free.popleft())
-        return steps
+    def release(self, request):
+        self.free.extend(reversed(self.tables.pop(request)))
 
-    def release(self, index):
-        self.free.extend(reversed(self.tables.pop(index, [])))
+    def play(self, steps, *, reserves_all):
+        """Let *steps* pass: each first serves its requests in order of admission, then releases who is finished."""
+        for step in steps:
+            if reserves_all:
+                for request in step.admitted:
+                    self.hold(request, request.most_cached_tokens)
+            for request in sorted(step.tokens, key=lambda request: request.order):
+                self.hold(request, step.tokens[request])
+            self.peak = max(self.peak, sum(map(len, self.tables.values())))
+            for request in step.finished:
+                self.release(request)
 
 
-class Cache(RuleBasedStateMachine):
-    """Random reservations, decode runs that are cut, and releases."""
-
-    @initialize(num_blocks=st.integers(1, 40), block_size=st.integers(1, 32))
-    def start(self, num_blocks, block_size):
-        self.kv, self.slow = KvCache(num_blocks, block_size), SlowCache(num_blocks, block_size)
-        self.requests, self.number, self.peak = {}, 0, 0
-
-    @rule(num_tokens=st.integers(1, 200))
-    def admit(self, num_tokens):
-        """Reserving is all or nothing: a request that does not fit holds no block."""
-        request = build_request(self.number, prompt=num_tokens, output=10**6, generated=1)
-        self.number += 1
-        fits = self.kv.reserve(request, num_tokens)
-        assert fits == self.slow.reserve(request.index, num_tokens)
-        event("admitted" if fits else "refused")
-        if fits:
-            request.computed = num_tokens
-            self.requests[request.index] = request
-        else:
-            assert not request.blocks
-            self.slow.tables.pop(request.index)
-
-    @precondition(lambda self: self.requests)
-    @rule(steps=st.integers(1, 40), done=st.integers(1, 40))
-    def decode(self, steps, done):
-        """A run of steps takes blocks as its steps would one by one; what a cut run did not need goes back."""
-        batch = list(self.requests.values())
-        room = self.kv.steps_until_shortage(batch, steps)
-        done = min(done, room)
-        taken = self.kv.extend(batch, room)
-        self.kv.trim(batch, taken, done)
-        self.kv.note_peak()
-        computed = {request.index: request.computed for request in batch}
-        event(f"shortage: {room < steps}, cut: {done < room}")
-        assert self.slow.decode(computed, done) == done
-        if room < steps:
-            rest = {index: number + done for index, number in computed.items()}
-            copy = SlowCache(0, self.slow.block_size)
-            copy.free, copy.tables = deque(self.slow.free), {i: list(t) for i, t in self.slow.tables.items()}
-            assert copy.decode(rest, steps - done) == room - done
-        for request in batch:
-            request.computed += done
-
-    @precondition(lambda self: self.requests)
-    @rule(data=st.data())
-    def release(self, data):
-        """All blocks of a request go back, the last one first."""
-        request = self.requests.pop(data.draw(st.sampled_from(sorted(self.requests))))
-        self.kv.release(request)
-        self.slow.release(request.index)
-        assert not request.blocks
-
-    @invariant()
-    def blocks_are_where_they_should_be(self):
-        """Free + used = all, no block belongs to two, and every table is that of the slow cache."""
-        held = [block for request in self.requests.values() for block in request.blocks]
-        assert len(set(held)) == len(held) == self.kv.used
-        assert self.kv.free.count + self.kv.used == self.kv.num_blocks
-        self.peak = max(self.peak, len(held))
-        assert self.kv.peak_used == self.peak
-        assert {i: list(r.blocks) for i, r in self.requests.items()} == {i: t for i, t in self.slow.tables.items() if t}
-        assert self.kv.free.count == len(self.slow.free)
+def check(engine, slow):
+    """Free + used = all, no block belongs to two, and every table, the peak and all free blocks are the slow cache's."""
+    kv = engine.kv
+    held = [block for table in slow.tables.values() for block in table]
+    assert len(set(held)) == len(held) == kv.used
+    assert kv.free.count + kv.used == kv.num_blocks
+    assert kv.free.count == engine.roster.free_blocks == len(slow.free)
+    assert kv.peak_used == slow.peak
+    for request, table in slow.tables.items():
+        assert kv.blocks_of(request, len(table) * kv.block_size).tolist() == table
+    assert set(slow.tables) == {request for request in engine.roster.running if slow.tables.get(request)}
 
 
-TestCache = Cache.TestCase
-TestCache.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+@settings(max_examples=250)
+@given(load=loads() | loads(spare=60), kind=st.sampled_from(["continuous", "static"]), cuts=CUTS)
+def test_blocks_are_those_of_a_slow_cache(load, kind, cuts):
+    """Plans that are cut anywhere, by both schedulers, leave the blocks that steps, played one by one, take and release."""
+    engine, slow = Planned(load, kind), SlowCache(load)
+    for horizon, cut in cycle(cuts):
+        if engine.is_over:
+            break
+        outlook, planned = engine.plan(Horizon(horizon))
+        steps = min(cut, outlook.num_steps)
+        for request, _ in outlook.preempted:
+            slow.release(request)
+        engine.place(outlook)
+        slow.play(steps_of(outlook)[:steps], reserves_all=kind == "static")
+        engine.keep(outlook, planned, steps)
+        event(f"cut: {steps < outlook.num_steps}, preempted: {bool(outlook.preempted)}, {kind}")
+        check(engine, slow)
+    assert engine.kv.used == 0
+    assert engine.kv.free.take(load.num_blocks).tolist() == list(slow.free)
 
 
-@given(computed=st.lists(st.integers(1, 60), min_size=1, max_size=6), steps=st.integers(1, 50), data=st.data())
-def test_a_cut_run_leaves_no_trace(computed, steps, data):
-    """Extending by n steps and trimming to m is extending by m: tables, and the order of all blocks taken later."""
-    done = data.draw(st.integers(1, steps))
-    tables = []
-    for asked in (steps, done):
-        kv = KvCache(num_blocks=500, block_size=7)
-        requests = [build_request(i, computed=n, generated=1) for i, n in enumerate(computed)]
-        for request in requests:
-            assert kv.reserve(request, request.computed)
-        kv.trim(requests, kv.extend(requests, asked), done)
-        tables.append(([list(request.blocks) for request in requests], kv.free.take(kv.free.count).tolist()))
-    assert tables[0] == tables[1]
+@settings(max_examples=80)
+@given(load=loads(spare=60), kind=st.sampled_from(["continuous", "static"]), data=st.data())
+def test_a_cut_run_leaves_no_trace(load, kind, data):
+    """Planning n steps and keeping m of them is planning m: tables, peak, and the order of all blocks taken later."""
+    done, left = data.draw(st.integers(1, 20)), []
+    for asked in (done, 40):
+        engine = Planned(load, kind)
+        outlook, planned = engine.plan(Horizon(asked))
+        engine.place(outlook)
+        done = min(done, outlook.num_steps)
+        engine.keep(outlook, planned, done)
+        running = [engine.kv.blocks_of(r, engine.roster.cached(r)).tolist() for r in engine.roster.running]
+        left.append((running, engine.kv.peak_used, engine.kv.free.take(engine.kv.free.count).tolist()))
+    assert left[0] == left[1]
 
 
 def test_blocks_are_taken_in_the_order_of_steps_then_requests():
-    """Of two requests the one whose block is full first takes first; in the same step the first in the batch does."""
-    kv = KvCache(num_blocks=10, block_size=4)
-    early, late = build_request(computed=3, generated=1), build_request(computed=2, generated=1)
-    assert kv.reserve(late, 2)
-    assert kv.reserve(early, 3)
-    kv.extend([late, early], 6)
-    assert (list(late.blocks), list(early.blocks)) == ([0, 3], [1, 2, 4])
+    """Of two requests the one whose block is full first takes first; in the same step the one admitted first does."""
+    load = Load([(0, 2, 9), (0, 3, 9)], max_num_seqs=2, budget=9, num_blocks=10, block_size=4)
+    engine = Planned(load, "continuous")
+    outlook, planned = engine.plan(Horizon(7))
+    engine.place(outlook)
+    assert [steps_of(outlook)[6].tokens[request] for request in engine.requests] == [8, 9]
+    engine.keep(outlook, planned, 7)
+    late, early = (engine.kv.blocks_of(request, n).tolist() for request, n in zip(engine.requests, (8, 9), strict=True))
+    assert (late, early) == ([0, 3], [1, 2, 4])
 
 
-def test_a_refused_reservation_changes_nothing():
-    """A request that holds one block and asks for more than there are keeps its one; the free ones stay in order."""
-    kv = KvCache(num_blocks=3, block_size=2)
-    request = build_request()
-    assert kv.reserve(request, 2)
-    assert not kv.reserve(request, 9)
-    assert list(request.blocks) == [0]
-    assert kv.free.take(2).tolist() == [1, 2]
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_static_engine_reserves_all_blocks_at_admission(steps):
+    """Prompt and all outputs but the last fit in from the first step on, however many steps were planned or kept."""
+    load = Load([(0, 5, 9), (0, 3, 9), (0, 1, 1)], max_num_seqs=3, budget=9, num_blocks=20, block_size=4)
+    engine = Planned(load, "static")
+    outlook, planned = engine.plan(Horizon(steps))
+    engine.place(outlook)
+    engine.keep(outlook, planned, 1)
+    assert [engine.kv.blocks_of(r, r.most_cached_tokens).tolist() for r in engine.requests[:2]] == [
+        [0, 1, 2, 3],
+        [4, 5, 6],
+    ]
+    assert engine.kv.peak_used == sum(ceil(n / 4) for n in (13, 11, 1))
+    assert engine.kv.used == engine.kv.peak_used - 1, "the one of a single token is over"
+
+
+def test_preempted_blocks_are_there_for_the_step_that_took_them():
+    """What a victim held, last block first, is taken in the very step for which it was preempted, after all free ones."""
+    load = Load([(0, 2, 9), (0, 4, 9)], max_num_seqs=2, budget=9, num_blocks=5, block_size=2)
+    engine, seen = Planned(load, "continuous"), None
+    while seen is None:
+        outlook, planned = engine.plan(Horizon(1))
+        before = [engine.kv.blocks_of(request, cached).tolist() for request, cached in outlook.preempted]
+        engine.place(outlook)
+        engine.keep(outlook, planned, 1)
+        if outlook.preempted:
+            first = engine.requests[0]
+            seen = before[0], engine.kv.blocks_of(first, engine.roster.cached(first)).tolist()
+    assert seen == ([1, 2, 4], [0, 3, 4])
+    assert engine.kv.peak_used == 5
 
 
 def test_a_large_pool_costs_nothing():

@@ -1,96 +1,116 @@
 """Where KV lies on the channels, against a count of every byte."""
 
-from array import array
+from functools import cache
+from itertools import cycle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from builders import build_request
 from gpusim.hardware.channel_map import ChannelMap
-from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.planner import Horizon
+from loads import Load, loads
+from planned import Planned, steps_of
 
-TOKEN_BYTES = 24
-
-
-def build_channels(kind="rotate", *, block_size=4, slots=4):
-    """Return an empty account of seven channels with granules that divide neither tokens nor blocks."""
-    return KvChannels(ChannelMap(kind, 7, 40), TOKEN_BYTES, block_size, slots)
+MAPS = st.sampled_from([ChannelMap("rotate", 7, 40), ChannelMap("hash", 7, 40), ChannelMap("rotate", 4, 64)])
+"""Granules that divide neither tokens nor blocks; and one that a block of two or four tokens of 32 bytes fills."""
 
 
-def count_bytes(channels, blocks, tokens, block_size):
-    """Count the bytes of each of *tokens* (positions in the request) by channel, one byte after the other."""
-    counted = np.zeros(channels.num_channels)
-    for token in tokens:
-        first = (blocks[token // block_size] * block_size + token % block_size) * TOKEN_BYTES
-        granules = np.arange(first, first + TOKEN_BYTES) // 40
-        np.add.at(counted, channels._map.channel_of(granules), 1)
+@cache
+def bytes_of(channel_map, token_bytes, number):
+    """Count the bytes of the token of that *number* in the region by channel, one byte after the other."""
+    addresses = np.arange(np.rint(number * token_bytes), np.rint((number + 1) * token_bytes)).astype(np.int64)
+    counted = np.zeros(channel_map.num_channels, dtype=np.int64)
+    np.add.at(counted, channel_map.channel_of(addresses // channel_map.granule), 1)
     return counted
 
 
-requests = st.lists(
-    st.tuples(st.integers(0, 20), st.integers(1, 20), st.permutations(range(60))), min_size=1, max_size=4
+def count_bytes(engine, tokens_of, channel_map, token_bytes):
+    """Count all bytes of the first tokens of each request, wherever its blocks lie."""
+    size, counted = engine.load.block_size, np.zeros(channel_map.num_channels, dtype=np.int64)
+    for request, tokens in tokens_of.items():
+        blocks = engine.kv.tables[request.slot].tolist()
+        for token in range(tokens):
+            counted += bytes_of(channel_map, token_bytes, blocks[token // size] * size + token % size)
+    return counted
+
+
+def watch(load, kind, channel_map, token_bytes, cuts, *, horizon=40):
+    """Play *load* in plans that are cut after *cuts* steps; check every step's reads; return what it was about."""
+    engine, seen = Planned(load, kind, channels=(channel_map, token_bytes)), set()
+    while not engine.is_over:
+        outlook, planned = engine.plan(Horizon(horizon))
+        read = engine.place(outlook)
+        number = min(next(cuts), outlook.num_steps)
+        steps = steps_of(outlook)
+        assert read.shape == (outlook.num_steps, channel_map.num_channels)
+        for got, step in zip(read, steps, strict=True):
+            assert got.tolist() == count_bytes(engine, step.tokens, channel_map, token_bytes).tolist()
+        seen |= {"preempted"} if outlook.preempted else set()
+        seen |= {"unread"} if outlook.reads else set()
+        seen |= {"mixed"} if any(step.chunks and step.decoding for step in steps) else set()
+        seen |= {"cut"} if number < outlook.num_steps else set()
+        last = steps[number - 1]
+        engine.keep(outlook, planned, number, read)
+        rest = {r: n for r, n in last.tokens.items() if r not in last.finished}
+        held = count_bytes(engine, rest, channel_map, token_bytes)
+        assert engine.channels.held_bytes.tolist() == held.tolist()
+    assert not engine.channels.held_bytes.any()
+    return seen
+
+
+@settings(max_examples=200)
+@given(
+    load=loads(most=6) | loads(most=6, spare=60),
+    kind=st.sampled_from(["continuous", "static"]),
+    channel_map=MAPS,
+    token_bytes=st.sampled_from([24, 32, 0.5, 1.5]),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=9),
 )
+def test_every_step_reads_the_bytes_of_its_requests(load, kind, channel_map, token_bytes, cuts):
+    """Prefill chunks, decode growth, release, preemption, waiting for others' prompts, cuts: each byte is counted."""
+    for what in watch(load, kind, channel_map, token_bytes, cycle(cuts)):
+        event(what)
 
 
-@given(stated=requests, kind=st.sampled_from(["rotate", "hash"]), block_size=st.integers(1, 9))
-def test_prefill_is_counted_byte_by_byte(stated, kind, block_size):
-    """Chunk by chunk the histogram of a batch is that of all its tokens, wherever its blocks lie."""
-    channels = build_channels(kind, block_size=block_size)
-    expected, batch = np.zeros(7), []
-    for slot, (first, second, blocks) in enumerate(stated):
-        request = build_request(slot, slot=slot, blocks=array("q", blocks))
-        if first:
-            channels.fill(request, first)
-        request.computed = first
-        channels.fill(request, first + second)
-        expected += count_bytes(channels, blocks, range(first + second), block_size)
-        batch.append(request)
-    assert channels.bytes_of(batch).tolist() == expected.tolist()
+@pytest.mark.parametrize("kind", ["rotate", "hash"])
+@pytest.mark.parametrize("token_bytes", [0.5, 24, 32])
+def test_all_that_can_happen_to_kv_is_counted(kind, token_bytes):
+    """Two that run out of blocks, a long prompt beside decodes, plans cut after two steps: all of it occurs here."""
+    load = Load([(0, 4, 22), (0, 4, 22), (1, 15, 3)], max_num_seqs=3, budget=8, num_blocks=19, block_size=2)
+    seen = watch(load, "continuous", ChannelMap(kind, 7, 40), token_bytes, cycle([1, 2]))
+    assert seen == {"preempted", "mixed", "cut"}
 
 
-@given(stated=requests, kind=st.sampled_from(["rotate", "hash"]), steps=st.integers(1, 12))
-def test_growth_is_the_tokens_of_each_step(stated, kind, steps):
-    """Step s of a decode run adds to each request the bytes of its token computed + s."""
-    channels = build_channels(kind)
-    batch = [build_request(i, slot=i, computed=n, blocks=array("q", blocks)) for i, (n, _, blocks) in enumerate(stated)]
-    growth = channels.growth(batch, steps)
-    assert growth.shape == (steps, len(batch), 7)
-    for step in range(steps):
-        for row, request in zip(growth[step], batch, strict=True):
-            assert row.tolist() == count_bytes(channels, request.blocks, [request.computed + step], 4).tolist()
+@pytest.mark.parametrize("cut", [1, 2, 3, 99])
+@pytest.mark.parametrize("kind", ["rotate", "hash"])
+def test_who_waits_for_the_prompts_of_others_is_not_read(kind, cut):
+    """A static batch computes prompts of 5, 11 and 9 with 4 tokens a step; meanwhile those that are ready are not read."""
+    load = Load([(0, 5, 4), (0, 11, 3), (0, 9, 5)], max_num_seqs=3, budget=4, num_blocks=30, block_size=2)
+    assert "unread" in watch(load, "static", ChannelMap(kind, 7, 40), 24, cycle([cut]))
 
 
 def test_growing_is_filling():
-    """Decoding ten tokens leaves the histogram that computing them in one chunk leaves."""
-    blocks = array("q", [5, 2, 9, 0])
-    decoded, filled = build_channels(), build_channels()
-    one, other = (build_request(slot=2, computed=3, blocks=blocks) for _ in range(2))
-    decoded.grow([one], decoded.growth([one], 10))
-    filled.fill(other, 13)
-    assert decoded.bytes_of([one]).tolist() == filled.bytes_of([other]).tolist()
-    assert decoded.bytes_of([one]).sum() == 10 * TOKEN_BYTES
-
-
-def test_clearing_forgets_one_request_only():
-    """A request that leaves takes its bytes along and nobody else's."""
-    channels = build_channels()
-    stays, leaves = build_request(slot=0, blocks=array("q", [1])), build_request(slot=1, blocks=array("q", [0]))
-    channels.fill(stays, 4)
-    before = channels.bytes_of([stays]).tolist()
-    channels.fill(leaves, 4)
-    channels.clear(leaves)
-    assert channels.bytes_of([leaves]).tolist() == [0.0] * 7
-    assert channels.bytes_of([stays, leaves]).tolist() == before
+    """A token at a time or all in one chunk, 13 tokens in the cache are the same bytes on the same channels."""
+    held = []
+    for prompt in (3, 13):
+        engine = Planned(
+            Load([(0, prompt, 20)], 1, 99, 99, 4), "continuous", channels=(ChannelMap("rotate", 7, 40), 24)
+        )
+        outlook, planned = engine.plan(Horizon(1 + 13 - prompt))
+        read = engine.place(outlook)
+        engine.keep(outlook, planned, outlook.num_steps, read)
+        held.append(engine.channels.held_bytes.tolist())
+    assert held[0] == held[1]
+    assert sum(held[0]) == 13 * 24
 
 
 @pytest.mark.parametrize("token_bytes", [0.5, 1.5, 24.0])
 def test_tokens_of_broken_bytes_add_up(token_bytes):
-    """With half a byte a token (int4 heads) successive tokens share bytes, and a block still has all of its bytes."""
-    channels = KvChannels(ChannelMap("rotate", 7, 40), token_bytes, block_size=16, num_slots=1)
-    request = build_request(slot=0, blocks=array("q", [3, 1]))
-    for until in range(1, 33):
-        channels.fill(request, until)
-        request.computed = until
-    assert channels.bytes_of([request]).sum() == 32 * token_bytes
+    """With half a byte a token (int4 heads) successive tokens share bytes, and two blocks still have all of theirs."""
+    engine = Planned(Load([(0, 1, 40)], 1, 9, 9, 16), "continuous", channels=(ChannelMap("rotate", 7, 40), token_bytes))
+    outlook, _ = engine.plan(Horizon(32))
+    read = engine.place(outlook)
+    assert read[31].sum() == 32 * token_bytes
+    assert read[15].sum() == 16 * token_bytes

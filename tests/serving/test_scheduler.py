@@ -8,40 +8,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from builders import build_request
-from gpusim.serving.kv_cache import KvCache
+from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import ContinuousScheduler, StaticScheduler, make_scheduler
 from gpusim.spec.serving import ServingSpec
-
-
-@dataclass
-class Load:
-    """Requests with the step before which each arrives, for an engine of some size."""
-
-    arrivals: list[tuple[int, int, int]]
-    """(step, prompt, output), in order of arrival."""
-    max_num_seqs: int
-    budget: int
-    num_blocks: int
-    block_size: int
-
-    def spec(self, kind="continuous"):
-        return ServingSpec(scheduler=kind, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.budget)
-
-
-@st.composite
-def loads(draw):
-    """Loads in which every request fits alone, but seldom all of them together."""
-    max_num_seqs, block_size = draw(st.integers(1, 5)), draw(st.integers(1, 6))
-    lengths = st.tuples(st.integers(0, 25), st.integers(1, 20), st.integers(1, 12))
-    arrivals = sorted(draw(st.lists(lengths, min_size=1, max_size=9)), key=lambda row: row[0])
-    most = max(-(-(prompt + output - 1) // block_size) for _, prompt, output in arrivals)
-    return Load(
-        arrivals,
-        max_num_seqs,
-        budget=draw(st.integers(max_num_seqs, 30)),
-        num_blocks=most + draw(st.integers(0, 6)),
-        block_size=block_size,
-    )
+from loads import Load, loads
 
 
 @dataclass
@@ -52,33 +22,43 @@ class Step:
     preempted: list[int] = field(default_factory=list)
 
 
-def play(load, scheduler, *, longest=10**9):
+def decide(scheduler, roster):
+    """Return the next batch; stands for functions that also check it."""
+    return scheduler.next_batch(roster)
+
+
+def play(load, scheduler, *, longest=10**9, decide=decide):
     """Play *load* as an engine does, in runs of at most *longest* steps that arrivals may cut; return every step."""
-    kv = KvCache(load.num_blocks, load.block_size)
-    coming = deque(build_request(i, prompt=p, output=o, arrival=step) for i, (step, p, o) in enumerate(load.arrivals))
-    waiting, running, steps = deque(), [], []
-    while coming or waiting or running:
-        arrive(coming, waiting, len(steps))
-        if not waiting and not running:
+    roster = Roster(load.block_size, load.num_blocks, scheduler.reserves_all)
+    coming, steps, tokens_of = deque(load.requests()), [], {}
+    while coming or not roster.is_idle:
+        arrive(coming, roster.waiting, len(steps))
+        if roster.is_idle:
             steps.append(Step([]))
             continue
-        batch = scheduler.next_batch(waiting, running, kv)
-        assert not batch.is_empty
-        asked = min(batch.steps, longest)
-        taken = kv.extend(batch.decodes, asked)
-        done = play_run(batch, asked, coming, waiting, steps, may_cut=scheduler.admits(running))
-        kv.trim(batch.decodes, taken, done)
-        commit(batch, done, running, kv)
-    assert kv.used == 0
+        batch = decide(scheduler, roster)
+        for request, _ in batch.preempted:
+            request.generated = tokens_of.get(request.index, 0)
+        decodes = [request for *_, request in sorted(roster.ends, key=lambda end: end[1])]
+        assert len(decodes) == batch.num_decodes
+        assert decodes or batch.chunks
+        done = play_run(decodes, batch, longest, coming, roster, steps, may_cut=scheduler.admits(roster))
+        for request in (*decodes, *(r for r, computed, new in batch.chunks if computed + new == r.target)):
+            tokens_of[request.index] = tokens_of.get(request.index, 0) + done
+        for request in roster.advance(batch, done):
+            assert tokens_of[request.index] == request.output_tokens
+            assert request not in roster.running
+    assert roster.free_blocks == load.num_blocks
     return steps
 
 
-def play_run(batch, asked, coming, waiting, steps, *, may_cut):
+def play_run(decodes, batch, longest, coming, roster, steps, *, may_cut):
     """Note the steps of a run, up to the one in which a request arrives that could join; return how many."""
+    asked = min(batch.steps, longest)
     for step in range(asked):
-        tokens = [(request.index, 1) for request in batch.decodes] + [(r.index, n) for r, n in batch.chunks]
-        steps.append(Step(tokens, [] if step else [request.index for request in batch.preempted]))
-        if step < asked - 1 and arrive(coming, waiting, len(steps)) and may_cut:
+        tokens = [(request.index, 1) for request in decodes] + [(r.index, new) for r, _, new in batch.chunks]
+        steps.append(Step(tokens, [] if step else [request.index for request, _ in batch.preempted]))
+        if step < asked - 1 and arrive(coming, roster.waiting, len(steps)) and may_cut:
             return step + 1
     return asked
 
@@ -90,19 +70,6 @@ def arrive(coming, waiting, step):
         waiting.append(coming.popleft())
         some = True
     return some
-
-
-def commit(batch, done, running, kv):
-    completed = [request for request, tokens in batch.chunks if tokens == request.missing]
-    for request, tokens in batch.chunks:
-        request.computed += tokens
-    for request in batch.decodes:
-        request.computed += done
-    for request in (*batch.decodes, *completed):
-        request.got_tokens(0, done)
-        if request.generated == request.output_tokens:
-            running.remove(request)
-            kv.release(request)
 
 
 class Rules:
@@ -265,9 +232,58 @@ def test_a_preempted_request_returns_as_soon_as_there_is_room():
     assert (1, 2) in steps[first + 1].tokens
 
 
-@pytest.mark.parametrize(("running", "admits"), [(0, True), (1, True), (2, False)])
-def test_only_a_free_seat_lets_an_arrival_in(running, admits):
-    """A continuous engine of two seats looks at arrivals while one is free, a static one only while it is empty."""
-    requests = [build_request(i) for i in range(running)]
-    assert ContinuousScheduler(ServingSpec(max_num_seqs=2)).admits(requests) == admits
-    assert StaticScheduler(ServingSpec(max_num_seqs=2)).admits(requests) == (running == 0)
+@pytest.mark.parametrize(("running", "waiting"), [(0, 0), (1, 0), (2, 0), (1, 1)])
+def test_only_a_free_seat_lets_an_arrival_in(running, waiting):
+    """A continuous engine of two seats looks at arrivals while one is free and nobody waits, a static one while empty."""
+    roster = Roster(4, 9)
+    roster.running = [build_request(i) for i in range(running)]
+    roster.waiting.extend(build_request(9 + i) for i in range(waiting))
+    assert ContinuousScheduler(ServingSpec(max_num_seqs=2)).admits(roster) == (running < 2 and not waiting)
+    assert StaticScheduler(ServingSpec(max_num_seqs=2)).admits(roster) == (running == 0)
+
+
+def described(batch):
+    """What the engine does with a batch."""
+    events = (batch.chunks, batch.admitted, batch.begun, batch.preempted)
+    return batch.num_decodes, batch.decode_context, [list(each) for each in events]
+
+
+@settings(max_examples=150)
+@given(load=loads(), kind=st.sampled_from(["static", "continuous"]))
+def test_only_a_hungry_batch_misses_somebody(load, kind):
+    """Unless it says it is hungry, a batch is the same with one more small request at the end of those who wait."""
+
+    def decide_twice(scheduler, roster):
+        other = roster.copy()
+        other.waiting.append(build_request(99, prompt=1, output=1))
+        fuller = scheduler.next_batch(other)
+        batch = scheduler.next_batch(roster)
+        assert batch.is_hungry or described(fuller) == described(batch)
+        assert batch.is_hungry <= (not roster.waiting)
+        return batch
+
+    play(load, make_scheduler(load.spec(kind)), decide=decide_twice)
+
+
+@settings(max_examples=150)
+@given(load=loads(), kind=st.sampled_from(["static", "continuous"]), extra=st.integers(0, 60))
+def test_who_does_not_run_short_takes_no_more(load, kind, extra):
+    """A batch that was not called short needs at most those blocks in its first step, and preempts nobody."""
+    load.num_blocks += extra
+    sure = []
+
+    def decide_and_count(scheduler, roster):
+        is_short, free = scheduler.runs_short(roster, roster.free_blocks), roster.free_blocks
+        batch = scheduler.next_batch(roster)
+        sure.append(not is_short)
+        if not is_short:
+            copy = roster.copy()
+            finished = copy.advance(batch, 1)
+            released = sum(copy.blocks_for(request.most_cached_tokens) for request in finished)
+            assert not batch.preempted
+            assert copy.free_blocks - released >= 0
+            assert free >= roster.free_blocks
+        return batch
+
+    play(load, make_scheduler(load.spec(kind)), decide=decide_and_count)
+    event(f"sure: {any(sure)}")

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpusim.core.clock import DECISION, Clock, ticks
+from gpusim.core.clock import ARRIVAL, DECISION, Clock, ticks
+from gpusim.serving.feed import NEVER, Feed
+from gpusim.serving.router import RoundRobin
 from gpusim.serving.source import Source
 from gpusim.workload.stream import RequestShape
 
@@ -12,16 +14,40 @@ from gpusim.workload.stream import RequestShape
 class Served:
     """Requests that are over some ticks after they came; stands for router and engine."""
 
-    def __init__(self, clock, arrivals_s, *, service=0, concurrency=None):
+    def __init__(self, clock, arrivals_s, *, service=0, concurrency=None, refuse=lambda _: None):
         self.clock, self.service = clock, service
-        self.log, self.drained, self.inside, self.most_inside = [], [], 0, 0
+        self.log, self.drained, self.inside, self.most_inside, self.refused = [], [], 0, 0, []
+        self.engines, self._refuse = [self], refuse
         shapes = (RequestShape(index, arrival_s, 5, 2) for index, arrival_s in enumerate(arrivals_s))
         self.source = Source(
             clock, shapes, self, concurrency=concurrency, on_drained=lambda: self.drained.append(clock.now)
         )
+        clock.env.process(self.serve())
 
-    def choose(self, _request):
+    def choose(self, _index):
         return self
+
+    def connect(self, refill, *, is_open):
+        self.feed = Feed(self.clock, refill=refill, refuse=self._refuse, is_open=is_open)
+
+    def refuse_arrived(self, now):
+        for request in self.feed.take_refused(now):
+            self.refused.append((self.clock.now, request.index))
+            self.source.over(request)
+
+    def serve(self):
+        """Take each request when it comes."""
+        while True:
+            self.feed.arrived = self.clock.event()
+            tick = self.feed.next_tick()
+            if tick < NEVER:
+                yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+            else:
+                yield self.feed.arrived
+            self.refuse_arrived(self.clock.now)
+            while self.feed.ticks and self.feed.ticks[0] <= self.clock.now:
+                self.submit(self.feed.requests[0])
+                self.feed.take(1)
 
     def submit(self, request):
         self.log.append((self.clock.now, request.index))
@@ -62,19 +88,73 @@ def test_a_closed_loop_keeps_its_clients_busy(concurrency, num_requests, service
 
 @pytest.mark.parametrize("concurrency", [None, 1, 3])
 def test_requests_that_are_refused_at_once_are_over(concurrency):
-    """An engine that rejects all ends the run, once, open loop or closed."""
+    """An engine that rejects all ends the run, once, open loop or closed, in the tick in which they come."""
     clock = Clock()
-    served = Served(clock, [0.0 if concurrency is None else None] * 5, concurrency=concurrency)
+    arrivals_s = [0.0 if concurrency is None else None] * 5
+    served = Served(clock, arrivals_s, concurrency=concurrency, refuse=lambda _: "too long")
     clock.run()
-    assert [index for _, index in served.log] == [0, 1, 2, 3, 4]
+    assert served.refused == [(0, index) for index in range(5)]
+    assert not served.log
     assert served.drained == [0]
+
+
+def test_a_client_that_is_refused_sends_the_next_in_the_same_tick():
+    """Every other request is refused: one client has the others served back to back, and loses no time on those."""
+    clock = Clock()
+    refuse = lambda request: "odd" if request.index % 2 else None
+    served = Served(clock, [None] * 6, service=100, concurrency=1, refuse=refuse)
+    clock.run()
+    assert served.log == [(0, 0), (100, 2), (200, 4)]
+    assert served.refused == [(100, 1), (200, 3), (300, 5)]
+    assert served.drained == [300]
+
+
+def test_refused_requests_of_an_open_loop_are_over_when_they_come():
+    """Not before: known ahead, they are taken at their tick, and the workload lasts until then."""
+    clock = Clock()
+    served = Served(clock, [1e-9, 2e-9, 3e-9], refuse=lambda request: "odd" if request.index % 2 == 0 else None)
+    clock.run()
+    assert served.refused == [(1000, 0), (3000, 2)]
+    assert served.log == [(2000, 1)]
+    assert served.drained == [3000]
+
+
+@given(
+    arrivals_s=st.lists(st.floats(0, 1e-6), min_size=1, max_size=20).map(sorted),
+    asked=st.lists(st.integers(0, 22), max_size=4),
+    refused=st.sets(st.integers(0, 20)),
+)
+def test_an_open_loop_is_known_ahead(arrivals_s, asked, refused):
+    """Before anything has come a feed has as many requests as were asked for, in order, without those it refuses."""
+    served = Served(Clock(), arrivals_s, refuse=lambda request: "no" if request.index in refused else None)
+    feed, able = served.feed, [index for index in range(len(arrivals_s)) if index not in refused]
+    for number in asked:
+        feed.reach(number)
+        assert len(feed.requests) >= min(number, len(able))
+        assert [request.index for request in feed.requests] == able[: len(feed.requests)]
+        assert feed.ticks == [ticks(arrivals_s[request.index]) for request in feed.requests]
+    for tick in (0, *(ticks(arrival_s) for arrival_s in arrivals_s)):
+        feed.reach_tick(tick)
+        there = [index for index in able if ticks(arrivals_s[index]) <= tick]
+        assert [request.index for request in feed.requests][: len(there) + 1] == able[: len(there) + 1]
+    assert not served.drained
+
+
+def test_an_engine_that_asks_for_more_has_those_of_its_neighbours_wait_in_theirs():
+    """One source fills the feeds of several engines, in turn, whoever asks."""
+    clock = Clock()
+    engines = [Served(clock, []) for _ in range(2)]
+    shapes = (RequestShape(index, index * 1e-9, 5, 2) for index in range(7))
+    Source(clock, shapes, RoundRobin(engines), concurrency=None, on_drained=lambda: None)
+    engines[0].feed.reach(3)
+    assert [[request.index for request in engine.feed.requests] for engine in engines] == [[0, 2, 4], [1, 3]]
 
 
 def test_nothing_to_submit_is_over_at_once():
     """A workload without requests drains at tick 0."""
     clock = Clock()
-    assert Served(clock, []).drained == []
     served = Served(clock, [])
+    assert served.drained == []
     clock.run()
     assert served.drained == [0]
 

@@ -16,7 +16,7 @@ from gpusim.workload.lengths import length_blocks
 from gpusim.workload.stream import requests
 from helpers import shared_data
 
-AZURE = {"chat": "conv", "code": "code"}
+AZURE = {"chat": "conv", "code": "code", "conversation": "conv"}
 PARTS = ["prompt_tokens", "output_tokens"]
 N = 20_000
 
@@ -52,7 +52,7 @@ def ranks(values):
 
 def test_every_known_workload_has_a_source_and_yields_requests():
     """Each file of the library validates, says where it comes from, and gives its 1000 requests."""
-    assert set(names("workload")) >= {"chat", "code", "long-context"}
+    assert set(names("workload")) >= {"chat", "code", "conversation", "long-context"}
     for name in names("workload"):
         document = read("workload", name)
         spec = validate(WorkloadSpec, document)
@@ -69,7 +69,7 @@ def test_quantiles_are_those_of_the_trace(name, part):
     assert tokens.tolist() == np.quantile(measured, levels, method="inverted_cdf").tolist()
 
 
-@pytest.mark.parametrize(("name", "correlation"), [("chat", 0.07), ("code", -0.02)])
+@pytest.mark.parametrize(("name", "correlation"), [("chat", 0.07), ("code", -0.02), ("conversation", 0.07)])
 def test_stated_facts_of_the_traces_hold(name, correlation):
     """Rate, variation of the gaps and rank correlation are what the files say."""
     arrivals, prompts, outputs = azure(name)
@@ -82,7 +82,14 @@ def test_stated_facts_of_the_traces_hold(name, correlation):
 
 @pytest.mark.parametrize(
     ("name", "part", "in_table", "in_trace"),
-    [("chat", 0, 1233, 1155), ("chat", 1, 219, 211), ("code", 0, 2122, 2048), ("code", 1, 36, 28)],
+    [
+        ("chat", 0, 1233, 1155),
+        ("chat", 1, 219, 211),
+        ("code", 0, 2122, 2048),
+        ("code", 1, 36, 28),
+        ("conversation", 0, 1149, 1155),
+        ("conversation", 1, 211, 211),
+    ],
 )
 def test_what_straight_lines_do_to_the_means_is_as_stated(name, part, in_table, in_trace):
     """The means of table and trace are those the files and the documentation give."""
@@ -91,7 +98,7 @@ def test_what_straight_lines_do_to_the_means_is_as_stated(name, part, in_table, 
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("name", ["chat", "code", "long-context"])
+@pytest.mark.parametrize("name", ["chat", "code", "conversation", "long-context"])
 def test_drawn_lengths_reproduce_the_table(name, part):
     """The distance to the table's distribution is within the Kolmogorov-Smirnov bound of 0.1 %."""
     levels, tokens = table(name, part)

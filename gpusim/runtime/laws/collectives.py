@@ -15,6 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+
+from gpusim.model.work import Size
 from gpusim.spec.laws import EngineAllReduceLawSpec, LawsSpec, NcclLawSpec
 
 Pattern: TypeAlias = Literal["ring", "all_pairs"]
@@ -26,15 +29,16 @@ class Algorithm:
     """One way to do a collective."""
 
     name: str
-    fixed_s: float
+    fixed_s: Size
+    """In seconds; like `bytes_per_pair` one number, or one for each of many sizes."""
     pattern: Pattern
-    bytes_per_pair: float
+    bytes_per_pair: Size
     """Sent along each arrow of the pattern."""
     efficiency: float
     """Achieved / peak of the fullest link."""
 
 
-def ring_bytes(operation: Operation, num_ranks: int, size_bytes: float) -> float:
+def ring_bytes(operation: Operation, num_ranks: int, size_bytes: Size) -> Size:
     """Bytes every rank of a ring sends to its neighbour."""
     return _ring_factor(operation, num_ranks) * size_bytes
 
@@ -43,7 +47,7 @@ def _ring_factor(operation: Operation, num_ranks: int) -> float:
     return (2 if operation == "all_reduce" else 1) * (num_ranks - 1) / num_ranks
 
 
-def ideal_algorithms(operation: Operation, num_ranks: int, size_bytes: float, hop_s: float) -> list[Algorithm]:
+def ideal_algorithms(operation: Operation, num_ranks: int, size_bytes: Size, hop_s: float) -> list[Algorithm]:
     """Alpha-beta: a ring at peak bandwidth, each step paying the latency of its route."""
     steps = _ring_factor(operation, num_ranks) * num_ranks
     sent = ring_bytes(operation, num_ranks, size_bytes)
@@ -51,25 +55,31 @@ def ideal_algorithms(operation: Operation, num_ranks: int, size_bytes: float, ho
 
 
 def calibrated_algorithms(
-    operation: Operation, num_ranks: int, size_bytes: float, laws: LawsSpec, *, direct: bool, hbm_bandwidth: float
+    operation: Operation, num_ranks: int, size_bytes: Size, laws: LawsSpec, *, direct: bool, hbm_bandwidth: float
 ) -> list[Algorithm]:
     """Return what the software would choose from.
 
     Args:
         operation: What to do.
         num_ranks: At least two.
-        size_bytes: The full buffer on each rank.
+        size_bytes: The full buffer on each rank; many sizes must lie on one side of `own_limit`.
         laws: The device's parameters.
         direct: Every pair of ranks is connected by scale-up links, which an engine's own all-reduce needs.
         hbm_bandwidth: Peak of the ranks' memory.
     """
     own = laws.engine_all_reduce
-    if operation == "all_reduce" and own is not None and direct and size_bytes <= own.max_bytes:
+    if own is not None and np.all(size_bytes <= own_limit(operation, laws, direct=direct)):
         return _engine(own, num_ranks, size_bytes, hbm_bandwidth)
     return _nccl(laws.nccl, operation, num_ranks, size_bytes)
 
 
-def _nccl(law: NcclLawSpec, operation: Operation, num_ranks: int, size_bytes: float) -> list[Algorithm]:
+def own_limit(operation: Operation, laws: LawsSpec, *, direct: bool) -> float:
+    """Return the largest buffer for which an engine takes its own all-reduce, in bytes; negative if it never does."""
+    own = laws.engine_all_reduce
+    return own.max_bytes if own is not None and direct and operation == "all_reduce" else -1.0
+
+
+def _nccl(law: NcclLawSpec, operation: Operation, num_ranks: int, size_bytes: Size) -> list[Algorithm]:
     latency = law.t_base + law.t_hop * _ring_factor(operation, num_ranks) * num_ranks
     sent = ring_bytes(operation, num_ranks, size_bytes)
     return [
@@ -78,7 +88,7 @@ def _nccl(law: NcclLawSpec, operation: Operation, num_ranks: int, size_bytes: fl
     ]
 
 
-def _engine(law: EngineAllReduceLawSpec, num_ranks: int, size_bytes: float, hbm_bandwidth: float) -> list[Algorithm]:
+def _engine(law: EngineAllReduceLawSpec, num_ranks: int, size_bytes: Size, hbm_bandwidth: float) -> list[Algorithm]:
     start = law.t0 + law.t_peer * (num_ranks - 1) + law.copies * 2 * size_bytes / hbm_bandwidth
     two_shot = 2 * size_bytes / num_ranks
     return [

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Elementwise, Gemm
+from gpusim.model.work import Attention, Count, Elementwise, Gemm, Size
 from gpusim.runtime.laws.attention import attention_rows, attention_time
 from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
@@ -21,7 +21,7 @@ class KernelLaws(Protocol):
     """How long kernels take on one kind of GPU."""
 
     def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
-        """Return the terms of the duration of *work*; one row, or for attention one a step."""
+        """Return the terms of the duration of *work*: a row a step of an attention, a row a size of anything else."""
         ...
 
 
@@ -36,24 +36,17 @@ class CalibratedLaws:
     def __init__(self, gpu: GpuFigures, laws: LawsSpec) -> None:
         self.gpu = gpu
         self.laws = laws
-        self._known: dict[Gemm | Elementwise, KernelTime] = {}
 
     def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
-        """See `KernelLaws.time`; what does not grow with the context is computed once."""
+        """See `KernelLaws.time`."""
         if isinstance(work, Attention):
             return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
-        if work not in self._known:
-            self._known[work] = self._gemm(work) if isinstance(work, Gemm) else self._elementwise(work)
-        return self._known[work]
-
-    def _gemm(self, work: Gemm) -> KernelTime:
-        rows = GemmRows(*(_row(value) for value in (work.m, work.n, work.k, work.weight_bytes, work.activation_bytes)))
-        timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
-        return replace(timing, weight_bytes=work.weight_bytes)
-
-    def _elementwise(self, work: Elementwise) -> KernelTime:
-        rows = ElementwiseRows(_row(work.bytes_read + work.bytes_written), _row(work.hbm_bytes))
-        return elementwise_time(rows, self.laws.elementwise, self.gpu)
+        if isinstance(work, Gemm):
+            rows = GemmRows(*_rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes))
+            timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
+            return replace(timing, weight_bytes=work.weight_bytes)
+        elements = ElementwiseRows(*_rows(work.bytes_read + work.bytes_written, work.hbm_bytes))
+        return elementwise_time(elements, self.laws.elementwise, self.gpu)
 
 
 class RooflineLaws:
@@ -72,10 +65,11 @@ class RooflineLaws:
             compute_s = work.flops / self.gpu.peak_flops("bf16")
             return self._roofline(compute_s, work.activation_bytes, kv_bytes=work.kv_bytes)
         if isinstance(work, Gemm):
-            compute_s = _row(work.flops / self.gpu.peak_flops(work.dtype))
-            timing = self._roofline(compute_s, _row(work.weight_bytes + work.activation_bytes))
-            return replace(timing, weight_bytes=work.weight_bytes)
-        return self._roofline(_row(0.0), _row(work.bytes_read + work.bytes_written))
+            compute_s, size = _rows(
+                work.flops / self.gpu.peak_flops(work.dtype), work.weight_bytes + work.activation_bytes
+            )
+            return replace(self._roofline(compute_s, size), weight_bytes=work.weight_bytes)
+        return self._roofline(*_rows(0.0, work.bytes_read + work.bytes_written))
 
     def _roofline(
         self, compute_s: FloatArray, even_bytes: FloatArray, kv_bytes: FloatArray | None = None
@@ -92,5 +86,6 @@ class RooflineLaws:
         )
 
 
-def _row(value: float) -> FloatArray:
-    return np.array([value], dtype=np.float64)
+def _rows(*values: Count | Size) -> list[FloatArray]:
+    """Return *values* as arrays of one length: that of the longest, 1 if all are numbers."""
+    return np.broadcast_arrays(*(np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values))  # type: ignore[return-value]

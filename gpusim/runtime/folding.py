@@ -1,0 +1,242 @@
+"""Folding: the times of many steps in one vectorised call.
+
+Identical ranks and layers are one row; what depends on the number of tokens, or of sampled sequences, alone is looked up
+in tables that are filled as they are needed; attention is timed over all steps at once. The laws, and what is rounded to
+the clock, are those of kernel detail (`KernelTimer`), so the times are too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from gpusim.core.clock import FloatArray, IntArray, ticks_array
+from gpusim.hardware.fabric import Fabric
+from gpusim.hardware.gpu import Gpu
+from gpusim.model.lower import Lowering
+from gpusim.model.work import Attention, Kernel, StepShapes
+from gpusim.runtime.attribution import in_ticks
+from gpusim.runtime.foreign_load import IDLE, Load
+from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, StepTotals
+from gpusim.runtime.laws.timing import KernelTime
+
+NO_WAKES: Final[Mapping[int, int]] = MappingProxyType({})
+CHUNK: Final = 64
+"""Rows by which a table grows: few calls of the laws, and little that is never asked for."""
+
+
+class TotalsTable:
+    """Sums over the kernels of a step that depend on one whole number alone, from 0 on.
+
+    Args:
+        timer: Times kernels.
+        kernels: Returns them for many numbers at once, each at least 1, with how often a step runs each.
+        load: Foreign traffic of constant rate beside them.
+    """
+
+    def __init__(
+        self, timer: KernelTimer, kernels: Callable[[IntArray], list[tuple[int, Kernel]]], load: Load = IDLE
+    ) -> None:
+        self._timer = timer
+        self._load = load
+        self._kernels = kernels
+        self._ticks: dict[int, list[int]] = {}
+        self._chunks: list[StepTotals] = [StepTotals.of((), 1)]
+        self._row_of = np.zeros(1, dtype=np.int64)
+        """Row of each number in the chunks put together, 0 for 0, -1 where it is not known yet."""
+        self._joined: StepTotals | None = None
+
+    def rows(self, numbers: IntArray) -> StepTotals:
+        """Return the sums for each of *numbers*."""
+        known = self._row_of
+        if numbers.max() >= len(known) or (known[numbers] < 0).any():
+            for chunk in np.unique(numbers // CHUNK).tolist():
+                self._fill(chunk)
+        if self._joined is None:
+            self._joined = StepTotals.joined(self._chunks)
+            self._chunks = [self._joined]
+        return self._joined.take(self._row_of[numbers])
+
+    def ticks(self, number: int) -> int:
+        """Return the ticks for one number."""
+        chunk = number // CHUNK
+        if chunk not in self._ticks:
+            numbers = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
+            self._ticks[chunk] = self.rows(numbers).ticks.tolist()
+        return self._ticks[chunk][number % CHUNK]
+
+    def _fill(self, chunk: int) -> None:
+        end = (chunk + 1) * CHUNK
+        if end > len(self._row_of):
+            self._row_of = np.pad(self._row_of, (0, end - len(self._row_of)), constant_values=-1)
+        numbers = np.arange(max(1, chunk * CHUNK), end)
+        if self._row_of[numbers[0]] >= 0:
+            return
+        counted = [(n, self._timer.rows(kernel, self._load)) for n, kernel in self._kernels(numbers)]  # type: ignore[arg-type]
+        self._row_of[numbers] = np.arange(len(numbers)) + sum(len(part.ticks) for part in self._chunks)
+        self._chunks.append(StepTotals.of(counted, len(numbers)))
+        self._joined = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedSteps:
+    """Steps as they are timed; arrays (steps, ...)."""
+
+    ticks: IntArray
+    attribution_ps: IntArray
+    """(steps, categories) Where that time goes; rows sum to `ticks`."""
+    bound_ps: IntArray
+    """What each takes at least."""
+    fixed: StepTotals
+    """Of all that does not depend on the context, on idle resources."""
+    attention: list[tuple[int, KernelRows]]
+    """Of each kind of layer, with how many there are, on idle resources."""
+    starts: IntArray
+    """Tick at which each starts, back to back but for idle times."""
+    ends: IntArray
+
+
+class Folder:
+    """Times steps of one engine without playing them.
+
+    Args:
+        timer: Times kernels.
+        lowering: Says which kernels a step has.
+    """
+
+    def __init__(self, timer: KernelTimer, lowering: Lowering) -> None:
+        self.timer = timer
+        self.lowering = lowering
+        self._by_tokens = TotalsTable(timer, lowering.token_kernels)
+        self._by_sampled = TotalsTable(timer, lowering.sampling_kernels)
+        self._loaded: dict[Load, tuple[TotalsTable, TotalsTable]] = {}
+
+    def fixed_ticks(self, num_tokens: int, num_sampled: int) -> int:
+        """Return the ticks of a step without its attention."""
+        return self._by_tokens.ticks(num_tokens) + self._by_sampled.ticks(num_sampled)
+
+    def attention_ticks(self, num_sequences: IntArray, context: IntArray) -> IntArray:
+        """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,).
+
+        Args:
+            num_sequences: (steps,)
+            context: (steps,) Tokens of context of all of them together.
+        """
+        nothing = np.zeros_like(context)
+        shapes = StepShapes(num_sequences, num_sequences, num_sequences, context, nothing, nothing.astype(np.float64))
+        ticks: IntArray = np.zeros_like(context)
+        for count, kernel in self.lowering.attention(shapes):
+            ticks += count * self._attention(kernel, None).ticks
+        return ticks
+
+    def time(
+        self, shapes: StepShapes, kv_peak: FloatArray | None, now: int = 0, wakes: Mapping[int, int] = NO_WAKES
+    ) -> FoldedSteps:
+        """Time steps on idle resources.
+
+        Args:
+            shapes: What they compute.
+            kv_peak: (steps,) largest part of the KV on any memory channel; None: alike on all.
+            now: Tick at which the first one may start.
+            wakes: Ticks before which certain steps, by their number, do not start.
+        """
+        fixed = self._by_tokens.rows(shapes.num_tokens) + self._by_sampled.rows(shapes.num_sampled)
+        attention = [(count, self._attention(kernel, kv_peak)) for count, kernel in self.lowering.attention(shapes)]
+        step_ticks, attribution_s, bound_s = fixed.ticks.copy(), fixed.attribution_s.copy(), fixed.bound_s.copy()
+        for count, rows in attention:
+            step_ticks += count * rows.ticks
+            attribution_s += count * rows.attribution_s
+            bound_s += count * rows.bound_s
+        attribution_ps = in_ticks(attribution_s, step_ticks)
+        starts, ends = back_to_back(step_ticks, now, wakes)
+        return FoldedSteps(step_ticks, attribution_ps, ticks_array(bound_s), fixed, attention, starts, ends)
+
+    def loaded_ticks(self, shapes: StepShapes, kv_peak: FloatArray | None, load: Load) -> IntArray:
+        """Return the ticks of steps beside foreign traffic of constant rate, (steps,); see `time`."""
+        if load not in self._loaded:
+            kinds = (self.lowering.token_kernels, self.lowering.sampling_kernels)
+            by_tokens, by_sampled = (TotalsTable(self.timer, kernels, load) for kernels in kinds)
+            self._loaded[load] = by_tokens, by_sampled
+        by_tokens, by_sampled = self._loaded[load]
+        ticks = by_tokens.rows(shapes.num_tokens).ticks + by_sampled.rows(shapes.num_sampled).ticks
+        for count, kernel in self.lowering.attention(shapes):
+            ticks += count * self._attention(kernel, kv_peak, load).ticks
+        return ticks
+
+    def _attention(self, kernel: Attention, kv_peak: FloatArray | None, load: Load = IDLE) -> KernelRows:
+        terms = self.timer.laws.time(kernel)
+        return self.timer.attention(kernel, terms, self._local_s(terms, kv_peak), load)
+
+    def _local_s(self, terms: KernelTime, kv_peak: FloatArray | None) -> FloatArray:
+        """Time of the bytes in a rank's own memory: of its fullest channel, where they are not spread evenly."""
+        timer = self.timer
+        if kv_peak is None or timer.bank.num_channels == 1 or timer.remote is not None:
+            local_s: FloatArray = timer.local_bytes(terms) / terms.memory_rate
+            return local_s
+        return timer.service_s(terms, timer.channel_bytes(terms, kv_peak))
+
+
+def back_to_back(step_ticks: IntArray, now: int, wakes: Mapping[int, int]) -> tuple[IntArray, IntArray]:
+    """Return when each step starts and ends."""
+    ends = now + np.cumsum(step_ticks)
+    for step, tick in wakes.items():
+        ends[step:] += max(0, tick - (int(ends[step - 1]) if step else now))
+    return ends - step_ticks, ends
+
+
+def account_steps(
+    folded: FoldedSteps,
+    steps: int,
+    kv_read: IntArray | None,
+    *,
+    timer: KernelTimer,
+    gpus: Sequence[Gpu],
+    fabric: Fabric,
+) -> None:
+    """Write what the first *steps* steps moved and computed to the accounts that kernel detail fills event by event.
+
+    Args:
+        folded: The steps, alike on all *gpus*.
+        steps: How many of them were played.
+        kv_read: (steps, channels) Bytes of KV read in a layer from each memory channel; None: alike on all.
+        timer: That timed them.
+        gpus: The ranks.
+        fabric: That connects them.
+    """
+    fixed, first = folded.fixed, slice(steps)
+    busy_ticks, flops = int(fixed.kernel_ticks[first].sum()), float(fixed.flops[first].sum())
+    service_s, even_bytes = float(fixed.service_s[first].sum()), float(fixed.even_bytes[first].sum())
+    channel_bytes = np.zeros(timer.bank.num_channels)
+    for count, rows in folded.attention:
+        terms = rows.terms
+        busy_ticks += count * int(rows.ticks[first].sum())
+        flops += count * float(rows.flops[first].sum())
+        kv_bytes, local_bytes = terms.kv_bytes[first], timer.local_bytes(terms)[first]
+        service_s += count * float(local_bytes.sum()) / terms.memory_rate
+        if kv_read is None or timer.remote is not None:
+            even_bytes += count * float(local_bytes.sum())
+        else:
+            even_bytes += count * float(terms.even_bytes[first].sum())
+            read = kv_read[first].astype(np.float64)
+            channel_bytes += count * ((kv_bytes / read.sum(axis=1)) @ read)
+        if timer.remote is not None:
+            for loads in timer.remote.loads.values():
+                fabric.account(loads, count * float(kv_bytes.sum()), loads.ideal_s)
+    for gpu in gpus:
+        gpu.compute.account(busy_ticks, flops)
+        gpu.memory.account(even_bytes, service_s)
+        gpu.memory.account(channel_bytes, 0.0)
+    _account_traffic(fixed, first, timer, fabric)
+
+
+def _account_traffic(fixed: StepTotals, steps: slice, timer: KernelTimer, fabric: Fabric) -> None:
+    for pattern, (pair_bytes, link_s) in fixed.traffic.items():
+        sent = float(pair_bytes[steps].sum())
+        if sent and timer.collectives is not None:
+            # `Fabric.account` takes one busy time for all: the mean of the steps, weighted by what each sent.
+            loads = timer.collectives.unit_loads[pattern]
+            fabric.account(loads, sent, float(link_s[steps].sum()) / sent)

@@ -1,0 +1,194 @@
+"""How an engine gets on: it plans, places, plays; folded over many steps, or kernel by kernel over one run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final, Protocol
+
+import numpy as np
+import simpy
+
+from gpusim.core.clock import ARRIVAL, Clock, IntArray
+from gpusim.model.lower import Lowering
+from gpusim.model.work import BatchShape, StepShapes
+from gpusim.runtime.executor import Executor
+from gpusim.runtime.folding import FoldedSteps
+from gpusim.runtime.step_executor import StepExecutor
+from gpusim.serving.commit import Advance, Commit, Played
+from gpusim.serving.feed import Feed
+from gpusim.serving.forecast import Forecast
+from gpusim.serving.kv_cache import KvCache, Tenures
+from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.outlook import Outlook
+from gpusim.serving.planner import Horizon, Planner
+from gpusim.serving.roster import Roster
+from gpusim.serving.scheduler import Scheduler
+
+ONE_RUN: Final = Horizon(steps=32, decisions=1)
+"""What kernel detail is given at a time; bounds the memory of the steps' KV histograms."""
+FEWEST_STEPS: Final = 8
+MOST_STEPS: Final = 250
+"""Steps planned ahead at step detail: few where guesses of arrivals fail, many where they hold. No power of two: columns
+of a histogram over 256 steps would all fall into the same few cache sets."""
+LEARN_EVERY: Final = 4
+"""Outlooks from one fit of the forecast to the next: what it is off by changes slowly."""
+_FAR: Final = 1 << 62
+"""Ticks of a wait that is for ever."""
+
+
+class Advancer(Protocol):
+    """Plays the next steps of an engine."""
+
+    def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
+        """Play steps from *roster* on, none of which starts at tick *until* or later; at least one."""
+        ...
+
+    def cut(self) -> None:
+        """Play no step after the one under way."""
+        ...
+
+
+class Blocks:
+    """Gives the steps of an outlook their KV blocks.
+
+    Args:
+        clock: Of the simulation.
+        kv: The blocks.
+        channels: Where they lie; None if memory has no channels.
+        commit: Takes blocks from whom an outlook preempts.
+    """
+
+    def __init__(self, clock: Clock, kv: KvCache, channels: KvChannels | None, commit: Commit) -> None:
+        self._clock = clock
+        self._kv = kv
+        self._channels = channels
+        self._commit = commit
+
+    def place(self, outlook: Outlook) -> IntArray | None:
+        """Take the blocks of all steps; return the bytes each step reads on each channel, (steps, channels)."""
+        self._commit.preempt(outlook, self._clock.now)
+        tenures = Tenures.of(outlook)
+        self._kv.take(outlook, tenures)
+        return None if self._channels is None else self._channels.look_ahead(outlook, tenures)
+
+
+class StepAdvancer:
+    """Many steps planned ahead, timed at once, and waited for together.
+
+    Args:
+        scheduler: Decides batches.
+        feed: Brings requests.
+        blocks: For the steps.
+        executor: Times them.
+    """
+
+    def __init__(self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor) -> None:
+        self._forecast = Forecast(executor.folder)
+        self._planner = Planner(scheduler, feed, self._forecast)
+        self._blocks = blocks
+        self._executor = executor
+        self._reach = FEWEST_STEPS
+        self._num_outlooks = 0
+
+    def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
+        """See `Advancer.run`."""
+        start, planned = self._executor.clock.now, roster.copy()
+        outlook = self._planner.look_ahead(planned, start, Horizon(self._reach))
+        read = self._blocks.place(outlook)
+        runs = outlook.runs()
+        shapes = outlook.shapes(runs)
+        kv_peak = None if read is None else read.max(axis=1) / read.sum(axis=1)
+        folded = self._executor.time(shapes, kv_peak, start, outlook.wakes)
+        self._learn(shapes, folded)
+        starts = folded.starts[runs.first]
+        right = self._planner.confirmed(outlook, starts, folded.ends)
+        right = min(right, int(np.searchsorted(folded.starts, until)))
+        steps = yield from self._executor.run(folded, right, read)
+        self._learn_reach(outlook, right)
+        if steps < outlook.num_steps:
+            planned = self._planner.replay(roster, outlook, steps)
+        attribution_ps, bound_ps = folded.attribution_ps[:steps], int(folded.bound_ps[:steps].sum())
+        return Advance(outlook, runs, planned, Played(starts, folded.ends[:steps], attribution_ps, bound_ps), read)
+
+    def cut(self) -> None:
+        """See `Advancer.cut`."""
+        self._executor.cut()
+
+    def _learn(self, shapes: StepShapes, folded: FoldedSteps) -> None:
+        if self._num_outlooks % LEARN_EVERY == 0:
+            self._forecast.learn(shapes, folded.ticks - folded.fixed.ticks)
+        self._num_outlooks += 1
+
+    def _learn_reach(self, outlook: Outlook, right: int) -> None:
+        """Look further ahead while guesses hold, less far where they did not."""
+        reach = 2 * self._reach if right == outlook.num_steps else max(right, self._reach * 3 // 4)
+        self._reach = min(MOST_STEPS, max(FEWEST_STEPS, reach))
+
+
+class KernelAdvancer:
+    """One run of steps at a time, played kernel by kernel until it is over or a request arrives that could join.
+
+    Args:
+        scheduler: Decides batches.
+        feed: Brings requests.
+        blocks: For the steps.
+        lowering: Turns batches into programs.
+        executor: Plays them.
+        clock: Of the simulation.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        feed: Feed,
+        blocks: Blocks,
+        *,
+        lowering: Lowering,
+        executor: Executor,
+        clock: Clock,
+    ) -> None:
+        self._planner = Planner(scheduler, feed, None)
+        self._feed = feed
+        self._blocks = blocks
+        self._lowering = lowering
+        self._executor = executor
+        self._clock = clock
+        self._cut_at = -1
+
+    def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
+        """See `Advancer.run`."""
+        start, planned = self._clock.now, roster.copy()
+        outlook = self._planner.look_ahead(planned, start, ONE_RUN)
+        read = self._blocks.place(outlook)
+        program = self._lowering.lower(_shape(outlook), outlook.num_steps)
+        fractions = None if read is None else np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
+        self._cut_when(outlook, until)
+        result = yield from self._executor.run(program, kv_channels=fractions)
+        steps = len(result.ends)
+        if steps < outlook.num_steps:
+            planned = self._planner.replay(roster, outlook, steps)
+        played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
+        return Advance(outlook, outlook.runs(), planned, played, read, is_by_kernel=True)
+
+    def cut(self) -> None:
+        """See `Advancer.cut`."""
+        self._executor.cut()
+
+    def _cut_when(self, outlook: Outlook, until: int) -> None:
+        """End the run with the step under way at tick *until*, or when a request arrives that could join."""
+        joined, ticks = outlook.joined[0], self._feed.ticks
+        if self._feed.is_open and outlook.open_to[0] and joined < len(ticks):
+            until = min(until, ticks[joined])
+        if until != self._cut_at and until - self._clock.now < _FAR:
+            self._cut_at = until
+            self._clock.call_in(until - self._clock.now, lambda _: self.cut(), priority=ARRIVAL)
+
+
+def _shape(outlook: Outlook) -> BatchShape:
+    chunks = tuple((tokens, computed + tokens) for _, _, computed, tokens in outlook.chunks)
+    return BatchShape(
+        num_decodes=outlook.num_decodes[0],
+        decode_context=outlook.decode_context[0],
+        chunks=chunks,
+        num_sampled=outlook.num_decodes[0] + outlook.completed[0],
+    )

@@ -1,0 +1,165 @@
+"""Committing steps that were played: the log, the requests, the blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gpusim.core.clock import IntArray
+from gpusim.serving.kv_cache import KvCache
+from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.outlook import Outlook, RunColumns
+from gpusim.serving.request import Request
+from gpusim.serving.roster import Roster
+
+
+class RunLog(Protocol):
+    """Where an engine commits its runs of steps."""
+
+    def extend(
+        self,
+        starts: IntArray,
+        lengths: IntArray,
+        ends: IntArray,
+        *,
+        num_decodes: IntArray,
+        num_prefill_tokens: IntArray,
+        num_tokens: IntArray,
+        attribution_ps: IntArray,
+        continues: bool = False,
+    ) -> int:
+        """Add runs of steps; return the number of the first step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Steps of an outlook as they went."""
+
+    starts: IntArray
+    """(runs,) Tick at which each run started; may go on beyond the steps."""
+    ends: IntArray
+    """(steps,) Tick at which each step ended."""
+    attribution_ps: IntArray
+    """(steps, categories), or of a single run (1, categories)."""
+    bound_ps: int
+    """What all of them take at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Steps that were planned and played."""
+
+    outlook: Outlook
+    runs: RunColumns
+    roster: Roster
+    """As they leave it."""
+    played: Played
+    read: IntArray | None
+    """(steps, channels) Bytes of KV that each reads on each memory channel, if that matters."""
+    is_by_kernel: bool = False
+
+
+class Commit:
+    """What an engine keeps of the steps it planned.
+
+    Args:
+        kv: Its blocks.
+        channels: Where they lie; None if memory has no channels.
+        log: Gets every run of steps.
+    """
+
+    def __init__(self, kv: KvCache, channels: KvChannels | None, log: RunLog) -> None:
+        self._kv = kv
+        self._channels = channels
+        self._log = log
+        self.bound_ps = 0
+        """What all steps take at least."""
+        self._is_unchanged = False
+        """Whether the last step leaves a batch that may simply go on."""
+
+    def preempt(self, outlook: Outlook, now: int) -> None:
+        """Take their blocks from the requests that *outlook* preempts, for others of its steps to use."""
+        if outlook.preempted:
+            for request, cached in outlook.preempted:
+                _give_way(request, cached, outlook.first_step, now)
+            self._kv.release(outlook.preempted)
+
+    def run(self, advance: Advance) -> list[tuple[int, Request]]:
+        """Commit steps that were played; return who is finished, in order, each with the tick of its last token."""
+        outlook, runs, roster, played = advance.outlook, advance.runs, advance.roster, advance.played
+        steps = len(played.ends)
+        finished = [(step, request) for step, request in outlook.finished if step < steps]
+        self._write_log(outlook, runs, played)
+        self.bound_ps += played.bound_ps
+        self._admit(outlook, runs, played)
+        self._kv.keep(steps, finished)
+        if self._channels is not None and advance.read is not None:
+            self._channels.keep(outlook, advance.read, steps)
+        for request, _ in outlook.preempted:
+            _leave(request, roster)
+        has_ended = bool(finished) and finished[-1][0] == steps - 1
+        self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
+        return [self._finish(request, step, outlook, roster, played) for step, request in finished]
+
+    def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
+        """Log the runs; those that only go on with the batch of the one before are one with it."""
+        steps = len(played.ends)
+        num_runs = int(np.searchsorted(runs.first, steps))
+        fresh = np.array(outlook.is_fresh[:num_runs])
+        continues = self._is_unchanged and not fresh[0]
+        fresh[0] = True
+        rows = np.flatnonzero(fresh)
+        first = runs.first[rows]
+        self._log.extend(
+            played.starts[rows],
+            np.diff(first, append=steps),
+            played.ends,
+            num_decodes=runs.num_decodes[rows],
+            num_prefill_tokens=runs.num_prefill_tokens[rows],
+            num_tokens=runs.num_tokens[rows],
+            attribution_ps=np.add.reduceat(played.attribution_ps, first),
+            continues=continues,
+        )
+
+    def _admit(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
+        """Note when the first step of each admitted request started."""
+        if not outlook.admitted:
+            return
+        of = np.searchsorted(runs.first, [step for step, _ in outlook.admitted])
+        for (step, request), tick in zip(outlook.admitted, played.starts[of].tolist(), strict=True):
+            if step >= len(played.ends):
+                return
+            request.status = "running"
+            if request.scheduled is None:
+                request.scheduled = tick
+            if request.preempted_at is not None:
+                request.preempted_ticks += tick - request.preempted_at
+                request.preempted_at = None
+
+    @staticmethod
+    def _finish(request: Request, step: int, outlook: Outlook, roster: Roster, played: Played) -> tuple[int, Request]:
+        request.status = "finished"
+        request.finished = int(played.ends[step])
+        request.segments += request.tenure(outlook.first_step + step)
+        _leave(request, roster)
+        return request.finished, request
+
+
+def _give_way(request: Request, cached: int, step: int, now: int) -> None:
+    """Note that a request is preempted at tick *now*, before *step*; it computes all it has again."""
+    has_token = request.prompt_step >= 0
+    if has_token:
+        request.segments += request.tenure(step - 1)
+        request.generated = cached + 1 - request.prompt_tokens
+    request.prompt_step = request.first_decode = -1
+    request.status = "waiting"
+    request.num_preemptions += 1
+    request.preempted_at = now
+
+
+def _leave(request: Request, roster: Roster) -> None:
+    roster.free_slots.append(request.slot)
+    request.slot = -1

@@ -1,0 +1,129 @@
+"""A guess of how long steps take, good enough to tell into which of them an arrival falls.
+
+A wrong guess costs time and changes nothing: times come from the laws, and what was planned on a wrong one is planned
+again. So the guess may leave out what is dear to know, such as where blocks will lie on the memory channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Protocol
+
+import numpy as np
+
+from gpusim.core.clock import FloatArray, IntArray
+from gpusim.model.work import StepShapes
+
+CELL: Final = 64
+"""Tokens of mean context between two points at which attention is asked for; laws jump at multiples of it."""
+CELLS: Final = 16
+"""Cells that are asked for together."""
+MOST_ROWS: Final = 256
+"""Steps that a fit looks back on."""
+
+
+class StepTimes(Protocol):
+    """What steps take in the absence of everything that depends on where KV lies."""
+
+    def fixed_ticks(self, num_tokens: int, num_sampled: int) -> int:
+        """Return the ticks of a step without its attention."""
+        ...
+
+    def attention_ticks(self, num_sequences: IntArray, context: IntArray) -> IntArray:
+        """Return the ticks of the attention of decode steps, by sequences and tokens of context of all together."""
+        ...
+
+
+class Forecast:
+    """Guesses the ticks of steps: tables of the laws, linear between their points, and what they were off lately.
+
+    Args:
+        times: The laws.
+    """
+
+    def __init__(self, times: StepTimes) -> None:
+        self._times = times
+        self._lines: dict[tuple[int, int], tuple[float, float]] = {}
+        self._off = self._off_per_token = self._per_pair = 0.0
+
+    def step(self, sequences: int, context: int, pairs: float, tokens: int, sampled: int) -> float:
+        """Return the ticks of one step.
+
+        Args:
+            sequences: That take part.
+            context: Tokens of context of all of them together.
+            pairs: Of a new token of a prefill chunk and one it attends to.
+            tokens: Rows of the activations.
+            sampled: Sequences that get a token.
+        """
+        base, slope = self.line(sequences, (context - 1) // (sequences * CELL))
+        fixed = self._times.fixed_ticks(tokens, sampled)
+        return fixed + base + slope * context + self._per_pair * pairs
+
+    def decodes(self, num_decodes: int, context: int, steps: int, left: float | None) -> tuple[int, float]:
+        """Return how many of up to *steps* decode steps begin within *left* ticks, and the ticks they take.
+
+        Args:
+            num_decodes: Sequences, each a token longer from step to step.
+            context: Of all together in the first step.
+            steps: At most, at least one.
+            left: None: all of them.
+        """
+        fixed = self._times.fixed_ticks(num_decodes, num_decodes)
+        done, spent = 0, 0.0
+        while done < steps:
+            cell = (context - 1) // (num_decodes * CELL)
+            base, slope = self.line(num_decodes, cell)
+            in_cell = min(steps - done, ((cell + 1) * num_decodes * CELL - context) // num_decodes + 1)
+            first, growth = fixed + base + slope * context, slope * num_decodes
+            if left is not None and left - spent <= in_cell * first * 1.5:
+                number = (left - spent) / first
+                number = (left - spent) / (first + growth * min(number, in_cell) / 2)
+                in_cell = min(in_cell, max(1, math.ceil(number)))
+            done += in_cell
+            spent += in_cell * (first + growth * (in_cell - 1) / 2)
+            context += in_cell * num_decodes
+            if left is not None and spent >= left:
+                break
+        return done, spent
+
+    def line(self, sequences: int, cell: int) -> tuple[float, float]:
+        """Return attention's ticks in a cell of mean context as constant and factor of the context."""
+        known = self._lines.get((sequences, cell))
+        if known is None:
+            self._ask(sequences, cell // CELLS * CELLS)
+            known = self._lines[sequences, cell]
+        base, slope = known
+        return base + self._off, slope + self._off_per_token
+
+    def learn(self, shapes: StepShapes, attention_ticks: IntArray) -> None:
+        """Find out by how much the tables are off, from the last of some steps that were timed.
+
+        Args:
+            shapes: What they computed.
+            attention_ticks: (steps,) What attention took in each.
+        """
+        last = slice(-MOST_ROWS, None)
+        sequences, pairs = shapes.num_sequences[last], shapes.chunk_pairs[last]
+        context = (shapes.decode_context + shapes.chunk_context)[last]
+        cells = (context - 1) // (sequences * CELL)
+        self._off = self._off_per_token = 0.0
+        lines = np.array([self.line(*key) for key in zip(sequences.tolist(), cells.tolist(), strict=True)])
+        off = attention_ticks[last] - lines[:, 0] - lines[:, 1] * context
+        rows: FloatArray = np.stack((np.ones(len(context)), context, pairs), axis=1)
+        scale = np.abs(rows).max(axis=0)
+        scale[scale == 0.0] = 1.0
+        fitted = np.linalg.lstsq(rows / scale, off, rcond=1e-9)[0] / scale
+        self._off, self._off_per_token = fitted[:2].tolist()
+        if pairs.any():
+            self._per_pair = float(fitted[2])
+
+    def _ask(self, sequences: int, first: int) -> None:
+        """Fill in the cells from *first* on for a number of sequences."""
+        cells = np.arange(first, first + CELLS)
+        low, high = cells * CELL * sequences + 1, (cells + 1) * CELL * sequences
+        context = np.stack((low, high), axis=1)
+        ticks = self._times.attention_ticks(np.full(2 * CELLS, sequences), context.ravel()).reshape(-1, 2)
+        slopes = (ticks[:, 1] - ticks[:, 0]) / (high - low)
+        lines = zip((ticks[:, 0] - slopes * low).tolist(), slopes.tolist(), strict=True)
+        self._lines.update(((sequences, cell), line) for cell, line in zip(cells.tolist(), lines, strict=True))

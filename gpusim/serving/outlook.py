@@ -1,0 +1,176 @@
+"""An outlook: the next steps of an engine as planned, in columns over runs, and what happens to its requests in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpusim.core.clock import IntArray
+from gpusim.model.work import StepShapes, chunk_pairs
+from gpusim.serving.request import Request
+from gpusim.serving.roster import Batch, Roster
+
+
+@dataclass(slots=True)
+class Outlook:
+    """Steps planned from a roster on. A run is a number of steps of one batch; steps here count from 0.
+
+    Lists of runs have one entry a run. Lists of events are in the order of steps.
+    """
+
+    first_step: int
+    """Number of the first step among all of the engine."""
+    decoding: list[Request]
+    """Requests that decode from the start on."""
+    num_steps: int = 0
+    run_steps: list[int] = field(default_factory=list)
+    first_of: list[int] = field(default_factory=list)
+    """First step of each run."""
+    num_decodes: list[int] = field(default_factory=list)
+    decode_context: list[int] = field(default_factory=list)
+    """In the first step of the run; it grows by `num_decodes` a step."""
+    prefills: list[tuple[int, int, int, int, float]] = field(default_factory=list)
+    """Run, tokens, chunks, their context and pairs, of each run with prefill chunks."""
+    completed: list[int] = field(default_factory=list)
+    """Prefill chunks that complete a prompt."""
+
+    joined: list[int] = field(default_factory=list)
+    """Arrivals expected by the start of the run."""
+    num_joined: int = 0
+    """Arrivals among those who wait after the last step, or run."""
+    admitted_of: list[int] = field(default_factory=list)
+    """Arrivals that had to be there, because they were admitted."""
+    is_fresh: list[bool] = field(default_factory=list)
+    """Whether the run's batch is another than that of the run before."""
+    is_steady: list[bool] = field(default_factory=list)
+    """Whether the run only decodes, so that its batch may go on."""
+    is_hungry: list[bool] = field(default_factory=list)
+    """Whether one more arrival by its start would have been admitted to the run."""
+    open_to: list[bool] = field(default_factory=list)
+    """Whether an arrival during the run ends it."""
+    snapshots: list[tuple[int, int, Roster]] = field(default_factory=list)
+    """Runs, arrivals expected and the roster after them, now and then."""
+    wakes: dict[int, int] = field(default_factory=dict)
+    """Ticks before which certain steps do not start: a request arrives at an idle engine."""
+
+    admitted: list[tuple[int, Request]] = field(default_factory=list)
+    begun: list[tuple[int, Request]] = field(default_factory=list)
+    finished: list[tuple[int, Request]] = field(default_factory=list)
+    preempted: list[tuple[Request, int]] = field(default_factory=list)
+    """In the first step, with the tokens they had in the cache."""
+    chunks: list[tuple[int, Request, int, int]] = field(default_factory=list)
+    """Step, request, tokens computed before and in it."""
+    reads: list[tuple[int, Request, int, int]] = field(default_factory=list)
+    """Step, request, tokens, and 1 or -1: KV in the cache that is read again, or no more, from that step on."""
+
+    def note(self, joined: int, admitted: int, *, is_hungry: bool, is_open: bool) -> None:
+        """Note on which arrivals the run that comes next depends."""
+        self.joined.append(joined)
+        self.admitted_of.append(admitted)
+        self.is_hungry.append(is_hungry)
+        self.open_to.append(is_open)
+
+    def add(self, batch: Batch, steps: int, roster: Roster) -> None:
+        """Add a run of *steps* steps of *batch*, decided on *roster*, before they pass."""
+        step, run = self.num_steps, len(self.run_steps)
+        steady = not batch.chunks and not batch.preempted
+        ended = bool(self.finished) and self.finished[-1][0] == step - 1
+        self.is_fresh.append(not steady or bool(batch.begun) or ended or (run > 0 and not self.is_steady[-1]))
+        self.is_steady.append(steady)
+        self.first_of.append(step)
+        self.run_steps.append(steps)
+        self.num_decodes.append(batch.num_decodes)
+        self.decode_context.append(batch.decode_context)
+        for request in batch.begun:
+            self.begun.append((step, request))
+            if roster.unread and request in roster.unread:
+                del roster.unread[request]
+                self.reads.append((step, request, request.target, 1))
+        if batch.preempted:
+            self._add_preempted(batch, roster)
+        if batch.chunks or batch.admitted:
+            self._add_chunks(batch, run, step, roster)
+        else:
+            self.completed.append(0)
+        if roster.prefilling or roster.ready:
+            self._note_unread(batch, step, roster)
+        self.num_steps += steps
+
+    def _add_preempted(self, batch: Batch, roster: Roster) -> None:
+        assert not self.num_steps, "who is preempted is decided for sure, in the first step"
+        self.preempted = list(batch.preempted)
+        lost = {request for request, _ in batch.preempted}
+        self.decoding = [request for request in self.decoding if request not in lost]
+        for request, cached in batch.preempted:
+            if request in roster.unread:
+                del roster.unread[request]
+                self.reads.append((0, request, cached, 1))
+
+    def _add_chunks(self, batch: Batch, run: int, step: int, roster: Roster) -> None:
+        for request in batch.admitted:
+            self.admitted.append((step, request))
+        tokens, completed, spans = 0, 0, []
+        for request, computed, new in batch.chunks:
+            self.chunks.append((step, request, computed, new))
+            if request in roster.unread:
+                del roster.unread[request]
+                self.reads.append((step, request, computed, 1))
+            tokens += new
+            completed += computed + new == request.target
+            spans.append((new, computed + new))
+        self.completed.append(completed)
+        self.prefills.append((run, tokens, len(spans), sum(end for _, end in spans), chunk_pairs(spans)))
+
+    def _note_unread(self, batch: Batch, step: int, roster: Roster) -> None:
+        """Note whose KV is in the cache and not read in this run."""
+        if len(roster.prefilling) + len(roster.ready) == len(batch.chunks):
+            return
+        read = {request for request, _, _ in batch.chunks}
+        for request in (*roster.prefilling, *roster.ready):
+            if request not in read and request not in roster.unread:
+                roster.unread[request] = None
+                self.reads.append((step, request, roster.cached(request), -1))
+
+    def runs(self) -> RunColumns:
+        """Return the counts of each run as arrays."""
+        steps, decodes = np.array(self.run_steps), np.array(self.num_decodes)
+        prefill_tokens = np.zeros(len(steps), dtype=np.int64)
+        if self.prefills:
+            runs, tokens, *_ = zip(*self.prefills, strict=True)
+            prefill_tokens[list(runs)] = tokens
+        return RunColumns(np.array(self.first_of), steps, decodes, prefill_tokens, decodes + np.array(self.completed))
+
+    def shapes(self, runs: RunColumns) -> StepShapes:
+        """Return what each step computes."""
+        steps = runs.steps
+        of = np.repeat(np.arange(len(steps)), steps)
+        offset = np.arange(self.num_steps) - runs.first[of]
+        chunks, chunk_context = np.zeros((2, len(steps)), dtype=np.int64)
+        pairs = np.zeros(len(steps))
+        if self.prefills:
+            runs_of, _, count, context, run_pairs = zip(*self.prefills, strict=True)
+            where = list(runs_of)
+            chunks[where], chunk_context[where], pairs[where] = count, context, run_pairs
+        decodes = runs.num_decodes[of]
+        return StepShapes(
+            num_tokens=decodes + runs.num_prefill_tokens[of],
+            num_sampled=runs.num_tokens[of],
+            num_sequences=decodes + chunks[of],
+            decode_context=np.array(self.decode_context)[of] + decodes * offset,
+            chunk_context=chunk_context[of],
+            chunk_pairs=pairs[of],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunColumns:
+    """Runs of an outlook; arrays (runs,)."""
+
+    first: IntArray
+    """First step, from 0."""
+    steps: IntArray
+    num_decodes: IntArray
+    num_prefill_tokens: IntArray
+    num_tokens: IntArray
+    """Tokens that come out of each step."""

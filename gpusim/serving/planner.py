@@ -1,0 +1,208 @@
+"""Planning ahead: what the next steps compute, with the arrivals that are known to come.
+
+When a request arrives is known; into which step it falls follows from how long the steps before it take. The planner
+guesses that (`Forecast`), plans on, and the engine has all planned steps timed at once. `Planner.confirmed` then tells how
+many of them would have been decided alike with the times as they are; the rest is planned again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpusim.core.clock import IntArray
+from gpusim.serving.feed import Feed
+from gpusim.serving.forecast import Forecast
+from gpusim.serving.outlook import Outlook
+from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.scheduler import Scheduler
+
+ARRIVALS_AHEAD = 512
+"""Arrivals that are known at the start of a plan; more become known as it needs them."""
+SNAPSHOT_EVERY = 16
+"""Runs between two snapshots from which a plan that went wrong is taken up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How far to plan."""
+
+    steps: int
+    """At most."""
+    decisions: int | None = None
+    """At most, if not None."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """A plan in the making."""
+
+    roster: Roster
+    outlook: Outlook
+    clock: int
+    """Tick at which the next run is expected to start."""
+    sure_blocks: int
+    """Blocks that are free at the start of the plan and not taken yet; those it releases are left for later plans."""
+    admitted: int
+    """Arrivals that were admitted, less those who had been waiting."""
+    joined: int = 0
+    """Arrivals expected since the start of the plan."""
+
+
+class Planner:
+    """Plans the steps of one engine.
+
+    Args:
+        scheduler: Decides batches.
+        feed: Brings requests.
+        forecast: Guesses how long steps take; None where no more than one decision is planned at a time.
+    """
+
+    def __init__(self, scheduler: Scheduler, feed: Feed, forecast: Forecast | None) -> None:
+        self.scheduler = scheduler
+        self.feed = feed
+        self.forecast = forecast
+
+    def look_ahead(self, roster: Roster, now: int, horizon: Horizon) -> Outlook:
+        """Plan steps from tick *now* on; *roster* is left as it is after them."""
+        self.feed.reach(ARRIVALS_AHEAD)
+        outlook = Outlook(roster.step, [request for _, _, request in roster.ends])
+        look = _Look(roster, outlook, now, roster.free_blocks, -len(roster.waiting))
+        while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
+            pass
+        outlook.num_joined = look.joined
+        outlook.wakes.pop(outlook.num_steps, None)
+        return outlook
+
+    def _plan_run(self, look: _Look, horizon: Horizon) -> bool:
+        """Plan one run more; return whether another may follow."""
+        roster, outlook, scheduler = look.roster, look.outlook, self.scheduler
+        runs = len(outlook.run_steps)
+        if runs % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:
+            outlook.snapshots.append((runs, look.joined, roster.copy()))
+        if not self._arrive(look) or (runs and scheduler.runs_short(roster, look.sure_blocks)):
+            return False
+        free_blocks = roster.free_blocks
+        batch = scheduler.next_batch(roster)
+        look.admitted += len(batch.admitted)
+        is_open = scheduler.admits(roster)
+        steps = min(batch.steps, horizon.steps - outlook.num_steps)
+        if steps > 1:
+            steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
+        if self.forecast is not None:
+            ticks = self.feed.ticks
+            coming = ticks[look.joined] if is_open and look.joined < len(ticks) else None
+            steps, look.clock = self._expect(batch, steps, look.clock, coming)
+        outlook.note(look.joined, look.admitted, is_hungry=batch.is_hungry, is_open=is_open)
+        outlook.add(batch, steps, roster)
+        finished = roster.advance(batch, steps)
+        released = 0
+        if finished:
+            last = outlook.num_steps - 1
+            outlook.finished += [(last, request) for request in finished]
+            released = sum(roster.blocks_for(request.most_cached_tokens) for request in finished)
+        look.sure_blocks -= free_blocks + released - roster.free_blocks
+        # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
+        return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
+
+    def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
+        """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.
+
+        Args:
+            roster: That *outlook* was planned on; it may change.
+            outlook: What was planned.
+            steps: At least one, and fewer than were planned.
+        """
+        run, joined, found = 0, 0, None
+        for runs, arrivals, snapshot in outlook.snapshots:
+            # The last one may have been taken before a run that was not planned any more.
+            if runs < len(outlook.first_of) and outlook.first_of[runs] <= steps:
+                run, joined, found = runs, arrivals, snapshot
+        roster = roster if found is None else found.copy()
+        while outlook.first_of[run] < steps:
+            while joined < outlook.joined[run]:
+                roster.waiting.append(self.feed.requests[joined])
+                joined += 1
+            passing = min(outlook.run_steps[run], steps - outlook.first_of[run])
+            batch = self.scheduler.next_batch(roster)
+            Outlook(roster.step, []).add(batch, passing, roster)
+            roster.advance(batch, passing)
+            run += 1
+            if run == len(outlook.run_steps):
+                break
+        outlook.num_joined = joined
+        return roster
+
+    def confirmed(self, outlook: Outlook, starts: IntArray, ends: IntArray) -> int:
+        """Return how many steps of *outlook* were planned with the right requests.
+
+        Args:
+            outlook: The steps.
+            starts: (runs,) Tick at which each run starts.
+            ends: (steps,) Tick at which each step ends.
+        """
+        ticks = np.array(self.feed.ticks[: outlook.joined[-1] + 1], dtype=np.int64)
+        there = np.searchsorted(ticks, starts, side="right")
+        joined = np.array(outlook.joined)
+        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has.
+        right = (there >= np.array(outlook.admitted_of)) & (~np.array(outlook.is_hungry) | (there <= joined))
+        right[0] = True
+        wrong = np.flatnonzero(~right)
+        last_run = int(wrong[0]) if len(wrong) else len(starts)
+        return self._uncut(outlook, last_run, ticks, ends)
+
+    def _uncut(self, outlook: Outlook, num_runs: int, ticks: IntArray, ends: IntArray) -> int:
+        """Return the steps of the first *num_runs* runs, up to the first that an arrival cuts."""
+        first, steps = np.array(outlook.first_of[:num_runs]), np.array(outlook.run_steps[:num_runs])
+        last = first + steps - 1
+        # An arrival up to the start of a run's last step ends the run before it.
+        starts_last = np.where(steps > 1, ends[np.maximum(last - 1, 0)], -1)
+        there = np.searchsorted(ticks, starts_last, side="right")
+        joined = np.array(outlook.joined[:num_runs])
+        cut = np.flatnonzero(np.array(outlook.open_to[:num_runs]) & (there > joined))
+        if not len(cut):
+            return int(last[-1]) + 1
+        run = int(cut[0])
+        inside = ends[first[run] : last[run] + 1]
+        return int(first[run] + np.searchsorted(inside, ticks[joined[run]])) + 1
+
+    def _arrive(self, look: _Look) -> bool:
+        """Have those wait who have arrived; an idle engine waits for the next. Return whether there is anybody."""
+        self._join(look)
+        if look.roster.is_idle:
+            ticks = self.feed.ticks
+            if look.joined == len(ticks):
+                return False
+            look.clock = look.outlook.wakes[look.outlook.num_steps] = ticks[look.joined]
+            self._join(look)
+        return True
+
+    def _join(self, look: _Look) -> None:
+        feed = self.feed
+        feed.reach_tick(look.clock)
+        ticks = feed.ticks
+        while look.joined < len(ticks) and ticks[look.joined] <= look.clock:
+            look.roster.waiting.append(feed.requests[look.joined])
+            look.joined += 1
+
+    def _expect(self, batch: Batch, steps: int, clock: int, coming: int | None) -> tuple[int, int]:
+        """Return how many of *steps* steps begin before a request arrives at tick *coming*, and when they are over."""
+        forecast = self.forecast
+        assert forecast is not None, "a planner that guesses has a forecast"
+        if not batch.chunks:
+            # A request joins after the step during which it arrives. The clock stays on its own whole numbers: floats
+            # are coarser than ticks after some hours.
+            left = None if coming is None else coming - clock
+            steps, spent = forecast.decodes(batch.num_decodes, batch.decode_context, steps, left)
+            return steps, clock + int(spent)
+        tokens = sampled = batch.num_decodes
+        context, pairs = batch.decode_context, 0.0
+        for request, computed, new in batch.chunks:
+            end = computed + new
+            tokens += new
+            context += end
+            pairs += new * (end - (new - 1) / 2)
+            sampled += end == request.target
+        sequences = batch.num_decodes + len(batch.chunks)
+        return steps, clock + int(forecast.step(sequences, context, pairs, tokens, sampled))

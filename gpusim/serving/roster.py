@@ -1,0 +1,228 @@
+"""Who waits, computes a prompt and decodes: all that deciding about the next steps needs to know.
+
+All decoding requests get a token in every step, so a step moves one number and not a hundred requests: their contexts
+grow together, the first to end is on top of a heap, and who needs a block in a step is told by a remainder. A roster is
+small, so steps are planned ahead on a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from gpusim.serving.request import Request
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a step computes, and for how many steps that holds; all decoding requests take part."""
+
+    num_decodes: int
+    decode_context: int
+    """Tokens of context of all decoding requests in the first step, each including the token it computes."""
+    begun: Sequence[Request] = ()
+    """Requests that decode for the first time."""
+    preempted: Sequence[tuple[Request, int]] = ()
+    """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
+    chunks: Sequence[tuple[Request, int, int]] = ()
+    """Prefilling requests with the tokens they have computed, and compute now."""
+    admitted: Sequence[Request] = ()
+    steps: int = 1
+    is_hungry: bool = False
+    """Whether another request would have been admitted, had there been one."""
+
+
+@dataclass(slots=True)
+class Roster:
+    """The requests of an engine before its next step."""
+
+    block_size: int
+    free_blocks: int
+    reserves_all: bool = False
+    """Whether requests hold the blocks for all of their tokens from their admission on."""
+    step: int = 0
+    """Number of the next step."""
+    num_admitted: int = 0
+    waiting: deque[Request] = field(default_factory=deque)
+    running: list[Request] = field(default_factory=list)
+    """In order of admission."""
+    prefilling: dict[Request, int] = field(default_factory=dict)
+    """Those of them that compute what they had at admission, with the tokens computed; in order of admission."""
+    ready: list[Request] = field(default_factory=list)
+    """Those that have computed it and do not decode yet."""
+    num_decodes: int = 0
+    decode_context: int = 0
+    """Tokens of context of all decoding requests in the next step, each including the token it computes."""
+    ends: list[tuple[int, int, Request]] = field(default_factory=list)
+    """Heap of (last step, order, request) of those that decode."""
+    crossings: list[int] = field(default_factory=list)
+    """Decoding requests by the remainder of the steps, divided by the block size, in which they need a block."""
+    unread: dict[Request, None] = field(default_factory=dict)
+    """Running requests whose KV the last batch did not read."""
+    free_slots: list[int] = field(default_factory=list)
+    num_slots: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.crossings:
+            self.crossings = [0] * self.block_size
+
+    def copy(self) -> Roster:
+        """Return a roster that can go on without this one."""
+        return Roster(
+            self.block_size,
+            self.free_blocks,
+            self.reserves_all,
+            self.step,
+            self.num_admitted,
+            self.waiting.copy(),
+            self.running.copy(),
+            self.prefilling.copy(),
+            self.ready.copy(),
+            self.num_decodes,
+            self.decode_context,
+            self.ends.copy(),
+            self.crossings.copy(),
+            self.unread.copy(),
+            self.free_slots.copy(),
+            self.num_slots,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody is there to compute for."""
+        return not self.running and not self.waiting
+
+    def blocks_for(self, num_tokens: int) -> int:
+        """Blocks that *num_tokens* tokens fill."""
+        return -(-num_tokens // self.block_size)
+
+    def blocks_needed(self, steps: int) -> int:
+        """Blocks that the decoding requests need for the next *steps* steps."""
+        if self.reserves_all:
+            return 0
+        begin = self.step % self.block_size
+        if steps == 1:
+            return self.crossings[begin]
+        rounds, rest = divmod(steps, self.block_size)
+        end = begin + rest
+        needed = rounds * self.num_decodes + sum(self.crossings[begin:end])
+        return needed if end <= self.block_size else needed + sum(self.crossings[: end - self.block_size])
+
+    def steps_until_shortage(self, steps: int, blocks: int) -> int:
+        """Return for how many of *steps* decode steps that many *blocks* suffice."""
+        # No more than one block a sequence and round; most often that settles it.
+        if (steps // self.block_size + 1) * self.num_decodes <= blocks or self.blocks_needed(steps) <= blocks:
+            return steps
+        enough, too_many = 0, steps
+        while too_many - enough > 1:
+            middle = (enough + too_many) // 2
+            if self.blocks_needed(middle) <= blocks:
+                enough = middle
+            else:
+                too_many = middle
+        return enough
+
+    def admit(self, request: Request) -> None:
+        """Move the first request that waits among those that run."""
+        assert request is self.waiting[0]
+        self.waiting.popleft()
+        self.running.append(request)
+        self.prefilling[request] = 0
+        request.order = self.num_admitted
+        request.prompt_step = request.first_decode = -1
+        self.num_admitted += 1
+        if not self.free_slots:
+            self.free_slots.append(self.num_slots)
+            self.num_slots += 1
+        request.slot = self.free_slots.pop()
+        if self.reserves_all:
+            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
+
+    def begin_decoding(self) -> list[Request]:
+        """Have all that are ready decode from the next step on; return them."""
+        begun, self.ready = self.ready, []
+        for request in begun:
+            target = request.prompt_tokens + request.generated
+            request.first_decode = self.step
+            last = request.last_step = self.step + request.prompt_tokens + request.output_tokens - target - 2
+            heappush(self.ends, (last, request.order, request))
+            self.num_decodes += 1
+            self.decode_context += target + 1
+            self.crossings[(self.step - target) % self.block_size] += 1
+        return begun
+
+    def preempt(self, request: Request) -> int:
+        """Take away the blocks of the request admitted last and have it wait before all others; return what it had cached."""
+        assert request is self.running[-1]
+        self.running.pop()
+        cached = self.cached(request)
+        self.free_blocks += self.blocks_for(cached)
+        if request in self.prefilling:
+            del self.prefilling[request]
+        elif request in self.ready:
+            self.ready.remove(request)
+        else:
+            self._forget(request)
+            self.ends = [entry for entry in self.ends if entry[2] is not request]
+            self.ends.sort()
+        self.waiting.appendleft(request)
+        return cached
+
+    def cached(self, request: Request) -> int:
+        """Tokens of a running request that are in the cache before the next step."""
+        if request in self.prefilling:
+            return self.prefilling[request]
+        if request in self.ready:
+            return request.target
+        return request.cached_before(self.step)
+
+    def needs_block(self, request: Request) -> bool:
+        """Tell whether a running request decodes and needs a block for the next step."""
+        decodes = request.first_decode >= 0
+        return decodes and not self.reserves_all and self._crossing(request) == self.step % self.block_size
+
+    def advance(self, batch: Batch, steps: int) -> list[Request]:
+        """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
+        self.free_blocks -= self.blocks_needed(steps)
+        self.decode_context += steps * self.num_decodes
+        self.step += steps
+        finished = self._ended() if self.ends and self.ends[0][0] < self.step else []
+        for request, computed, tokens in batch.chunks:
+            self._compute(request, computed, tokens, finished)
+        for request in finished:
+            self.running.remove(request)
+            self.free_blocks += self.blocks_for(request.most_cached_tokens)
+        return finished
+
+    def _compute(self, request: Request, computed: int, tokens: int, finished: list[Request]) -> None:
+        done = computed + tokens
+        if not self.reserves_all:
+            self.free_blocks -= self.blocks_for(done) - self.blocks_for(computed)
+        if done < request.target:
+            self.prefilling[request] = done
+            return
+        del self.prefilling[request]
+        request.prompt_step = self.step - 1
+        if done == request.most_cached_tokens:
+            finished.append(request)
+        else:
+            self.ready.append(request)
+
+    def _ended(self) -> list[Request]:
+        finished = []
+        while self.ends and self.ends[0][0] < self.step:
+            request = heappop(self.ends)[2]
+            self._forget(request)
+            finished.append(request)
+        return finished
+
+    def _forget(self, request: Request) -> None:
+        """Take out of the sums a request that decodes no more."""
+        self.num_decodes -= 1
+        self.decode_context -= request.cached_before(self.step) + 1
+        self.crossings[self._crossing(request)] -= 1
+
+    def _crossing(self, request: Request) -> int:
+        return (request.first_decode - request.target) % self.block_size

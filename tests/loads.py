@@ -1,0 +1,49 @@
+"""Small loads on an engine without a machine: requests by the step before which they arrive, few seats and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from builders import build_request
+from gpusim.serving.request import Request
+from gpusim.spec.serving import ServingSpec
+
+
+@dataclass
+class Load:
+    """Requests with the step before which each arrives, for an engine of some size."""
+
+    arrivals: list[tuple[int, int, int]]
+    """(step, prompt, output), in order of arrival."""
+    max_num_seqs: int
+    budget: int
+    num_blocks: int
+    block_size: int
+
+    def spec(self, kind: str = "continuous") -> ServingSpec:
+        """Return the engine's."""
+        return ServingSpec(scheduler=kind, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.budget)
+
+    def requests(self, *, ticks: int = 1) -> list[Request]:
+        """Return the requests; a step takes *ticks*."""
+        stated = enumerate(self.arrivals)
+        return [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+
+
+@st.composite
+def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare: int = 6) -> Load:
+    """Loads in which every request fits alone, but seldom all of them together; with more *spare* blocks plans are longer."""
+    max_num_seqs, block_size = draw(st.integers(1, seats)), draw(st.integers(1, 6))
+    lengths = st.tuples(st.integers(0, 25), st.integers(1, 20), st.integers(1, longest))
+    arrivals = sorted(draw(st.lists(lengths, min_size=1, max_size=most)), key=lambda row: row[0])
+    largest = max(-(-(prompt + output - 1) // block_size) for _, prompt, output in arrivals)
+    return Load(
+        arrivals,
+        max_num_seqs,
+        budget=draw(st.integers(max_num_seqs, 30)),
+        num_blocks=largest + draw(st.integers(0, spare)),
+        block_size=block_size,
+    )

@@ -1,0 +1,151 @@
+"""Rosters: the sums they keep, against every request asked by itself."""
+
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpusim.serving.roster import Roster
+from gpusim.serving.scheduler import make_scheduler
+from loads import Load, loads
+
+KINDS = st.sampled_from(["continuous", "static"])
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=9)
+
+
+class Driven:
+    """A roster that a scheduler leads, in runs that end early; it knows of each request what it has in the cache."""
+
+    def __init__(self, load, kind):
+        self.scheduler = make_scheduler(load.spec(kind))
+        self.roster = Roster(load.block_size, load.num_blocks, self.scheduler.reserves_all)
+        self.coming, self.load = deque(load.requests()), load
+        self.cached, self.decoding = {}, set()
+
+    def decide(self):
+        """Decide the next batch; return it."""
+        roster = self.roster
+        while self.coming and (roster.is_idle or self.coming[0].arrival <= roster.step):
+            roster.waiting.append(self.coming.popleft())
+        batch = self.scheduler.next_batch(roster)
+        for request, cached in batch.preempted:
+            assert cached == self.cached.pop(request)
+            request.generated = max(0, cached + 1 - request.prompt_tokens)
+            self.decoding.discard(request)
+        self.decoding.update(batch.begun)
+        self.cached.update(dict.fromkeys(batch.admitted, 0))
+        return batch
+
+    def advance(self, batch, steps):
+        """Let *steps* steps pass, request by request."""
+        for request in self.decoding:
+            self.cached[request] += steps
+        for request, computed, tokens in batch.chunks:
+            assert computed == self.cached[request]
+            self.cached[request] += tokens
+        finished = self.roster.advance(batch, steps)
+        assert set(finished) == {r for r, cached in self.cached.items() if cached == r.most_cached_tokens}
+        for request in finished:
+            del self.cached[request]
+            self.decoding.discard(request)
+
+    def blocks(self, num_tokens):
+        return -(-num_tokens // self.load.block_size)
+
+    def blocks_needed(self, steps):
+        """Count the blocks that decodes need for *steps* steps, one request after the other."""
+        if self.roster.reserves_all:
+            return 0
+        cached = [self.cached[request] for request in self.decoding]
+        return sum(self.blocks(tokens + steps) - self.blocks(tokens) for tokens in cached)
+
+    def check(self):
+        """Hold every sum to that over the requests."""
+        roster, cached = self.roster, self.cached
+        held = {r: self.blocks(r.most_cached_tokens if roster.reserves_all else n) for r, n in cached.items()}
+        assert set(roster.running) == set(cached)
+        assert roster.free_blocks == self.load.num_blocks - sum(held.values())
+        assert roster.num_decodes == len(roster.ends) == len(self.decoding)
+        assert roster.decode_context == sum(cached[request] + 1 for request in self.decoding)
+        assert sum(roster.crossings) == len(self.decoding)
+        assert {request: roster.cached(request) for request in roster.running} == cached
+        assert {last for last, *_ in roster.ends} == {
+            roster.step + r.most_cached_tokens - cached[r] - 1 for r in self.decoding
+        }
+        for request in self.decoding:
+            takes = self.blocks(cached[request] + 1) > self.blocks(cached[request])
+            assert roster.needs_block(request) == (takes and not roster.reserves_all)
+
+
+def drive(load, kind, lengths, look):
+    """Play *load*, in runs of at most the *lengths* in turn; have *look* look at each batch."""
+    driven, number = Driven(load, kind), 0
+    while driven.coming or not driven.roster.is_idle:
+        batch = driven.decide()
+        driven.check()
+        look(driven, batch)
+        driven.advance(batch, min(batch.steps, lengths[number % len(lengths)]))
+        driven.check()
+        number += 1
+
+
+@settings(max_examples=150)
+@given(load=loads() | loads(spare=40), kind=KINDS, lengths=LENGTHS)
+def test_sums_are_those_of_the_requests(load, kind, lengths):
+    """Blocks, contexts, ends and crossings stay those of every single request, through every batch of any length."""
+    drive(load, kind, lengths, lambda *_: None)
+
+
+@settings(max_examples=100)
+@given(load=loads(spare=40), kind=KINDS, lengths=LENGTHS, blocks=st.integers(0, 30), steps=st.integers(1, 30))
+def test_blocks_needed_are_those_of_the_requests(load, kind, lengths, blocks, steps):
+    """For any number of steps, whole rounds of blocks or not, and so is the step at which a number of them runs out."""
+
+    def look(driven, _):
+        roster = driven.roster
+        assert [roster.blocks_needed(n) for n in range(25)] == [driven.blocks_needed(n) for n in range(25)]
+        enough = [n for n in range(steps + 1) if driven.blocks_needed(n) <= blocks]
+        assert roster.steps_until_shortage(steps, blocks) == max(enough)
+
+    drive(load, kind, lengths, look)
+
+
+def traced(load, kind, lengths, vain):
+    """Play *load*, with up to *vain* batches on a copy before each; return all batches by the requests' numbers."""
+    driven, number, trace = Driven(load, kind), 0, []
+    while driven.coming or not driven.roster.is_idle:
+        before, copy = driven.roster.copy(), driven.roster.copy()
+        for _ in range(vain):
+            batch = None if copy.is_idle else driven.scheduler.next_batch(copy)
+            if batch is None or batch.preempted:
+                break
+            copy.advance(batch, batch.steps)
+        assert driven.roster == before
+        driven.check()
+        batch = driven.decide()
+        chunks = [(request.index, computed, tokens) for request, computed, tokens in batch.chunks]
+        trace.append((batch.num_decodes, batch.decode_context, chunks, [r.index for r, _ in batch.preempted]))
+        driven.advance(batch, min(batch.steps, lengths[number % len(lengths)]))
+        number += 1
+    return trace
+
+
+@settings(max_examples=150)
+@given(load=loads() | loads(spare=40), kind=KINDS, lengths=LENGTHS, vain=st.integers(1, 6))
+def test_what_is_played_on_a_copy_changes_nothing(load, kind, lengths, vain):
+    """Plans that are given up leave the roster as it was, its requests' tokens too, and change no batch to come."""
+    assert traced(load, kind, lengths, vain) == traced(load, kind, lengths, 0)
+
+
+def test_a_request_that_is_admitted_again_begins_anew():
+    """Preempted while it decodes, it goes before all who wait, gives back its blocks, and computes what it has again."""
+    driven = Driven(Load([(0, 4, 9), (0, 4, 9), (0, 4, 9)], 2, 16, 5, 4), "continuous")
+    first, second, third = driven.coming
+    while not driven.roster.step or second in driven.roster.running:
+        batch = driven.decide()
+        driven.advance(batch, 1)
+    assert [request for request, _ in batch.preempted] == [second]
+    assert list(driven.roster.waiting) == [second, third]
+    assert driven.roster.running == [first]
+    assert second.target == 4 + second.generated > 4
+    driven.check()

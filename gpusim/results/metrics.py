@@ -177,7 +177,8 @@ def _latencies(
 ) -> dict[str, LatencyStats]:
     rows = requests.rows
     # In order of arrival, which is what the batches of the confidence intervals go by.
-    order = np.argsort(rows["arrival_ps"], kind="stable")
+    # Who came in one tick goes by number: the log's order depends on when engines commit.
+    order = np.lexsort((rows["engine"], rows["index"], rows["arrival_ps"]))
     order = order[finished[order]]
     arrival = rows["arrival_ps"][order]
     in_order = TokenTimes(times.first_ps[order], times.last_ps[order], times.num_tokens[order])

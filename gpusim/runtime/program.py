@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
-from gpusim.hardware.memory import MemoryBank
 from gpusim.model.work import AllGather, AllReduce, Attention, Kernel, StepProgram
 from gpusim.runtime.attribution import in_ticks
-from gpusim.runtime.collective import CollectiveGroup, TimedCollective
-from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, RemoteKv, Rows, StepTotals
-from gpusim.runtime.laws.gpu import GpuFigures
-from gpusim.runtime.laws.kernels import KernelLaws
+from gpusim.runtime.collective import TimedCollective
+from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows, StepTotals
 from gpusim.runtime.laws.timing import KernelTime
 
 
@@ -87,27 +85,15 @@ class TimedProgram:
 
 
 class ProgramTimer(KernelTimer):
-    """Times whole programs; what repeats is computed once.
+    """Times whole programs; what repeats is computed once."""
 
-    Args:
-        figures: See `KernelTimer`.
-        laws: See there.
-        bank: See there.
-        collectives: See there.
-        remote: See there.
-    """
+    @cached_property
+    def _known(self) -> dict[Kernel, tuple[TimedOperation, Rows]]:
+        return {}
 
-    def __init__(
-        self,
-        figures: GpuFigures,
-        laws: KernelLaws,
-        bank: MemoryBank,
-        collectives: CollectiveGroup | None,
-        remote: RemoteKv | None = None,
-    ) -> None:
-        super().__init__(figures, laws, bank, collectives, remote)
-        self._known: dict[Kernel, tuple[TimedOperation, Rows]] = {}
-        self._known_totals: dict[tuple[int, int], StepTotals] = {}
+    @cached_property
+    def _known_totals(self) -> dict[tuple[int, int], StepTotals]:
+        return {}
 
     def time(self, program: StepProgram, kv_channels: FloatArray | None) -> TimedProgram:
         """Time *program*.

@@ -125,14 +125,16 @@ class Commit:
         )
 
     def _admit(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
-        """Note when the first step of each admitted request started."""
-        if not outlook.admitted:
+        """Note when the first step with a part of each admitted request started; a static batch's may come later."""
+        steps = len(played.ends)
+        for step, request in outlook.admitted:
+            if step < steps:
+                request.status = "running"
+        first = [(step, request) for step, request, computed, _ in outlook.chunks if not computed and step < steps]
+        if not first:
             return
-        of = np.searchsorted(runs.first, [step for step, _ in outlook.admitted])
-        for (step, request), tick in zip(outlook.admitted, played.starts[of].tolist(), strict=True):
-            if step >= len(played.ends):
-                return
-            request.status = "running"
+        of = np.searchsorted(runs.first, [step for step, _ in first])
+        for (_, request), tick in zip(first, played.starts[of].tolist(), strict=True):
             if request.scheduled is None:
                 request.scheduled = tick
             if request.preempted_at is not None:

@@ -201,6 +201,18 @@ def test_an_idle_engine_is_woken_within_a_plan(expected):
     assert [request.scheduled for request in engine.requests] == [n * TICKS for n in (1, 50, 52, 90)]
 
 
+@pytest.mark.parametrize("steps", [1, 3, 64])
+@pytest.mark.parametrize("kind", ["continuous", "static"])
+def test_a_request_is_scheduled_with_its_first_chunk(kind, steps):
+    """Also where a static batch takes it in some steps before, because prompts of others fill the budget."""
+    load = Load([(0, 5, 2), (0, 11, 2), (0, 9, 2)], 3, 4, 99, 4)
+    engine = Planned(load, kind)
+    while not engine.is_over:
+        engine.play_on(Horizon(steps))
+    # Chunks of 4, of 1 and 3; of 4 and 4 for the second alone, or 3 beside a decode, 4, and 1; then the third's.
+    assert [request.scheduled for request in engine.requests] == [0, TICKS, 4 * TICKS]
+
+
 def test_nobody_joins_a_tick_early_late_in_time():
     """Beyond 2⁵³ ticks, where floats skip some, one that comes a tick later than a step begins is not in it."""
     for late in range(2**53, 2**53 + 4):

@@ -14,7 +14,7 @@ from gpusim.hardware.memory import MemoryBank
 from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel
 from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
-from gpusim.runtime.foreign_load import IDLE, Load
+from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
 from gpusim.runtime.laws.collectives import Pattern
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import KernelLaws
@@ -66,9 +66,8 @@ class KernelRows:
 Rows: TypeAlias = KernelRows | CollectiveRows
 
 
-_PATTERNS: Final[tuple[Pattern, ...]] = ("ring", "all_pairs")
 _BOUND, _EVEN_BYTES, _SERVICE, _FLOPS, _TRAFFIC = range(len(CATEGORIES), len(CATEGORIES) + 5)
-_NUM_REAL: Final = _TRAFFIC + 2 * len(_PATTERNS)
+_NUM_REAL: Final = _TRAFFIC + 2 * len(PATTERNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class StepTotals:
                 real[:, _SERVICE] += count * rows.demand_s
                 real[:, _FLOPS] += count * rows.flops
             else:
-                for place, pattern in enumerate(_PATTERNS):
+                for place, pattern in enumerate(PATTERNS):
                     pair_bytes, link_s = rows.traffic(pattern)
                     real[:, _TRAFFIC + 2 * place] += count * pair_bytes
                     real[:, _TRAFFIC + 2 * place + 1] += count * link_s
@@ -152,7 +151,7 @@ class StepTotals:
     def traffic(self) -> dict[Pattern, tuple[FloatArray, FloatArray]]:
         """Of the collectives: bytes on each arrow of a pattern, and the seconds they take, (rows,) each."""
         columns = self.real.T[_TRAFFIC:]
-        return {pattern: (columns[2 * place], columns[2 * place + 1]) for place, pattern in enumerate(_PATTERNS)}
+        return {pattern: (columns[2 * place], columns[2 * place + 1]) for place, pattern in enumerate(PATTERNS)}
 
 
 class KernelTimer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from gpusim.workload.stream import Content
+
 Status: TypeAlias = Literal["waiting", "running", "finished", "rejected"]
 
 
@@ -25,6 +27,10 @@ class Request:
     prompt_tokens: int
     output_tokens: int
     """How many it will get."""
+    content: Content = ()
+    """What its tokens are; see `gpusim.workload.stream.Content`."""
+    priority: int = 0
+    """Lower comes first, where the engine schedules by priority."""
     status: Status = "waiting"
     rejected_because: str | None = None
     scheduled: int | None = None

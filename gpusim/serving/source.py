@@ -86,7 +86,7 @@ class Source:
     def _submit(self, shape: RequestShape, arrival: int, *, counted: bool = False) -> None:
         self._pending += 0 if counted else 1
         self.num_submitted += 1
-        request = Request(shape.index, arrival, shape.prompt_tokens, shape.output_tokens)
+        request = Request(shape.index, arrival, shape.prompt_tokens, shape.output_tokens, shape.content, shape.priority)
         engine = self._router.choose(shape.index)
         engine.feed.put(request)
         if not self._is_open:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count, repeat
 from pathlib import Path
+from typing import TypeAlias
 
 from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.workload import WorkloadSpec
@@ -19,6 +20,11 @@ PROMPTS = "workload.prompt_tokens"
 OUTPUTS = "workload.output_tokens"
 """Random streams of the two lengths."""
 
+Content: TypeAlias = tuple[tuple[int, int], ...]
+"""Spans (key, tokens) that a request begins with. A key stands for one endless sequence of tokens, so two requests begin
+with the same tokens as far as their spans agree in key; after a span that is shorter than the other's they differ. The
+spans may go on into the generated tokens, which the next turn of a conversation repeats; what follows them is nobody else's."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
@@ -27,9 +33,17 @@ class RequestShape:
     index: int
     """Position in the stream, from 0."""
     arrival_s: float | None
-    """Seconds from the start; None in a closed loop, where the client decides."""
+    """Seconds from the start; None in a closed loop, where the client decides, and where it follows another request."""
     prompt_tokens: int
     output_tokens: int
+    content: Content = ()
+    """What the tokens are, as far as other requests may begin with the same ones."""
+    priority: int = 0
+    """Lower comes first, where the engine schedules by priority."""
+    after: int | None = None
+    """Index of the request, before this one in the stream, that must be over before this one is sent."""
+    think_s: float = 0.0
+    """Seconds between the end of that request and this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.serving.outlook import Outlook
+from gpusim.serving.prefix_cache import Filled, PrefixCache, Released, Shared
 from gpusim.serving.request import Request
 
 _SMALLEST_RING: Final = 256
@@ -26,24 +29,37 @@ class FreeBlocks:
         # released one at num_blocks + n.
         self._head = 0
         self._tail = num_blocks
+        self._taken: IntArray = np.empty(0, dtype=np.int64)
         self._released: IntArray = np.empty(_SMALLEST_RING, dtype=np.int64)
 
-    @property
-    def count(self) -> int:
-        """Blocks that are free."""
-        return self._tail - self._head
+    def count(self, holes: Sequence[int] = ()) -> int:
+        """Count the blocks that are free, where those at positions *holes*, ascending, were pulled out."""
+        return self._tail - self._head - (len(holes) - bisect_left(holes, self._head))
 
-    def take(self, count: int) -> IntArray:
-        """Take *count* blocks from the front."""
-        assert count <= self.count, "the caller checks that there are enough"
-        positions = np.arange(self._head, self._head + count)
-        self._head += count
+    def take(self, count: int, holes: Sequence[int] = ()) -> IntArray:
+        """Take *count* blocks from the front, but for those at positions *holes*, ascending, which are not there."""
+        ahead = holes[bisect_left(holes, self._head) :]
+        positions = np.arange(self._head, self._head + count + len(ahead))
+        if ahead:
+            positions = positions[~np.isin(positions, ahead)][:count]
+        self._taken = positions
+        if count:
+            self._head = int(positions[-1]) + 1
+        assert self._head <= self._tail, "the caller checks that there are enough"
         taken: IntArray = np.where(positions < self._num_blocks, positions, self._released[self._slots(positions)])
         return taken
 
+    def skip(self, holes: Sequence[int]) -> None:
+        """Move on from *holes* at the front, which may be forgotten then."""
+        for hole in holes[bisect_left(holes, self._head) :]:
+            if hole > self._head:
+                break
+            self._head += 1
+
     def untake(self, count: int) -> None:
-        """Put the *count* blocks taken last back to the front, as if never taken; nothing was released in between."""
-        self._head -= count
+        """Put the last *count* blocks of the last `take` back to the front; nothing was released in between."""
+        if count:
+            self._head = int(self._taken[-count])
 
     def release(self, blocks: IntArray) -> None:
         """Put *blocks* at the end."""
@@ -97,12 +113,16 @@ class KvCache:
         num_blocks: In the pool; on every rank the same.
         block_size: Tokens in a block.
         reserves_all: Whether a request gets all of its blocks when it is admitted.
+        prefix: Blocks that are known by what they hold; None: no request gets those of another.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, *, reserves_all: bool = False) -> None:
+    def __init__(
+        self, num_blocks: int, block_size: int, *, reserves_all: bool = False, prefix: PrefixCache | None = None
+    ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.reserves_all = reserves_all
+        self.prefix = prefix
         self.free = FreeBlocks(num_blocks)
         self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
         """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
@@ -110,11 +130,16 @@ class KvCache:
         """The most blocks ever held."""
         self._taken_in: IntArray = np.zeros(0, dtype=np.int64)
         """Steps of the outlook, one a block, in which blocks were taken."""
+        self._first_step = self._num_steps = 0
 
     @property
     def used(self) -> int:
         """Blocks held by requests."""
-        return self.num_blocks - self.free.count
+        return self.num_blocks - self.free.count(self._holes)
+
+    @property
+    def _holes(self) -> list[int]:
+        return [] if self.prefix is None else self.prefix.holes
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
@@ -137,8 +162,24 @@ class KvCache:
         rows = np.repeat(np.arange(len(count)), count)
         place = first[rows] + np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
         self._hold(int(slot.max(initial=0)), int(place.max(initial=0)))
-        self.tables[slot[rows], place] = self.free.take(len(rows))
+        self.tables[slot[rows], place] = self.free.take(len(rows), self._holes)
         self._taken_in = step[rows]
+        self._first_step, self._num_steps = outlook.first_step, outlook.num_steps
+        self.share()
+
+    def share(self) -> None:
+        """Give requests the blocks they share, and those that became known their numbers."""
+        if self.prefix is None:
+            return
+        for event in self.prefix.events:
+            if isinstance(event, Shared):
+                numbers = [block.block for block in event.blocks]
+                self.tables[event.request.slot, : len(numbers)] = numbers
+            elif isinstance(event, Filled):
+                row = self.tables[event.request.slot]
+                numbers = row[event.first : event.first + len(event.blocks)].tolist()
+                for block, number in zip(event.blocks, numbers, strict=True):
+                    block.block = number
 
     def keep(self, steps: int, released: list[tuple[int, Request]]) -> None:
         """Note that *steps* steps of the outlook were played: give back the blocks of the others, release what is over.
@@ -149,19 +190,36 @@ class KvCache:
         """
         kept = int(np.searchsorted(self._taken_in, steps))
         self.free.untake(len(self._taken_in) - kept)
+        if steps < self._num_steps:
+            self.share()  # some blocks became known a second time
         self._note_peak(self._taken_in[:kept], steps, released)
+        self.free.skip(self._holes)
         self.release([(request, request.most_cached_tokens) for _, request in released])
 
     def release(self, released: list[tuple[Request, int]]) -> None:
         """Release the blocks of requests with the tokens they had in the cache, each last block first."""
-        if released:
-            self.free.release(np.concatenate([self.blocks_of(*entry)[::-1] for entry in released]))
+        if not released:
+            return
+        events = [] if self.prefix is None else self.prefix.events
+        kept = {event.request: event.kept for event in events if isinstance(event, Released) and event.kept}
+        blocks = [self.blocks_of(*entry) for entry in released]
+        for number, (request, _) in enumerate(released):
+            if request in kept:
+                blocks[number] = np.delete(blocks[number], kept[request])
+        self.free.release(np.concatenate([numbers[::-1] for numbers in blocks]))
 
     def _note_peak(self, taken_in: IntArray, steps: int, released: list[tuple[int, Request]]) -> None:
         held = np.bincount(taken_in, minlength=steps + 1)
+        shared = 0
+        events = [] if self.prefix is None else self.prefix.events
+        freed = {event.request: event.num_freed for event in events if isinstance(event, Released)}
+        for event in events:
+            if isinstance(event, Shared):
+                held[event.step - self._first_step] += event.num_pulled
+                shared += event.num_pulled
         for last, request in released:
-            held[last + 1] -= self.blocks_for(request.most_cached_tokens)
-        before = self.used - len(taken_in)
+            held[last + 1] -= freed.get(request, self.blocks_for(request.most_cached_tokens))
+        before = self.used - len(taken_in) - shared
         self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
 
     def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:

@@ -21,17 +21,21 @@ from gpusim.serving.prefix_keys import block_keys, own_keys
 from gpusim.serving.request import Request
 
 NOWHERE: Final = -1
+_ORDERS: Final = 40
+"""Bits for the number of a request's admission, beside a step."""
 
 
 class CachedBlock:
     """A full block whose content is known."""
 
-    __slots__ = ("block", "key", "position", "since", "users")
+    __slots__ = ("block", "key", "later", "position", "since", "users")
 
-    def __init__(self, key: int, since: tuple[int, int]) -> None:
+    def __init__(self, key: int, since: int) -> None:
         self.key = key
         self.since = since
-        """Step that filled it, and the order of the request that did."""
+        """When it became known: ascending with the step that filled it, and in a step with the order of admission."""
+        self.later: CachedBlock | None = None
+        """The next one that holds the same."""
         self.users = 1
         """Running requests that have it."""
         self.position = NOWHERE
@@ -99,10 +103,12 @@ class PrefixCache:
         self._tail = num_blocks
         self._num_pulled = 0
         self._num_passed = 0
-        self._copies: dict[int, list[CachedBlock]] = {}
+        self._known: dict[int, CachedBlock] = {}
+        """By key, the one known longest."""
         self._held: dict[Request, list[CachedBlock]] = {}
         self._growing: dict[int, dict[Request, None]] = {}
-        self._free: deque[tuple[int, CachedBlock]] = deque()
+        self._free: deque[tuple[int, list[CachedBlock]]] = deque()
+        """First position and blocks that were released together, ascending."""
         self._undo: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def mark(self) -> Mark:
@@ -126,9 +132,12 @@ class PrefixCache:
         del self.holes[:passed]
         self._num_passed += passed
         while self._free and self._free[0][0] < head:
-            position, block = self._free.popleft()
-            if not block.users and block.position == position:
-                self._forget(block)
+            first, blocks = self._free.popleft()
+            for position, block in enumerate(blocks[: head - first], first):
+                if block.position == position and not block.users:
+                    self._forget(block)
+            if first + len(blocks) > head:
+                self._free.appendleft((head, blocks[head - first :]))
 
     def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
         """Return the longest row of known blocks with which what *request* must compute begins, but for its last token.
@@ -142,12 +151,12 @@ class PrefixCache:
         found: list[CachedBlock] = []
         head = self._head(free_blocks)
         for key in keys[:most]:
-            for block in self._copies.get(key, ()):
-                if block.users or block.position >= head:
-                    found.append(block)
-                    break
-            else:
+            block = self._known.get(key)
+            while block is not None and not block.users and block.position < head:
+                block = block.later
+            if block is None:
                 break
+            found.append(block)
         return found
 
     def growing_like(self, request: Request) -> list[Request]:
@@ -158,23 +167,22 @@ class PrefixCache:
 
     def share(self, request: Request, blocks: list[CachedBlock], step: int) -> int:
         """Let *request*, which is admitted, begin with *blocks*; return how many of them were free."""
-        pulled = 0
+        pulled = [block for block in blocks if not block.users]
+        positions = [block.position for block in pulled]
         for block in blocks:
-            self._change(block)
-            if not block.users:
-                pulled += 1
-                insort(self.holes, block.position)
-                self._undo.append((self.holes.remove, (block.position,)))
-                block.position = NOWHERE
             block.users += 1
-        self._num_pulled += pulled
+        for block in pulled:
+            insort(self.holes, block.position)
+            block.position = NOWHERE
+        self._num_pulled += len(pulled)
+        self._undo.append((self._unshare, (blocks, pulled, positions)))
         if blocks or request.content:
             self._held[request] = list(blocks)
             self._undo.append((self._held.pop, (request,)))
             self._grow(request)
         if blocks:
-            self.events.append(Shared(step, request, blocks, pulled))
-        return pulled
+            self.events.append(Shared(step, request, blocks, len(pulled)))
+        return len(pulled)
 
     def note(self, request: Request, num_tokens: int, step: int) -> None:
         """Make known the blocks with stated content that the first *num_tokens* tokens of a running request fill."""
@@ -201,26 +209,37 @@ class PrefixCache:
             return num_blocks
         self._undo.append((self._held.__setitem__, (request, held)))
         self._shrink(request)
-        before = self._tail
-        self._tail += num_blocks - len(held)
-        kept = [place for place in range(len(held) - 1, -1, -1) if not self._free_one(held[place])]
-        freed = self._tail - before
+        first = self._tail + num_blocks - len(held)
+        kept, freed = self._give_up(held, first)
+        freed_blocks = first + len(freed) - self._tail
+        self._tail = first + len(freed)
         if not resumes:
             request.block_keys = None
-        self.events.append(Released(step, request, kept, freed))
-        return freed
+        self.events.append(Released(step, request, kept, freed_blocks))
+        return freed_blocks
 
-    def _free_one(self, block: CachedBlock) -> bool:
-        """Take one user from a block; tell whether it is free now."""
-        self._change(block)
-        block.users -= 1
-        if block.users:
-            return False
-        block.position = self._tail
-        self._tail += 1
-        self._free.append((block.position, block))
-        self._undo.append((self._free.pop, ()))
-        return True
+    def _give_up(self, held: list[CachedBlock], first: int) -> tuple[list[int], list[CachedBlock]]:
+        """Take a user from each block, the last first; return the places of those still in use, and the others.
+
+        Args:
+            held: The blocks.
+            first: Position in the queue of the first that is free.
+        """
+        kept: list[int] = []
+        freed: list[CachedBlock] = []
+        for place in range(len(held) - 1, -1, -1):
+            block = held[place]
+            block.users -= 1
+            if block.users:
+                kept.append(place)
+            else:
+                block.position = first + len(freed)
+                freed.append(block)
+        self._undo.append((_take_back, (held,)))
+        if freed:
+            self._free.append((first, freed))
+            self._undo.append((self._free.pop, ()))
+        return kept, freed
 
     def _keep_own(self, request: Request, num_tokens: int, step: int) -> None:
         """Make known all full blocks of a request that will look for them."""
@@ -240,16 +259,34 @@ class PrefixCache:
         if held is None or full <= len(held):
             return
         first = len(held)
-        blocks = [
-            CachedBlock(keys[place], (self._filled_in(request, place, step), request.order))
-            for place in range(first, full)
-        ]
+        blocks = self._blocks(request, keys, range(first, full), step)
         for block in blocks:
-            insort(self._copies.setdefault(block.key, []), block, key=_since)
-            self._undo.append((self._forget, (block,)))
+            earliest = self._known.setdefault(block.key, block)
+            if earliest is not block:
+                self._line_up(block, earliest)
         held += blocks
-        self._undo.append((held.__delitem__, (slice(first, None),)))
+        self._undo.append((self._unfill, (held, blocks)))
         self.events.append(Filled(step, request, first, blocks))
+
+    def _blocks(self, request: Request, keys: list[int], places: range, step: int) -> list[CachedBlock]:
+        """Return new blocks; a request fills those of a prompt chunk in *step*, others one by one before it."""
+        order = request.order
+        if request.first_decode < 0 or places.stop * self.block_size <= request.target:
+            since = (step << _ORDERS) + order
+            return [CachedBlock(key, since) for key in keys[places.start : places.stop]]
+        filled = [self._filled_in(request, place, step) for place in places]
+        return [CachedBlock(keys[place], (at << _ORDERS) + order) for place, at in zip(places, filled, strict=True)]
+
+    def _line_up(self, block: CachedBlock, earliest: CachedBlock) -> None:
+        """Put a block among those that hold the same, by the time since when they are known."""
+        if block.since < earliest.since:
+            self._known[block.key] = block
+            block.later = earliest
+            return
+        before = earliest
+        while before.later is not None and before.later.since <= block.since:
+            before = before.later
+        block.later, before.later = before.later, block
 
     def _filled_in(self, request: Request, place: int, step: int) -> int:
         """Return the step that fills a block: *step*, or one before it in which the request decoded."""
@@ -285,13 +322,29 @@ class PrefixCache:
             del self._growing[request.content[0][0]]
 
     def _forget(self, block: CachedBlock) -> None:
-        copies = self._copies[block.key]
-        copies.remove(block)
-        if not copies:
-            del self._copies[block.key]
+        before = self._known[block.key]
+        if before is block:
+            if block.later is None:
+                del self._known[block.key]
+            else:
+                self._known[block.key] = block.later
+            return
+        while before.later is not block:
+            assert before.later is not None, "every known block stands in the row of its key"
+            before = before.later
+        before.later = block.later
 
-    def _change(self, block: CachedBlock) -> None:
-        self._undo.append((_restore, (block, block.users, block.position)))
+    def _unfill(self, held: list[CachedBlock], blocks: list[CachedBlock]) -> None:
+        del held[len(held) - len(blocks) :]
+        for block in blocks:
+            self._forget(block)
+
+    def _unshare(self, blocks: list[CachedBlock], pulled: list[CachedBlock], positions: list[int]) -> None:
+        for block in blocks:
+            block.users -= 1
+        for block, position in zip(pulled, positions, strict=True):
+            block.position = position
+            self.holes.remove(position)
 
     def _head(self, free_blocks: int) -> int:
         """Return the position of the block that is taken next."""
@@ -303,9 +356,7 @@ class PrefixCache:
         return head
 
 
-def _since(block: CachedBlock) -> tuple[int, int]:
-    return block.since
-
-
-def _restore(block: CachedBlock, users: int, position: int) -> None:
-    block.users, block.position = users, position
+def _take_back(held: list[CachedBlock]) -> None:
+    for block in held:
+        block.users += 1
+        block.position = NOWHERE

@@ -80,10 +80,9 @@ def test_what_is_gone_is_forgotten(load, cuts):
         engine.place(outlook)
         engine.keep(outlook, planned, min(cut, outlook.num_steps))
     prefix = engine.kv.prefix
-    known = sum(map(len, prefix._copies.values()))
-    assert known <= load.num_blocks
+    assert len(prefix._known) <= load.num_blocks
     prefix.settle(0)
-    assert not prefix._copies
+    assert not prefix._known
     assert not prefix._held
     assert not prefix._growing
     assert not prefix.holes

@@ -15,66 +15,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
+from gpusim.serving.known_blocks import NOWHERE, CachedBlock, Event, Filled, KnownBlocks, Released, Shared
 from gpusim.serving.prefix_keys import block_keys, own_keys
 from gpusim.serving.request import Request
 
-NOWHERE: Final = -1
 _ORDERS: Final = 40
 """Bits for the number of a request's admission, beside a step."""
-
-
-class CachedBlock:
-    """A full block whose content is known."""
-
-    __slots__ = ("block", "key", "later", "position", "since", "users")
-
-    def __init__(self, key: int, since: int) -> None:
-        self.key = key
-        self.since = since
-        """When it became known: ascending with the step that filled it, and in a step with the order of admission."""
-        self.later: CachedBlock | None = None
-        """The next one that holds the same."""
-        self.users = 1
-        """Running requests that have it."""
-        self.position = NOWHERE
-        """In the queue of free blocks, while it has no users."""
-        self.block = NOWHERE
-        """Its number, as soon as it is known."""
-
-
-class Filled(NamedTuple):
-    """Blocks of a request that became known."""
-
-    step: int
-    request: Request
-    first: int
-    """Place of the first in the request's table."""
-    blocks: list[CachedBlock]
-
-
-class Shared(NamedTuple):
-    """Known blocks that a request begins with."""
-
-    step: int
-    request: Request
-    blocks: list[CachedBlock]
-    num_pulled: int
-    """Those of them that were free."""
-
-
-class Released(NamedTuple):
-    """The blocks of a request that is over or preempted."""
-
-    step: int
-    request: Request
-    kept: list[int]
-    """Places in its table of blocks that others still use."""
-    num_freed: int
-
-
-Event: TypeAlias = Filled | Shared | Released
 
 
 class Mark(NamedTuple):
@@ -103,8 +51,7 @@ class PrefixCache:
         self._tail = num_blocks
         self._num_pulled = 0
         self._num_passed = 0
-        self._known: dict[int, CachedBlock] = {}
-        """By key, the one known longest."""
+        self._known = KnownBlocks()
         self._held: dict[Request, list[CachedBlock]] = {}
         self._growing: dict[int, dict[Request, None]] = {}
         self._free: deque[tuple[int, list[CachedBlock]]] = deque()
@@ -135,7 +82,7 @@ class PrefixCache:
             first, blocks = self._free.popleft()
             for position, block in enumerate(blocks[: head - first], first):
                 if block.position == position and not block.users:
-                    self._forget(block)
+                    self._known.forget(block)
             if first + len(blocks) > head:
                 self._free.appendleft((head, blocks[head - first :]))
 
@@ -148,16 +95,7 @@ class PrefixCache:
         """
         keys = self._keys(request)
         most = (request.target - 1) // self.block_size
-        found: list[CachedBlock] = []
-        head = self._head(free_blocks)
-        for key in keys[:most]:
-            block = self._known.get(key)
-            while block is not None and not block.users and block.position < head:
-                block = block.later
-            if block is None:
-                break
-            found.append(block)
-        return found
+        return self._known.find(keys[:most], self._head(free_blocks))
 
     def growing_like(self, request: Request) -> list[Request]:
         """Return the running requests whose generated tokens *request* may begin with, in order of admission."""
@@ -260,10 +198,7 @@ class PrefixCache:
             return
         first = len(held)
         blocks = self._blocks(request, keys, range(first, full), step)
-        for block in blocks:
-            earliest = self._known.setdefault(block.key, block)
-            if earliest is not block:
-                self._line_up(block, earliest)
+        self._known.add(blocks)
         held += blocks
         self._undo.append((self._unfill, (held, blocks)))
         self.events.append(Filled(step, request, first, blocks))
@@ -276,17 +211,6 @@ class PrefixCache:
             return [CachedBlock(key, since) for key in keys[places.start : places.stop]]
         filled = [self._filled_in(request, place, step) for place in places]
         return [CachedBlock(keys[place], (at << _ORDERS) + order) for place, at in zip(places, filled, strict=True)]
-
-    def _line_up(self, block: CachedBlock, earliest: CachedBlock) -> None:
-        """Put a block among those that hold the same, by the time since when they are known."""
-        if block.since < earliest.since:
-            self._known[block.key] = block
-            block.later = earliest
-            return
-        before = earliest
-        while before.later is not None and before.later.since <= block.since:
-            before = before.later
-        block.later, before.later = before.later, block
 
     def _filled_in(self, request: Request, place: int, step: int) -> int:
         """Return the step that fills a block: *step*, or one before it in which the request decoded."""
@@ -321,23 +245,10 @@ class PrefixCache:
         if not alike:
             del self._growing[request.content[0][0]]
 
-    def _forget(self, block: CachedBlock) -> None:
-        before = self._known[block.key]
-        if before is block:
-            if block.later is None:
-                del self._known[block.key]
-            else:
-                self._known[block.key] = block.later
-            return
-        while before.later is not block:
-            assert before.later is not None, "every known block stands in the row of its key"
-            before = before.later
-        before.later = block.later
-
     def _unfill(self, held: list[CachedBlock], blocks: list[CachedBlock]) -> None:
         del held[len(held) - len(blocks) :]
         for block in blocks:
-            self._forget(block)
+            self._known.forget(block)
 
     def _unshare(self, blocks: list[CachedBlock], pulled: list[CachedBlock], positions: list[int]) -> None:
         for block in blocks:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from gpusim.serving.prefix_cache import CachedBlock, Mark, PrefixCache
+from gpusim.serving.known_blocks import CachedBlock
+from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from gpusim.serving.kv_cache import FreeBlocks
+from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.planner import Horizon
 from loads import Load, loads
 from planned import Planned, steps_of

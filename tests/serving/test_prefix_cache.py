@@ -82,7 +82,7 @@ def test_what_is_gone_is_forgotten(load, cuts):
     prefix = engine.kv.prefix
     assert len(prefix._known) <= load.num_blocks
     prefix.settle(0)
-    assert not prefix._known
+    assert not len(prefix._known)
     assert not prefix._held
     assert not prefix._growing
     assert not prefix.holes

@@ -8,7 +8,7 @@ Reference: Shoeybi et al., 2019, "Megatron-LM: training multi-billion parameter 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpusim.spec.model import AttentionSpec, MlpSpec, ModelSpec
 from gpusim.spec.serving import ServingSpec
@@ -55,6 +55,11 @@ class Layout:
         if self._fits(model, size):
             return None
         good = ", ".join(str(n) for n in range(1, 65) if self._fits(model, n))
+        good += (
+            ", or pad_heads: true"
+            if not self.pad_heads and replace(self, pad_heads=True).problem(model) is None
+            else ""
+        )
         heads = sorted({group.attention.num_heads for group in model.layers})
         kv_heads = sorted({group.attention.num_kv_heads for group in model.layers})
         return (

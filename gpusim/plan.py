@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpusim.errors import SpecError
 from gpusim.machine import copy_ends, gpu_devices, read_topology
 from gpusim.model.attention import with_attention
 from gpusim.model.layout import Layout
@@ -21,7 +22,9 @@ from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.trace import locate_trace
+from gpusim.workload.files import locate_trace
+from gpusim.workload.replayed import check_use
+from gpusim.workload.trace import open_trace
 
 _PLACEHOLDERS = {"schema": 1, "topology": ""}
 """Stand for what a scenario cannot be without while its other problems are looked for."""
@@ -191,7 +194,7 @@ class _Planner:
         """Return a workload with the path of its trace made absolute."""
         if stated is None:
             return None
-        return self.problems.attempt(where, lambda: _read_workload(stated, self.folder))
+        return self.problems.attempt(where, lambda: read_workload(stated, self.folder))
 
     def _check_background(self, scenario: Scenario, topology: TopologySpec) -> None:
         """Check that background traffic runs between nodes that exist."""
@@ -230,11 +233,24 @@ def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
     return [(EngineSpec(name="engine", gpus=ALL_GPUS), ())]
 
 
-def _read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
+def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
+    """Return the workload that *stated* means, those it merges read and the paths of traces made absolute.
+
+    Raises:
+        SpecError: If there is no such workload or trace, or a trace leaves open what the workload does not say.
+    """
     spec = validate(WorkloadSpec, read("workload", stated, folder)) if isinstance(stated, str) else stated
+    if spec.merge is not None:
+        parts = [read_workload(part, folder) for part in spec.merge]
+        closed = [part.name or f"number {index}" for index, part in enumerate(parts) if part.is_closed]
+        if closed:
+            raise SpecError(f"merge: {', '.join(closed)}: not yet: closed arrivals, whose times nobody knows ahead")
+        return spec.model_copy(update={"merge": parts})
     if spec.trace is None:
         return spec
-    return spec.model_copy(update={"trace": str(locate_trace(spec.trace, folder).resolve())})
+    path = locate_trace(spec.trace, folder).resolve()
+    check_use(spec, open_trace(path))
+    return spec.model_copy(update={"trace": str(path)})
 
 
 def read_model(name: str, folder: Path) -> ModelSpec:

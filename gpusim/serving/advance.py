@@ -177,7 +177,7 @@ class KernelAdvancer:
     def _cut_when(self, outlook: Outlook, until: int) -> None:
         """End the run with the step under way at tick *until*, or when a request arrives that could join."""
         joined, ticks = outlook.joined[0], self._feed.ticks
-        if self._feed.is_open and outlook.open_to[0] and joined < len(ticks):
+        if outlook.open_to[0] and joined < len(ticks):
             until = min(until, ticks[joined])
         if until != self._cut_at and until - self._clock.now < _FAR:
             self._cut_at = until

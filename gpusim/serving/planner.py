@@ -104,7 +104,8 @@ class Planner:
             released = sum(roster.blocks_for(request.most_cached_tokens) for request in finished)
         look.sure_blocks -= free_blocks + released - roster.free_blocks
         # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
-        return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
+        is_followed = not self.feed.is_open and any(request.is_followed for request in finished)
+        return not (batch.preempted or is_followed or runs + 1 == horizon.decisions)
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.

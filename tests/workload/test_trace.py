@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpusim.errors import SpecError
-from gpusim.workload.trace import locate_trace, read_trace
-from gpusim.workload.trace_blocks import TraceSummary, check_trace
+from gpusim.workload.files import locate_trace
+from gpusim.workload.trace import TraceSummary, check_trace, read_trace
 
 GENERIC = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from gpusim.core.random import BLOCK
 from gpusim.errors import SpecError
 from gpusim.workload import trace_blocks as module
-from gpusim.workload.trace import read_trace
-from gpusim.workload.trace_blocks import TraceSummary, check_trace, trace_blocks
+from gpusim.workload.trace import TraceSummary, check_trace, open_trace, read_trace
 
 GENERIC = "arrival_s,prompt_tokens,output_tokens"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -42,7 +41,7 @@ def by_line(path):
 
 
 def by_block(path):
-    made, blocks, error = trace_blocks(path), [], None
+    made, blocks, error = open_trace(path).blocks(), [], None
     try:
         while (block := next(made, None)) is not None:
             blocks.append(block)
@@ -111,7 +110,7 @@ def test_blocks_are_read_as_they_are_asked_for(tmp_path):
     """A line that nobody reaches is never wrong."""
     path = tmp_path / "trace.csv"
     path.write_text("\n".join([GENERIC, *["1,2,3"] * BLOCK, "0,2,3"]))
-    assert [len(block.arrival_s) for block in islice(trace_blocks(path), 1)] == [BLOCK]
+    assert [len(block.arrival_s) for block in islice(open_trace(path).blocks(), 1)] == [BLOCK]
     assert check_trace_error(path) == f"line {BLOCK + 2}: arrival_s '0' is before the line above"
 
 

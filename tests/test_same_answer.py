@@ -172,7 +172,7 @@ def test_requests_that_wait_for_others_get_the_same_tokens():
     machines = st.sampled_from(MACHINES) | st.just("engines")
     kinds = st.sampled_from([*DEPENDENT, "sessions"])
     strategy = st.tuples(kinds, machines).flatmap(lambda choice: scenarios(*choice))
-    compare_all(strategy, 200, AFTER_OTHERS)
+    compare_all(strategy, 60, AFTER_OTHERS)
 
 
 @st.composite

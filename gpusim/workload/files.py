@@ -28,6 +28,11 @@ def suffix_of(path: Path | str) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == PACKED else path.suffix.lower()
 
 
+def is_trace(name: str) -> bool:
+    """Tell whether *name* is that of a trace, by its ending."""
+    return suffix_of(name) in SUFFIXES
+
+
 def locate_trace(trace: str, folder: Path) -> Path:
     """Return the file that *trace* means: relative to *folder*, else to the working directory.
 
@@ -51,10 +56,9 @@ def check_suffix(trace: str) -> None:
     Raises:
         SpecError: If it is not.
     """
-    suffix = suffix_of(trace)
-    if suffix not in SUFFIXES:
+    if not is_trace(trace):
         known = f"{', '.join(SUFFIXES)}, each also with {PACKED}"
-        raise SpecError(f"trace {trace}: {suffix or 'no ending'} is not a trace format; known: {known}")
+        raise SpecError(f"trace {trace}: {suffix_of(trace) or 'no ending'} is not a trace format; known: {known}")
 
 
 @contextmanager

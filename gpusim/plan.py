@@ -162,7 +162,7 @@ class _Planner:
             model=model,
             served=served,
             dtype=spec.dtype or scenario.dtype,
-            serving=serving,
+            serving=_sampling_stated(serving, model),
             attention=own,
             workload=workload,
             where=where,
@@ -185,7 +185,7 @@ class _Planner:
             (*where, "attention"),
             lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
         )
-        misfit = None if served is None else Layout(serving.tensor_parallel_size).problem(served)
+        misfit = None if served is None else Layout.of(serving).problem(served)
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None
@@ -233,6 +233,11 @@ def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
     return [(EngineSpec(name="engine", gpus=ALL_GPUS), ())]
 
 
+def _sampling_stated(serving: ServingSpec, model: ModelSpec) -> ServingSpec:
+    """Return *serving* with the sampling that it leaves to the model."""
+    return serving.model_copy(update={"sampling": serving.sampling or model.generation})
+
+
 def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
     """Return the workload that *stated* means, those it merges read and the paths of traces made absolute.
 
@@ -241,16 +246,22 @@ def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
     """
     spec = validate(WorkloadSpec, read("workload", stated, folder)) if isinstance(stated, str) else stated
     if spec.merge is not None:
-        parts = [read_workload(part, folder) for part in spec.merge]
-        closed = [part.name or f"number {index}" for index, part in enumerate(parts) if part.is_closed]
-        if closed:
-            raise SpecError(f"merge: {', '.join(closed)}: not yet: closed arrivals, whose times nobody knows ahead")
-        return spec.model_copy(update={"merge": parts})
+        return spec.model_copy(update={"merge": [_part(part, folder) for part in spec.merge]})
     if spec.trace is None:
         return spec
     path = locate_trace(spec.trace, folder).resolve()
     check_use(spec, open_trace(path))
     return spec.model_copy(update={"trace": str(path)})
+
+
+def _part(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
+    """Return a workload that is merged with others."""
+    spec = read_workload(stated, folder)
+    try:
+        spec.check_mergeable()
+    except ValueError as error:
+        raise SpecError(f"merge: {stated if isinstance(stated, str) else spec.name}: {error}") from None
+    return spec
 
 
 def read_model(name: str, folder: Path) -> ModelSpec:
@@ -265,8 +276,11 @@ def _inlined(
     update: dict[str, Any] = {"topology": topology, "workload": workload}
     if scenario.engines:
         update["engines"] = [
-            engine.spec.model_copy(update={"model": engine.model, "workload": engine.workload}) for engine in engines
+            engine.spec.model_copy(
+                update={"model": engine.model, "workload": engine.workload, "serving": engine.serving}
+            )
+            for engine in engines
         ]
     else:
-        update["model"] = engines[0].model
+        update |= {"model": engines[0].model, "serving": engines[0].serving}
     return scenario.model_copy(update=update)

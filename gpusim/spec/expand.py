@@ -37,18 +37,15 @@ def expand(document: Document) -> list[Problem]:
             if kind == "workload" or isinstance(document.at(where), dict):
                 problems += _attempt(document, where, kind)
             if kind == "workload":
-                problems += expand_merged(document, where)
+                problems += _expand_merged(document, where)
     return problems
 
 
-def expand_merged(document: Document, where: Location) -> list[Problem]:
-    """Write out the workloads that the one at *where* merges, and those that these merge; return what cannot be."""
+def _expand_merged(document: Document, where: Location) -> list[Problem]:
+    """Write out the workloads that the one at *where* merges; return what cannot be."""
     merged = document.at((*where, "merge"))
-    problems = []
-    for index in range(len(merged) if isinstance(merged, list) else 0):
-        part = (*where, "merge", index)
-        problems += _attempt(document, part, "workload") or expand_merged(document, part)
-    return problems
+    parts = range(len(merged) if isinstance(merged, list) else 0)
+    return [problem for part in parts for problem in _attempt(document, (*where, "merge", part), "workload")]
 
 
 def _attempt(document: Document, where: Location, kind: Kind) -> list[Problem]:

@@ -65,7 +65,7 @@ class WorkloadSpec(Spec):
     """Path of a file with requests; docs/workloads.md lists the formats."""
     sample: Literal["in_order", "shuffle"] = "in_order"
     """With a trace and arrivals: the order in which lengths are taken from it."""
-    merge: list[str | WorkloadSpec] | None = Field(default=None, min_length=1)
+    merge: list[str | WorkloadSpec] | None = Field(default=None, min_length=1, max_length=64)
     """Workloads, or their names, that come together; each keeps its own seed."""
     num_requests: int | None = Field(default=None, ge=1)
     """Stop after this many; of a trace, its first ones."""
@@ -90,8 +90,9 @@ class WorkloadSpec(Spec):
         stated = self._stated("arrivals", "prompt_tokens", "output_tokens", "prefixes", "prompts", "sessions", "trace")
         if stated:
             raise ValueError(f"the merged workloads state their requests; leave out {', '.join(stated)}")
-        if any(isinstance(part, WorkloadSpec) and part.is_closed for part in merged):
-            raise not_yet("merging closed arrivals, whose times nobody knows ahead; give an engine its own workload")
+        for part in merged:
+            if isinstance(part, WorkloadSpec):
+                part.check_mergeable()
 
     def _check_trace(self) -> None:
         stated = self._stated("prompt_tokens", "output_tokens")
@@ -132,14 +133,25 @@ class WorkloadSpec(Spec):
         """Whether clients decide when requests come."""
         return isinstance(self.arrivals, ClosedArrivals)
 
+    def check_mergeable(self) -> None:
+        """Check that this workload can be merged with others.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        if self.is_closed:
+            raise not_yet("merging closed arrivals, whose times nobody knows ahead; give an engine its own workload")
+        if self.merge is not None:
+            raise not_yet("merging what is merged itself; list all parts in one")
+
     @property
     def traces(self) -> Iterator[str]:
         """Paths of all traces it reads."""
         if self.trace is not None:
             yield self.trace
         for part in self.merge or ():
-            if isinstance(part, WorkloadSpec):
-                yield from part.traces
+            if isinstance(part, WorkloadSpec) and part.trace is not None:
+                yield part.trace
 
     @property
     def shortest_request(self) -> int:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gpusim.workload.content import (
     HASH_BLOCK,
+    MOST_STREAMS,
     Kind,
     begins_with,
     hashed_blocks,
@@ -39,7 +40,7 @@ def test_keys_differ_where_kinds_or_names_do(named):
     keys = [key(kind, name) for kind, name in named]
     apart = {(kind, str(name)) for kind, name in named}
     assert len(set(keys)) == len(apart)
-    assert all(0 <= each < 2**59 for each in keys)
+    assert all(0 <= each < 2**60 // MOST_STREAMS for each in keys)
     assert all(each % 8 == kind for each, (kind, _) in zip(keys, named, strict=True))
 
 

@@ -146,12 +146,14 @@ def test_workloads_are_merged_by_name_and_not_closed(trace):
     closed = {"kind": "closed", "concurrency": 2}
     with pytest.raises(ValueError, match="not yet: merging closed arrivals"):
         WorkloadSpec.model_validate({"merge": [drawn(arrivals=closed)]})
+    with pytest.raises(ValueError, match="not yet: merging what is merged itself"):
+        WorkloadSpec.model_validate({"merge": [{"merge": [drawn()]}]})
     path = Path(trace).with_name("closed.yaml")
     path.write_text(
         "arrivals: {kind: closed, concurrency: 2}\nprompt_tokens: {kind: fixed, value: 1}\n"
         "output_tokens: {kind: fixed, value: 1}\nnum_requests: 3\n"
     )
-    with pytest.raises(SpecError, match="merge: number 0: not yet: closed arrivals"):
+    with pytest.raises(SpecError, match="not yet: merging closed arrivals"):
         read_workload(WorkloadSpec(merge=[str(path)]), Path())
 
 

@@ -244,7 +244,10 @@ def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
     Raises:
         SpecError: If there is no such workload or trace, or a trace leaves open what the workload does not say.
     """
-    spec = validate(WorkloadSpec, read("workload", stated, folder)) if isinstance(stated, str) else stated
+    if isinstance(stated, str):
+        document = read("workload", stated, folder)
+        return read_workload(validate(WorkloadSpec, document), document.folder)
+    spec = stated
     if spec.merge is not None:
         return spec.model_copy(update={"merge": [_part(part, folder) for part in spec.merge]})
     if spec.trace is None:

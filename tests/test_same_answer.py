@@ -124,6 +124,8 @@ def kinds_of(data, simulation):
         yield "rejected"
     if len(plan.engines) > 1:
         yield "several engines"
+    if any(engine.prefix_hits[1] for engine in simulation.engines.values()):
+        yield "prefix found"
     if data.get("workload", {}).get("arrivals", {}).get("kind") == "closed":
         yield "closed loop"
     if (rows["reason"] == reason_of(simulation, NOT_SENT)).any():
@@ -173,6 +175,31 @@ def test_requests_that_wait_for_others_get_the_same_tokens():
     kinds = st.sampled_from([*DEPENDENT, "sessions"])
     strategy = st.tuples(kinds, machines).flatmap(lambda choice: scenarios(*choice))
     compare_all(strategy, 60, AFTER_OTHERS)
+
+
+CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}
+
+
+@st.composite
+def cached(draw):
+    """Sessions, or prompts that repeat, on engines that cache prefixes."""
+    data = draw(st.sampled_from(MACHINES).flatmap(lambda machine: scenarios("sessions", machine)))
+    if draw(st.booleans()):
+        prefixes = {"groups": 2, "tokens": {"kind": "fixed", "value": draw(st.integers(2, 8))}}
+        data["workload"] |= {"prefixes": prefixes}
+    if draw(st.integers(0, 2)) == 0:
+        data["workload"] = {key: value for key, value in data["workload"].items() if key != "sessions"}
+        data["workload"] |= {"prompts": {"distinct": 3, "order": draw(st.sampled_from(["cycled", "random"]))}}
+    for engine in data.get("engines", [data]):
+        engine["serving"] |= {"scheduler": "continuous", "enable_prefix_caching": True}
+        engine["serving"]["block_size"] = draw(st.sampled_from([2, 4, 1]))
+        engine["serving"]["num_gpu_blocks_override"] = 40 // engine["serving"]["block_size"]
+    return data
+
+
+def test_cached_prefixes_give_the_same_tokens():
+    """What is found in the cache, and when it is lost, is alike where requests say what they begin with."""
+    compare_all(cached(), 50, CACHED)
 
 
 @st.composite

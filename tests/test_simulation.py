@@ -214,6 +214,24 @@ def test_a_rejected_turn_ends_its_session(detail):
         assert rows[turn]["arrival_ps"] == rows[turn + 1]["arrival_ps"] == ends_of(simulation)[turn - 1]
 
 
+@DETAIL
+def test_an_idle_engine_takes_a_turn_that_comes_unannounced(detail):
+    """Between sessions that are known to come to it later, an engine serves turns of others in the tick they arrive."""
+    engines = [{"name": f"engine{number}", "gpus": [f"gpu{number}"]} for number in range(2)]
+    simulation = build_simulation(
+        detail=detail,
+        topology="dgx-a100-80gb",
+        engines=engines,
+        workload__arrivals={"kind": "constant", "rate": "100 /s"},
+        workload__sessions={"turns": {"kind": "fixed", "value": 3}},
+        workload__num_requests=18,
+    )
+    simulation.run()
+    rows = simulation.requests.rows
+    assert len(rows) == 18
+    assert (rows["scheduled_ps"] == rows["arrival_ps"]).all()
+
+
 def test_a_lone_client_thinks_between_its_requests():
     """One client's next request comes a think time after the last token; its first one at 0."""
     think = {"kind": "fixed", "value": "7 ms"}

@@ -174,7 +174,8 @@ class Planner:
         self._join(look)
         if look.roster.is_idle:
             ticks = self.feed.ticks
-            if look.joined == len(ticks):
+            # Where somebody may come unannounced, an engine without work waits outside of a plan, which is cut in steps only.
+            if look.joined == len(ticks) or not self.feed.is_open:
                 return False
             look.clock = look.outlook.wakes[look.outlook.num_steps] = ticks[look.joined]
             self._join(look)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.spec.document import Document, split_path
-from gpusim.spec.names import Kind, extend
+from gpusim.spec.names import Kind, extend, merge_problems
 from gpusim.spec.problems import Location, Problem
 
 _EXTENSIBLE: Final[tuple[Kind, ...]] = ("topology", "model", "workload")
@@ -37,15 +37,8 @@ def expand(document: Document) -> list[Problem]:
             if kind == "workload" or isinstance(document.at(where), dict):
                 problems += _attempt(document, where, kind)
             if kind == "workload":
-                problems += _expand_merged(document, where)
+                problems += merge_problems(document, where)
     return problems
-
-
-def _expand_merged(document: Document, where: Location) -> list[Problem]:
-    """Write out the workloads that the one at *where* merges; return what cannot be."""
-    merged = document.at((*where, "merge"))
-    parts = range(len(merged) if isinstance(merged, list) else 0)
-    return [problem for part in parts for problem in _attempt(document, (*where, "merge", part), "workload")]
 
 
 def _attempt(document: Document, where: Location, kind: Kind) -> list[Problem]:

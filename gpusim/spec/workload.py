@@ -63,8 +63,8 @@ class WorkloadSpec(Spec):
     sessions: SessionsSpec | None = None
     trace: str | None = None
     """Path of a file with requests; docs/workloads.md lists the formats."""
-    sample: Literal["in_order", "shuffle"] = "in_order"
-    """With a trace and arrivals: the order in which lengths are taken from it."""
+    sample: Literal["in_order", "shuffle"] | None = None
+    """With a trace and arrivals: the order in which lengths are taken from it; default: in_order."""
     merge: list[str | WorkloadSpec] | None = Field(default=None, min_length=1, max_length=64)
     """Workloads, or their names, that come together; each keeps its own seed."""
     num_requests: int | None = Field(default=None, ge=1)
@@ -105,7 +105,7 @@ class WorkloadSpec(Spec):
             )
         if self.sessions is not None and (self.sessions.turns or self.sessions.max_tokens):
             raise ValueError("a trace states the turns of its sessions; only think_time may be added")
-        if self.sample != "in_order" and self.arrivals is None:
+        if self.sample == "shuffle" and self.arrivals is None:
             raise ValueError("a trace whose arrivals count is read in order; state arrivals to shuffle its lengths")
 
     def _check_drawn(self) -> None:
@@ -113,7 +113,7 @@ class WorkloadSpec(Spec):
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             raise ValueError(f"{' and '.join(missing)} must be stated (or a trace)")
-        if self.sample != "in_order":
+        if self.sample is not None:
             raise ValueError("sample is for a trace; lengths that are drawn have no order")
         if self.sessions is not None and self.sessions.turns is None:
             raise ValueError("sessions must say how many turns they have, e.g. turns: {kind: fixed, value: 4}")

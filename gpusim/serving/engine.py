@@ -102,8 +102,7 @@ class Engine(Component):
     def unfinished(self) -> list[Request]:
         """Return the requests that run or wait now, with the tokens they have got, once the run is over."""
         now = self.clock.now
-        self.feed.reach_tick(now)
-        coming = [request for request in self.feed.requests if request.arrival <= now]
+        coming = self.feed.arrived_by(now)
         for request in self.roster.running:
             request.segments += request.tenure(self.roster.step - 1)
         return [*self.roster.running, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
@@ -131,16 +130,17 @@ class Engine(Component):
             self._settle((yield from advancer.run(self.roster, until)))
 
     def _has_arrivals(self) -> bool:
-        return bool(self.feed.ticks) and self.feed.ticks[0] <= self.clock.now
+        return self.feed.has_arrived(self.clock.now)
 
     def _wait_for_arrival(self) -> Process:
         """Wait until a request has arrived, and in an open loop for ever if none is left."""
         self.feed.arrived = self.clock.event()
         tick = self.feed.next_tick()
-        if tick < NEVER:
-            yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
-        else:
+        if tick == NEVER:
             yield self.feed.arrived
+            return
+        announced = self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+        yield announced if self.feed.is_open else announced | self.feed.arrived
 
     def refuse_arrived(self, now: int) -> None:
         """Be through with the requests that have come by tick *now* and can never run."""
@@ -172,8 +172,8 @@ class Engine(Component):
             self.steps_by_kernel += len(advance.played.ends)
         roster.fixed = advance.last_start
         joined, fixed = advance.outlook.num_joined, roster.fixed if roster.lags else self.clock.now
-        while roster.waiting and roster.waiting[-1].arrival > fixed:
-            roster.waiting.pop()  # expected too early: it goes back to the feed
+        while roster.waiting and self.feed.is_too_early(roster.waiting[-1], fixed):
+            roster.waiting.pop()  # it goes back to the feed
             joined -= 1
         self.feed.take(joined)
         for end, request in finished:

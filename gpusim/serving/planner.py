@@ -111,7 +111,8 @@ class Planner:
             outlook.finished += [(last, request) for request in finished]
         look.sure_blocks -= free_blocks + roster.num_released - num_released - roster.free_blocks
         # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
-        return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
+        is_followed = not self.feed.is_open and any(request.is_followed for request in finished)
+        return not (batch.preempted or is_followed or runs + 1 == horizon.decisions)
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.
@@ -198,7 +199,8 @@ class Planner:
             self._join(look, look.clock)
         if look.roster.is_idle:
             ticks = self.feed.ticks
-            if look.joined == len(ticks):
+            # Where somebody may come unannounced, an engine without work waits outside of a plan, which is cut in steps only.
+            if look.joined == len(ticks) or not self.feed.is_open:
                 return False
             look.clock = look.outlook.wakes[look.outlook.num_steps] = ticks[look.joined]
             self._join(look, look.clock)

@@ -86,6 +86,8 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
         "block_size": block_size,
         "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)),
     }
+    if serving["scheduler"] == "continuous":
+        serving |= {"async_scheduling": draw(st.booleans()), "enable_prefix_caching": draw(st.booleans())}
     return serving | draw(st.sampled_from([{}, {"max_model_len": 20}]))
 
 

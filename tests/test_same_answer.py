@@ -22,11 +22,11 @@ from scenarios import ARRIVALS, DEPENDENT, MACHINES, plan_of, scenarios, serving
 from scenarios import arrivals as arrivals_of
 
 EVERYWHERE = {"continuous": 10, "static": 10, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
-EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5}
+EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5, "steps in flight": 10}
 MEANT = {
     "single": EVERYWHERE | {"TP 1": 50, "closed loop": 8},
-    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 3},
-    "engines": EVERYWHERE | {"several engines": 40, "TP 1": 20, "TP 2": 15, "closed loop": 8, "plan given up": 3},
+    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 1},
+    "engines": EVERYWHERE | {"several engines": 40, "TP 1": 20, "TP 2": 15, "closed loop": 8, "plan given up": 1},
 }
 """The special cases that examples are meant for, with how many of them must show each."""
 ON_BUSY = {
@@ -117,6 +117,7 @@ def kinds_of(data, simulation):
     """Name what was special about a run."""
     rows, plan = simulation.requests.rows, simulation.plan
     yield from (engine.serving.scheduler for engine in plan.engines)
+    yield from ("steps in flight" for engine in plan.engines if engine.serving.async_scheduling)
     yield from (f"TP {engine.serving.tensor_parallel_size}" for engine in plan.engines)
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"

@@ -122,6 +122,7 @@ class Planned:
         played = Played(starts[runs.first], ends[:steps], attribution_ps, 0)
         advance = Advance(outlook, runs, planned, played, read)
         finished = self.commit.run(advance)
+        planned.settle()
         planned.fixed = advance.last_start
         self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
         fixed = planned.fixed if planned.lags else self.now
@@ -129,9 +130,9 @@ class Planned:
             planned.waiting.pop()
             joined -= 1
         self.feed.take(joined)
-        if planned.is_idle and not self.feed.has_arrived(planned.fixed):
+        if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
             self.commit.let_go(planned)
-        planned.settle()
+            planned.settle()
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:

@@ -167,6 +167,7 @@ class Engine(Component):
         """Go on from what the steps that were played leave."""
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
+        roster.settle()
         roster.fixed = advance.last_start
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
@@ -175,9 +176,9 @@ class Engine(Component):
             roster.waiting.pop()  # it goes back to the feed
             joined -= 1
         self.feed.take(joined)
-        if roster.is_idle and not self.feed.has_arrived(roster.fixed):
+        if roster.leaving and roster.is_idle and not self.feed.has_arrived(roster.fixed):
             self._commit.let_go(roster)
-        roster.settle()
+            roster.settle()
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

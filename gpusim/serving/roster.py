@@ -120,7 +120,7 @@ class Roster:
             self.lags,
             self.fixed,
             self.leaving.copy(),
-            [],
+            self.gone.copy(),
             self.num_released,
             self.prefix,
         )

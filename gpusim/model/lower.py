@@ -16,11 +16,12 @@ import numpy as np
 from gpusim.model.footprint import (
     activation_bytes,
     attention_matrices,
-    kv_bytes_per_token_and_layer,
+    kv_bytes_per_token_in,
     mlp_matrices,
     unquantised,
 )
 from gpusim.model.layout import Layout
+from gpusim.model.window import NO_WINDOWS, Windows, WindowShapes
 from gpusim.model.work import (
     AllGather,
     AllReduce,
@@ -42,6 +43,16 @@ SCORE_BYTES = 4.0
 """Attention scores are kept in fp32 by kernels that write them to memory."""
 
 
+@dataclass(frozen=True, slots=True)
+class KvKind:
+    """Layers that read their KV alike: of the same bytes a token, through the same window."""
+
+    token_bytes: float
+    """In one layer on one rank."""
+    window: int | None
+    """None: all of the context."""
+
+
 @dataclass(frozen=True)
 class Lowering:
     """Turns batches of one model on one layout into programs; what repeats is made once."""
@@ -58,17 +69,39 @@ class Lowering:
         """Bytes of an activation element."""
         return activation_bytes(self.weights)
 
-    def lower(self, shape: BatchShape, steps: int = 1) -> StepProgram:
-        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step."""
+    @cached_property
+    def kv_kinds(self) -> tuple[KvKind, ...]:
+        """Every kind of KV that its layers read."""
+        return tuple(dict.fromkeys(self._kv_kind(group) for group in self.model.layers))
+
+    def _kv_kind(self, group: LayersSpec) -> KvKind:
+        return KvKind(kv_bytes_per_token_in(group, self.kv, self.layout), group.attention.window)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...] | None:
+        """Parts of a program in the order of the model's layers, where it has a pattern; what is before them is the first."""
+        model = self.model
+        return (
+            None if model.pattern is None else (0, *(1 + group for group in model.layer_order), 1 + len(model.layers))
+        )
+
+    def lower(self, shape: BatchShape, steps: int = 1, windows: Windows = NO_WINDOWS) -> StepProgram:
+        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step.
+
+        Args:
+            shape: Of the first step.
+            steps: How many.
+            windows: What the steps read in layers with a window; one for each that the model has.
+        """
         key = (shape.num_tokens, shape.num_sampled)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
         parts = []
-        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps)))
+        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps, windows)))
         for count, kernels in self._parts[key]:
             own = next(layer) if None in kernels else None
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
-        return StepProgram(shape, steps, tuple(parts))  # type: ignore[arg-type]  # every None was replaced
+        return StepProgram(shape, steps, tuple(parts), self._order)  # type: ignore[arg-type]  # every None was replaced
 
     def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Everything but attention, whose place is marked by None."""
@@ -120,7 +153,7 @@ class Lowering:
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
         rotated = num_tokens * (shapes.out_rows + kv_columns / 2) * self.width
-        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
             Elementwise("rope", rotated, rotated),
@@ -157,10 +190,11 @@ class Lowering:
         return [(group.count, self._attention(group, shapes)) for group in self.model.layers]
 
     def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
-        attention, layout = group.attention, self.layout
+        attention, layout, kind = group.attention, self.layout, self._kv_kind(group)
         heads = layout.heads(attention)
-        decode = shapes.decode_context.astype(np.float64)
-        kv_tokens = decode + shapes.chunk_context
+        read: StepShapes | WindowShapes = shapes if kind.window is None else shapes.windows[kind.window]
+        decode = read.decode_context.astype(np.float64)
+        kv_tokens = decode + read.chunk_context
         activations = 2 * heads * attention.head_dim * self.width * shapes.num_tokens
         return Attention(
             name="attention",
@@ -168,12 +202,13 @@ class Lowering:
             num_heads=heads,
             num_kv_heads=layout.kv_heads(attention),
             head_dim=attention.head_dim,
-            dtype=self.kv,
+            dtype=group.kv_dtype or self.kv,
             kv_tokens=kv_tokens,
-            kv_bytes=kv_tokens * kv_bytes_per_token_and_layer(attention, self.kv, layout),
-            activation_bytes=activations + self._scores(heads, decode + shapes.chunk_pairs),
+            kv_bytes=kv_tokens * kind.token_bytes,
+            activation_bytes=activations + self._scores(heads, decode + read.chunk_pairs),
             decode_flops=4.0 * heads * attention.head_dim * decode,
-            prefill_flops=4.0 * heads * attention.head_dim * shapes.chunk_pairs,
+            prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
+            kv_kind=self.kv_kinds.index(kind),
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

@@ -182,7 +182,7 @@ class _Planner:
             (*where, "attention"),
             lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
         )
-        misfit = None if served is None else Layout(serving.tensor_parallel_size).problem(served)
+        misfit = None if served is None else Layout.of(serving).problem(served)
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None

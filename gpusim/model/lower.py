@@ -2,7 +2,8 @@
 
 The kernels are those a serving engine launches: fused add and norm, QKV, rotary embedding, cache write, attention,
 output projection, [all-reduce], add and norm, gate and up, activation, down, [all-reduce]; before the layers the
-embedding, after them norm, LM head and sampling.
+embedding, after them norm, LM head and sampling. A mixture of experts (`gpusim.model.experts`) takes the place of gate
+and up, activation and down.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
     attention_matrices,
@@ -36,7 +38,7 @@ from gpusim.model.work import (
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, ModelSpec
+from gpusim.spec.model import LayersSpec, MlpSpec, ModelSpec, MoeSpec
 
 SCORE_BYTES = 4.0
 """Attention scores are kept in fp32 by kernels that write them to memory."""
@@ -51,6 +53,8 @@ class Lowering:
     weights: Dtype = "bf16"
     kv: Dtype = "bf16"
     attention_kernel: Literal["fused", "naive"] = "fused"
+    expert_skew: float = 0.0
+    """Zipf exponent of how often experts are chosen."""
     _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -101,7 +105,7 @@ class Lowering:
         return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
 
     def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
-        attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
+        attention, mlp = self._attention_block(group, num_tokens), self._feed_forward(group.mlp, num_tokens)
         size = num_tokens * self.model.hidden_size * self.width
         norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
         if group.parallel:
@@ -129,15 +133,26 @@ class Lowering:
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _mlp_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+    def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+        if isinstance(mlp, MlpSpec):
+            return self._mlp_block(mlp, num_tokens)
         hidden = self.model.hidden_size
-        shapes = mlp_matrices(group.mlp, hidden, self.layout)
+        router = self._gemm("router", num_tokens, mlp.num_experts, hidden, unquantised(self.weights))
+        routed = expert_kernels(
+            mlp, hidden, num_tokens, layout=self.layout, weights=self.weights, width=self.width, skew=self.expert_skew
+        )
+        shared = () if mlp.shared is None else self._mlp_block(mlp.shared, num_tokens, "shared_")
+        return (router, *routed, *shared)
+
+    def _mlp_block(self, mlp: MlpSpec, num_tokens: Count, prefix: str = "") -> tuple[Kernel, ...]:
+        hidden = self.model.hidden_size
+        shapes = mlp_matrices(mlp, hidden, self.layout)
+        up = "gate_up" if mlp.kind == "gated" else "up"
+        read, written = (num_tokens * size * self.width for size in (shapes.in_columns, shapes.out_rows))
         return (
-            self._gemm("gate_up" if group.mlp.kind == "gated" else "up", num_tokens, shapes.in_columns, hidden),
-            Elementwise(
-                "activation", num_tokens * shapes.in_columns * self.width, num_tokens * shapes.out_rows * self.width
-            ),
-            self._gemm("down", num_tokens, hidden, shapes.out_rows),
+            self._gemm(f"{prefix}{up}", num_tokens, shapes.in_columns, hidden),
+            Elementwise(f"{prefix}activation", read, written),
+            self._gemm(f"{prefix}down", num_tokens, hidden, shapes.out_rows),
         )
 
     def _gemm(self, name: str, m: Count, n: int, k: int, dtype: Dtype | None = None) -> Gemm:

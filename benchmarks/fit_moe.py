@@ -108,9 +108,7 @@ def predictor(table: pl.DataFrame, dtype: str, gpu: GpuFigures, laws: LawsSpec) 
         pairs = [mean_load(t, moe, ep, d) for t, d in rows.select("tokens", "distribution").iter_rows()]
         load = ExpertLoad(*np.array(pairs).T)
         width = "fp8" if dtype.startswith("fp8") else "bf16"
-        kernels = layer_kernels(
-            moe, hidden, rows["tokens"].to_numpy(), load, layout=Layout(), weights=width, width=2.0
-        )
+        kernels = layer_kernels(moe, hidden, rows["tokens"].to_numpy(), load, layout=Layout(), weights=width, width=2.0)
         parts.append((rows["index"].to_numpy(), kernels))
 
     def predict(law: MoeLawSpec) -> FloatArray:

@@ -88,6 +88,7 @@ class Assembly:
             plan.dtype.weights,
             plan.dtype.kv,
             plan.attention.attention_kernel,
+            plan.serving.sampling or plan.model.generation,
             plan.serving.expert_skew,
         )
         scheduler = make_scheduler(plan.serving)

@@ -18,7 +18,11 @@ def num_parameters(model: ModelSpec, layout: Layout = WHOLE) -> int:
 
 
 def num_active_parameters(model: ModelSpec) -> int:
-    """Count the parameters that compute a token: all but the experts it does not choose."""
+    """Count the parameters that a token uses: all but the experts it does not choose, embedding and LM head included.
+
+    That is how "active parameters" are published (Mixtral 8x7B: 12.9 of 46.7 billion), though of the embedding only a
+    row is read.
+    """
     idle = 0
     for group in model.layers:
         if isinstance(group.mlp, MoeSpec):
@@ -41,9 +45,7 @@ def activation_bytes(weights: Dtype) -> float:
 
 def _counts(model: ModelSpec, layout: Layout) -> tuple[int, int]:
     """Elements in the layers' matrices (stored in the weights' type), and in all that is never quantised."""
-    embedding = layout.vocabulary(model) * model.hidden_size
-    matrices = 0
-    kept = embedding * (1 if model.tie_word_embeddings else 2) + model.hidden_size * (2 if model.final_norm_bias else 1)
+    matrices, kept = 0, _outside_layers(model, layout)
     for group in model.layers:
         attention = attention_matrices(group.attention, model.hidden_size, layout)
         feed_forward, router = _feed_forward(group.mlp, model.hidden_size, layout)
@@ -62,6 +64,16 @@ def _feed_forward(mlp: MlpSpec | MoeSpec, hidden: int, layout: Layout) -> tuple[
     return routed + shared, hidden * mlp.num_experts
 
 
+def _outside_layers(model: ModelSpec, layout: Layout) -> int:
+    """Elements of embedding, positions, norms and LM head on one rank."""
+    hidden, rows = model.hidden_size, layout.vocabulary(model)
+    count = hidden * rows * (1 if model.tie_word_embeddings else 2)
+    count += rows if model.lm_head_bias else 0
+    count += hidden * model.position_embeddings
+    count += 2 * hidden if model.embedding_norm else 0
+    return count + hidden * (2 if model.final_norm_bias else 1)
+
+
 def unquantised(weights: Dtype) -> Dtype:
     """Return the type of matrices that stay as they are where the others are quantised."""
     return weights if weights in {"fp32", "bf16", "fp16"} else "bf16"
@@ -72,6 +84,7 @@ def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
     count = group.num_norms * hidden * (2 if group.norm_bias else 1)
     count += attention_matrices(attention, hidden, layout).in_columns if attention.qkv_bias else 0
     count += hidden if attention.out_bias else 0
+    count += 2 * attention.head_dim if attention.qk_norm else 0
     return count + _biases(group.mlp, hidden, layout)
 
 

@@ -21,12 +21,15 @@ class Layout:
     """One rank's share of a model."""
 
     tensor_parallel_size: int = 1
+    pad_heads: bool = False
+    """Heads that do not divide evenly are made up for with heads of zeros; see `ServingSpec.pad_heads`."""
     enable_expert_parallel: bool = False
+    """Routed experts lie on the ranks whole."""
 
     @classmethod
     def of(cls, serving: ServingSpec) -> Layout:
-        """Return how an engine splits its model."""
-        return cls(serving.tensor_parallel_size, serving.enable_expert_parallel)
+        """Return the layout that an engine is served with."""
+        return cls(serving.tensor_parallel_size, serving.pad_heads, serving.enable_expert_parallel)
 
     @property
     def expert_parallel_size(self) -> int:
@@ -34,16 +37,18 @@ class Layout:
         return self.tensor_parallel_size if self.enable_expert_parallel else 1
 
     def heads(self, attention: AttentionSpec) -> int:
-        """Query heads on a rank."""
-        return attention.num_heads // self.tensor_parallel_size
+        """Query heads on a rank, padding included."""
+        if attention.num_kv_heads > self.tensor_parallel_size:
+            return self.kv_heads(attention) * (attention.num_heads // attention.num_kv_heads)
+        return -(-attention.num_heads // self.tensor_parallel_size)
 
     def kv_heads(self, attention: AttentionSpec) -> int:
-        """KV heads cached on a rank."""
-        return max(1, attention.num_kv_heads // self.tensor_parallel_size)
+        """KV heads cached on a rank: whole ones, replicated where there are fewer than ranks; padding included."""
+        return -(-attention.num_kv_heads // self.tensor_parallel_size)
 
     def projection_kv_heads(self, attention: AttentionSpec) -> int:
         """KV heads that the projection weights on a rank produce."""
-        return max(1, (attention.projection_kv_heads or attention.num_kv_heads) // self.tensor_parallel_size)
+        return -(-(attention.projection_kv_heads or attention.num_kv_heads) // self.tensor_parallel_size)
 
     def intermediate(self, mlp: MlpSpec) -> int:
         """Hidden units of the MLP on a rank."""
@@ -97,12 +102,15 @@ class Layout:
         return all(self._fits_group(group) for group in model.layers)
 
     def _fits_group(self, group: LayersSpec) -> bool:
-        size, attention = self.tensor_parallel_size, group.attention
-        return (
-            attention.num_heads % size == 0
-            and (attention.num_kv_heads % size == 0 or size % attention.num_kv_heads == 0)
-            and self._fits_mlp(group.mlp)
-        )
+        return self._fit_heads(group.attention) and self._fits_mlp(group.mlp)
+
+    def _fit_heads(self, attention: AttentionSpec) -> bool:
+        size = self.tensor_parallel_size
+        if attention.num_kv_heads < size:
+            fits = size % attention.num_kv_heads == 0
+        else:
+            fits = self.pad_heads or attention.num_kv_heads % size == 0
+        return fits and (self.pad_heads or attention.num_heads % size == 0)
 
     def _fits_mlp(self, mlp: MlpSpec | MoeSpec) -> bool:
         if isinstance(mlp, MlpSpec):

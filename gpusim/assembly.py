@@ -81,8 +81,16 @@ class Assembly:
             on_finished: Called with every request that is over.
         """
         self._reserve(plan)
-        layout = Layout(plan.serving.tensor_parallel_size)
-        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        layout = Layout.of(plan.serving)
+        lowering = Lowering(
+            plan.model,
+            layout,
+            plan.dtype.weights,
+            plan.dtype.kv,
+            plan.attention.attention_kernel,
+            plan.serving.sampling or plan.model.generation,
+            plan.serving.expert_skew,
+        )
         scheduler = make_scheduler(plan.serving)
         kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserves_all=scheduler.reserves_all)
         executor = self._executor(plan)
@@ -151,7 +159,7 @@ class Assembly:
     def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
         """Return what the summary says of *engine* beside its latencies."""
         kv = engine.kv
-        layout = Layout(plan.serving.tensor_parallel_size)
+        layout = Layout.of(plan.serving)
         return {
             "detail": self.detail(plan),
             "ranks": self.ranks(plan),

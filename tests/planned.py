@@ -10,8 +10,7 @@ import numpy as np
 
 from gpusim.core.clock import Clock, IntArray
 from gpusim.hardware.channel_map import ChannelMap
-from gpusim.model.lower import KvKind
-from gpusim.model.window import Windows, WindowShapes
+from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.folding import back_to_back

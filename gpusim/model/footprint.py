@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gpusim.model.layout import Layout
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec
+from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 
 WHOLE = Layout()
 
@@ -15,6 +15,21 @@ def num_parameters(model: ModelSpec, layout: Layout = WHOLE) -> int:
     """Count the parameters that one rank holds (all of them without a split)."""
     matrices, kept = _counts(model, layout)
     return matrices + kept
+
+
+def num_active_parameters(model: ModelSpec) -> int:
+    """Count the parameters that a token uses: all but the experts it does not choose, embedding and LM head included.
+
+    That is how "active parameters" are published (Mixtral 8x7B: 12.9 of 46.7 billion), though of the embedding only a
+    row is read.
+    """
+    idle = 0
+    for group in model.layers:
+        if isinstance(group.mlp, MoeSpec):
+            of_one = expert_matrices(group.mlp, model.hidden_size, WHOLE)
+            per_expert = of_one.elements + _expert_biases(group.mlp, model.hidden_size, WHOLE)
+            idle += group.count * (group.mlp.num_experts - group.mlp.experts_per_token) * per_expert
+    return num_parameters(model) - idle
 
 
 def weight_bytes(model: ModelSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
@@ -30,15 +45,33 @@ def activation_bytes(weights: Dtype) -> float:
 
 def _counts(model: ModelSpec, layout: Layout) -> tuple[int, int]:
     """Elements in the layers' matrices (stored in the weights' type), and in all that is never quantised."""
-    embedding = layout.vocabulary(model) * model.hidden_size
-    matrices = 0
-    kept = embedding * (1 if model.tie_word_embeddings else 2) + model.hidden_size * (2 if model.final_norm_bias else 1)
+    matrices, kept = 0, _outside_layers(model, layout)
     for group in model.layers:
         attention = attention_matrices(group.attention, model.hidden_size, layout)
-        mlp = mlp_matrices(group.mlp, model.hidden_size, layout)
-        matrices += group.count * (attention.elements + mlp.elements)
+        feed_forward, router = _feed_forward(group.mlp, model.hidden_size, layout)
+        matrices += group.count * (attention.elements + feed_forward)
+        kept += group.count * router
         kept += group.count * _vectors(group, model.hidden_size, layout)
     return matrices, kept
+
+
+def _feed_forward(mlp: MlpSpec | MoeSpec, hidden: int, layout: Layout) -> tuple[int, int]:
+    """Elements in the matrices of a block, and in its router, which is never quantised and on every rank."""
+    if isinstance(mlp, MlpSpec):
+        return mlp_matrices(mlp, hidden, layout).elements, 0
+    routed = layout.experts(mlp) * expert_matrices(mlp, hidden, layout).elements
+    shared = 0 if mlp.shared is None else mlp_matrices(mlp.shared, hidden, layout).elements
+    return routed + shared, hidden * mlp.num_experts
+
+
+def _outside_layers(model: ModelSpec, layout: Layout) -> int:
+    """Elements of embedding, positions, norms and LM head on one rank."""
+    hidden, rows = model.hidden_size, layout.vocabulary(model)
+    count = hidden * rows * (1 if model.tie_word_embeddings else 2)
+    count += rows if model.lm_head_bias else 0
+    count += hidden * model.position_embeddings
+    count += 2 * hidden if model.embedding_norm else 0
+    return count + hidden * (2 if model.final_norm_bias else 1)
 
 
 def unquantised(weights: Dtype) -> Dtype:
@@ -47,13 +80,23 @@ def unquantised(weights: Dtype) -> Dtype:
 
 
 def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
-    attention, mlp = group.attention, group.mlp
+    attention = group.attention
     count = group.num_norms * hidden * (2 if group.norm_bias else 1)
     count += attention_matrices(attention, hidden, layout).in_columns if attention.qkv_bias else 0
     count += hidden if attention.out_bias else 0
-    if mlp.bias:
-        count += mlp_matrices(mlp, hidden, layout).in_columns + hidden
-    return count
+    count += 2 * attention.head_dim if attention.qk_norm else 0
+    return count + _biases(group.mlp, hidden, layout)
+
+
+def _biases(mlp: MlpSpec | MoeSpec | None, hidden: int, layout: Layout) -> int:
+    if isinstance(mlp, MoeSpec):
+        routed = layout.experts(mlp) * _expert_biases(mlp, hidden, layout)
+        return routed + _biases(mlp.shared, hidden, layout) + (mlp.num_experts if mlp.router_bias else 0)
+    return mlp_matrices(mlp, hidden, layout).in_columns + hidden if mlp is not None and mlp.bias else 0
+
+
+def _expert_biases(moe: MoeSpec, hidden: int, layout: Layout) -> int:
+    return expert_matrices(moe, hidden, layout).in_columns + hidden if moe.bias else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +122,15 @@ def attention_matrices(attention: AttentionSpec, hidden: int, layout: Layout) ->
 
 def mlp_matrices(mlp: MlpSpec, hidden: int, layout: Layout) -> MatrixPair:
     """Shapes of the gate/up and down projections on one rank."""
-    inner = layout.intermediate(mlp)
+    return _pair(mlp, hidden, layout.intermediate(mlp))
+
+
+def expert_matrices(moe: MoeSpec, hidden: int, layout: Layout) -> MatrixPair:
+    """Shapes of the gate/up and down projections of a routed expert on a rank that holds it or a slice of it."""
+    return _pair(moe, hidden, layout.expert_intermediate(moe))
+
+
+def _pair(mlp: MlpSpec | MoeSpec, hidden: int, inner: int) -> MatrixPair:
     return MatrixPair(hidden, inner * (2 if mlp.kind == "gated" else 1), inner)
 
 

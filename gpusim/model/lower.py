@@ -2,7 +2,8 @@
 
 The kernels are those a serving engine launches: fused add and norm, QKV, rotary embedding, cache write, attention,
 output projection, [all-reduce], add and norm, gate and up, activation, down, [all-reduce]; before the layers the
-embedding, after them norm, LM head and sampling.
+embedding, after them norm, LM head and sampling. A mixture of experts (`gpusim.model.experts`) takes the place of gate
+and up, activation and down.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
     attention_matrices,
@@ -21,7 +23,7 @@ from gpusim.model.footprint import (
     unquantised,
 )
 from gpusim.model.layout import Layout
-from gpusim.model.window import NO_WINDOWS, Windows, WindowShapes
+from gpusim.model.window import NO_WINDOWS, KvKind, Windows, WindowShapes
 from gpusim.model.work import (
     AllGather,
     AllReduce,
@@ -33,24 +35,22 @@ from gpusim.model.work import (
     Gemm,
     Kernel,
     Size,
+    Sort,
     StepProgram,
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, ModelSpec
+from gpusim.spec.model import LayersSpec, MlpSpec, ModelSpec, MoeSpec
+from gpusim.spec.sampling import SamplingSpec
+
+_FROM_ALL = SamplingSpec()
 
 SCORE_BYTES = 4.0
 """Attention scores are kept in fp32 by kernels that write them to memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class KvKind:
-    """Layers that read their KV alike: of the same bytes a token, through the same window."""
-
-    token_bytes: float
-    """In one layer on one rank."""
-    window: int | None
-    """None: all of the context."""
+PENALTY_READ, PENALTY_WRITTEN = 47.0, 38.0
+"""Bytes a logit that vLLM's penalties read and write: 64-bit counts of the prompt's and the output's tokens, cleared and
+compared (16 and 18), then in fp32 repetition (6 and 4), frequency (16 and 8) and presence (9 and 8), all of which it
+applies where one is asked for. Counted in its source (`apply_penalties`), not measured."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Lowering:
     weights: Dtype = "bf16"
     kv: Dtype = "bf16"
     attention_kernel: Literal["fused", "naive"] = "fused"
+    sampling: SamplingSpec = _FROM_ALL
+    expert_skew: float = 0.0
+    """Zipf exponent of how often experts are chosen."""
     _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -80,10 +83,9 @@ class Lowering:
     @cached_property
     def _order(self) -> tuple[int, ...] | None:
         """Parts of a program in the order of the model's layers, where it has a pattern; what is before them is the first."""
-        model = self.model
-        return (
-            None if model.pattern is None else (0, *(1 + group for group in model.layer_order), 1 + len(model.layers))
-        )
+        if self.model.pattern is None:
+            return None
+        return (0, *(1 + group for group in self.model.layer_order), 1 + len(self.model.layers))
 
     def lower(self, shape: BatchShape, steps: int = 1, windows: Windows = NO_WINDOWS) -> StepProgram:
         """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step.
@@ -124,17 +126,33 @@ class Lowering:
 
     def _before(self, num_tokens: Count) -> tuple[Kernel, ...]:
         size = num_tokens * self.model.hidden_size * self.width
-        return (Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size))
+        kernels = [Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size)]
+        if self.model.position_embeddings:
+            kernels.append(Elementwise("position_embedding", 2 * size, size, hbm_bytes=size))
+        if self.model.embedding_norm:
+            kernels.append(Elementwise("embedding_norm", size, size))
+        return tuple(kernels)
 
     def _after(self, num_sampled: Count) -> tuple[Kernel, ...]:
         model, rows = self.model, self.layout.vocabulary(self.model)
         logits = num_sampled * model.vocab_size * self.width
         head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
-        return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
+        draw = (*self._candidates(num_sampled), Elementwise("sample", logits, 4.0 * num_sampled))
+        return (self._norm("final_norm", num_sampled), head, *gather, *draw)
+
+    def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:
+        """What is done to the logits before a token is drawn; every rank has them all, and does the same."""
+        elements = 1.0 * num_sampled * self.model.vocab_size
+        kernels: list[Kernel] = []
+        if self.sampling.penalises:
+            kernels.append(Elementwise("penalties", PENALTY_READ * elements, PENALTY_WRITTEN * elements))
+        if self.sampling.sorts:
+            kernels.append(Sort("sort_logits", elements))
+        return tuple(kernels)
 
     def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
-        attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
+        attention, mlp = self._attention_block(group, num_tokens), self._feed_forward(group.mlp, num_tokens)
         size = num_tokens * self.model.hidden_size * self.width
         norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
         if group.parallel:
@@ -152,25 +170,37 @@ class Lowering:
         attention, hidden = group.attention, self.model.hidden_size
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
-        rotated = num_tokens * (shapes.out_rows + kv_columns / 2) * self.width
+        query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
         cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
-            Elementwise("rope", rotated, rotated),
+            *((Elementwise("q_norm", query, query), Elementwise("k_norm", key, key)) if attention.qk_norm else ()),
+            *((Elementwise("rope", query + key, query + key),) if attention.rope else ()),
             Elementwise("cache_write", num_tokens * kv_columns * self.width, cached, hbm_bytes=cached),
             None,
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _mlp_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+    def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+        if isinstance(mlp, MlpSpec):
+            return self._mlp_block(mlp, num_tokens)
         hidden = self.model.hidden_size
-        shapes = mlp_matrices(group.mlp, hidden, self.layout)
+        router = self._gemm("router", num_tokens, mlp.num_experts, hidden, unquantised(self.weights))
+        routed = expert_kernels(
+            mlp, hidden, num_tokens, layout=self.layout, weights=self.weights, width=self.width, skew=self.expert_skew
+        )
+        shared = () if mlp.shared is None else self._mlp_block(mlp.shared, num_tokens, "shared_")
+        return (router, *routed, *shared)
+
+    def _mlp_block(self, mlp: MlpSpec, num_tokens: Count, prefix: str = "") -> tuple[Kernel, ...]:
+        hidden = self.model.hidden_size
+        shapes = mlp_matrices(mlp, hidden, self.layout)
+        up = "gate_up" if mlp.kind == "gated" else "up"
+        read, written = (num_tokens * size * self.width for size in (shapes.in_columns, shapes.out_rows))
         return (
-            self._gemm("gate_up" if group.mlp.kind == "gated" else "up", num_tokens, shapes.in_columns, hidden),
-            Elementwise(
-                "activation", num_tokens * shapes.in_columns * self.width, num_tokens * shapes.out_rows * self.width
-            ),
-            self._gemm("down", num_tokens, hidden, shapes.out_rows),
+            self._gemm(f"{prefix}{up}", num_tokens, shapes.in_columns, hidden),
+            Elementwise(f"{prefix}activation", read, written),
+            self._gemm(f"{prefix}down", num_tokens, hidden, shapes.out_rows),
         )
 
     def _gemm(self, name: str, m: Count, n: int, k: int, dtype: Dtype | None = None) -> Gemm:

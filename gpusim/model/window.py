@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gpusim.model.work import FloatArray, IntArray
+FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+
+@dataclass(frozen=True, slots=True)
+class KvKind:
+    """Layers that read their KV alike: of the same bytes a token, through the same window."""
+
+    token_bytes: float
+    """In one layer on one rank."""
+    window: int | None
+    """None: all of the context."""
 
 
 @dataclass(frozen=True, slots=True)

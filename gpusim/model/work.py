@@ -44,6 +44,35 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``.
+
+    How many experts that are, and rows, is an expectation and no whole number.
+    """
+
+    name: str
+    tokens: Count
+    """That were routed."""
+    rows: Size
+    """Pairs of a token and an expert it chose, on this rank."""
+    experts: Size
+    """Distinct ones among those."""
+    n: int
+    k: int
+    dtype: Dtype
+    """Of the weights."""
+    weight_bytes: Size
+    """Of the distinct experts."""
+    activation_bytes: Size
+    """x read and y written."""
+
+    @property
+    def flops(self) -> Size:
+        """Multiplications and additions."""
+        return 2.0 * self.rows * self.n * self.k
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Attention of one layer over a batch of decoding sequences and prefill chunks."""
 
@@ -83,6 +112,17 @@ class Elementwise:
     bytes_written: Size
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
+    routed: Dtype | None = None
+    """Weights of the mixture of experts that it is part of, whose law counts its launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """The logits of sampled sequences sorted with their indices, and the candidates among them found."""
+
+    name: str
+    elements: Size
+    """Sequences · vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +144,7 @@ class AllGather:
 
 
 Collective: TypeAlias = AllReduce | AllGather
-Kernel: TypeAlias = Gemm | Attention | Elementwise | AllReduce | AllGather
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather
 
 
 @dataclass(frozen=True, slots=True)

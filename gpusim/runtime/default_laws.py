@@ -21,11 +21,13 @@ _GDDR_DONOR: Final = "rtx-pro-6000-server"
 
 
 def laws_of(device: DeviceSpec) -> LawsSpec:
-    """Return the measured laws of *device*, or those of its donor carried over to it."""
-    if device.laws is not None:
-        return device.laws
+    """Return the measured laws of *device*, and what it has none of from its donor, carried over to it."""
+    own = device.laws
+    if own is not None and own.moe:
+        return own
     donor = validate(DeviceSpec, read("device", donor_name(device)))
-    return carried_over(donor, device)
+    lent = carried_over(donor, device)
+    return lent if own is None else own.model_copy(update={"moe": lent.moe})
 
 
 def donor_name(device: DeviceSpec) -> str:

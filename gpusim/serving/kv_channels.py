@@ -13,7 +13,7 @@ import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.hardware.channel_map import ChannelMap
-from gpusim.model.lower import KvKind
+from gpusim.model.window import KvKind
 from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.request import Request

@@ -62,6 +62,25 @@ class GemmLawSpec(Spec):
     l2_fraction: float = Field(gt=0)
 
 
+MoeDtype = Dtype | Literal["fp8_block"]
+"""Stored type of experts; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
+
+
+class MoeLawSpec(Spec):
+    """Routed experts of one weight dtype."""
+
+    t0: Seconds = Field(ge=0)
+    """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
+    t_wave: Seconds = Field(ge=0)
+    """Fixed time of one wave of tiles."""
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate."""
+    pass_factor: float = Field(gt=0)
+    """Bandwidth of passes over activations relative to the device's own."""
+
+
 class ElementwiseLawSpec(Spec):
     """Norms, rotary embedding, activations, cache writes, sampling: bytes."""
 
@@ -112,6 +131,8 @@ class LawsSpec(Spec):
     """By KV dtype."""
     gemm: dict[Dtype, GemmLawSpec]
     """By weight dtype."""
+    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    """By weight dtype; empty: those of the donor."""
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec
     engine_all_reduce: EngineAllReduceLawSpec | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import cycle, islice
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from gpusim.spec.base import Dtype, SchemaNumber, Spec
+from gpusim.spec.sampling import SamplingSpec
 
 
 class AttentionSpec(Spec):
@@ -23,6 +24,10 @@ class AttentionSpec(Spec):
     masks and with vLLM's left window of `window - 1`. None: all up to itself."""
     qkv_bias: bool = False
     out_bias: bool = False
+    qk_norm: bool = False
+    """Queries and keys are normalised head by head, with one weight of head_dim each (Qwen3)."""
+    rope: bool = True
+    """Queries and keys are rotated by their position; not with ALiBi or learned positions."""
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> AttentionSpec:
@@ -40,12 +45,56 @@ class MlpSpec(Spec):
     bias: bool = False
 
 
+class MoeSpec(Spec):
+    """Mixture of experts: a router sends each token to a few of many feed-forward blocks, the shared ones take all."""
+
+    kind: Literal["gated", "plain"] = "gated"
+    """As of a dense block; of all experts."""
+    num_experts: int = Field(ge=1)
+    """Routed ones."""
+    experts_per_token: int = Field(ge=1)
+    """Routed experts that compute a token (top-k)."""
+    expert_intermediate_size: int = Field(ge=1)
+    """Hidden units of a routed expert."""
+    num_shared_experts: int = Field(default=0, ge=0)
+    shared_intermediate_size: int | None = Field(default=None, ge=1)
+    """Hidden units of a shared expert; default: those of a routed one."""
+    router_bias: bool = False
+    bias: bool = False
+    """Of the experts' projections."""
+
+    @model_validator(mode="after")
+    def _tokens_find_experts(self) -> MoeSpec:
+        if self.experts_per_token > self.num_experts:
+            raise ValueError(f"experts_per_token = {self.experts_per_token} exceeds num_experts = {self.num_experts}")
+        return self
+
+    @property
+    def shared(self) -> MlpSpec | None:
+        """The shared experts as one dense block, which is what engines compute; None without."""
+        if not self.num_shared_experts:
+            return None
+        size = self.num_shared_experts * (self.shared_intermediate_size or self.expert_intermediate_size)
+        return MlpSpec(kind=self.kind, intermediate_size=size, bias=self.bias)
+
+
+def _kind_of_mlp(value: Any) -> str:
+    """Tell a mixture of experts from a dense block by the key that only it has."""
+    is_moe = "num_experts" in value if isinstance(value, dict) else isinstance(value, MoeSpec)
+    return "MoeSpec" if is_moe else "MlpSpec"
+
+
+AnyMlpSpec = Annotated[
+    Annotated[MlpSpec, Tag("MlpSpec")] | Annotated[MoeSpec, Tag("MoeSpec")], Discriminator(_kind_of_mlp)
+]
+
+
 class LayersSpec(Spec):
     """Identical layers, one after the other or, with `ModelSpec.pattern`, among others."""
 
     count: int = Field(ge=1)
     attention: AttentionSpec
-    mlp: MlpSpec
+    mlp: AnyMlpSpec
     parallel: bool = False
     """Attention and MLP read the same normalised input and share one all-reduce (Falcon)."""
     num_norms: int = Field(default=2, ge=0)
@@ -67,7 +116,14 @@ class ModelSpec(Spec):
     """Longest prompt plus output the model was trained for, in tokens."""
     tie_word_embeddings: bool = False
     """Input and output embedding are one matrix."""
+    lm_head_bias: bool = False
     final_norm_bias: bool = False
+    position_embeddings: int = Field(default=0, ge=0)
+    """Rows of a learned table of positions, which every rank holds whole; 0: there is none."""
+    embedding_norm: bool = False
+    """LayerNorm, with a bias, between embedding and first layer (BLOOM)."""
+    generation: SamplingSpec = SamplingSpec()
+    """What its makers publish as the defaults of sampling (`generation_config.json`)."""
     layers: list[LayersSpec] = Field(min_length=1)
     """In order, from the first layer to the last, unless there is a pattern."""
     pattern: list[int] | None = None

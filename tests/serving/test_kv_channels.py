@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from gpusim.hardware.channel_map import ChannelMap
-from gpusim.model.lower import KvKind
+from gpusim.model.window import KvKind
 from gpusim.serving.planner import Horizon
 from loads import Load, loads
 from planned import Planned, steps_of

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import DeviceSpec
@@ -55,7 +56,7 @@ class GpuFigures:
 Law = TypeVar("Law")
 
 
-def law_for(dtype: Dtype, laws: dict[Dtype, Law]) -> Law:
+def law_for(dtype: Dtype, laws: Mapping[Any, Law]) -> Law:
     """Return the law measured for *dtype*, else the 16-bit one, else whichever there is."""
     for candidate in (dtype, *_COMPUTES_AS["bf16"]):
         if candidate in laws:

@@ -22,6 +22,7 @@ from gpusim.model.footprint import (
     mlp_matrices,
     unquantised,
 )
+from gpusim.model.latent import latent_attention, projections
 from gpusim.model.layout import Layout
 from gpusim.model.work import (
     AllGather,
@@ -39,7 +40,7 @@ from gpusim.model.work import (
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, MlpSpec, ModelSpec, MoeSpec
+from gpusim.spec.model import AttentionSpec, LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.sampling import SamplingSpec
 
 _FROM_ALL = SamplingSpec()
@@ -146,6 +147,8 @@ class Lowering:
 
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, hidden = group.attention, self.model.hidden_size
+        if attention.latent is not None:
+            return self._latent_block(attention, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
         query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
@@ -158,6 +161,18 @@ class Lowering:
             None,
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
+
+    def _latent_block(
+        self, attention: AttentionSpec, latent: LatentSpec, num_tokens: Count
+    ) -> tuple[Kernel | None, ...]:
+        into, output = projections(
+            attention, latent, self.model.hidden_size, num_tokens, layout=self.layout, weights=self.weights
+        )
+        # The rotated part of the key is one for all heads.
+        rotated = num_tokens * ((self.layout.heads(attention) + 1) * latent.qk_rope_head_dim * self.width)
+        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
+        return (*into, Elementwise("rope", rotated, rotated), write, None, output)
 
     def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
         if isinstance(mlp, MlpSpec):
@@ -199,6 +214,11 @@ class Lowering:
 
     def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
         attention, layout = group.attention, self.layout
+        token_bytes = kv_bytes_per_token_and_layer(attention, self.kv, layout)
+        if attention.latent is not None:
+            return latent_attention(
+                attention, attention.latent, shapes, layout=layout, kv=self.kv, token_bytes=token_bytes
+            )
         heads = layout.heads(attention)
         decode = shapes.decode_context.astype(np.float64)
         kv_tokens = decode + shapes.chunk_context
@@ -211,7 +231,7 @@ class Lowering:
             head_dim=attention.head_dim,
             dtype=self.kv,
             kv_tokens=kv_tokens,
-            kv_bytes=kv_tokens * kv_bytes_per_token_and_layer(attention, self.kv, layout),
+            kv_bytes=kv_tokens * token_bytes,
             activation_bytes=activations + self._scores(heads, decode + shapes.chunk_pairs),
             decode_flops=4.0 * heads * attention.head_dim * decode,
             prefill_flops=4.0 * heads * attention.head_dim * shapes.chunk_pairs,

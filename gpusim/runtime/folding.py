@@ -127,7 +127,8 @@ class Folder:
             context: (steps,) Tokens of context of all of them together.
         """
         nothing = np.zeros_like(context)
-        shapes = StepShapes(num_sequences, num_sequences, num_sequences, context, nothing, nothing.astype(np.float64))
+        alike = (num_sequences, num_sequences, num_sequences, num_sequences)
+        shapes = StepShapes(*alike, context, nothing, nothing.astype(np.float64))
         ticks: IntArray = np.zeros_like(context)
         for count, kernel in self.lowering.attention(shapes):
             ticks += count * self._attention(kernel, None).ticks

@@ -148,6 +148,11 @@ def kv_bytes_per_token_and_layer(attention: AttentionSpec, dtype: Dtype, layout:
     return (1 if attention.latent else 2) * layout.kv_heads(attention) * attention.head_dim * DTYPE_BYTES[dtype]
 
 
+def kv_bytes_per_token_in(group: LayersSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
+    """Bytes that one token keeps in each of a group's layers on one rank; *dtype* where the group has none of its own."""
+    return kv_bytes_per_token_and_layer(group.attention, group.kv_dtype or dtype, layout)
+
+
 def kv_bytes_per_token(model: ModelSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
     """Bytes that one token keeps in the cache of all layers on one rank."""
-    return sum(group.count * kv_bytes_per_token_and_layer(group.attention, dtype, layout) for group in model.layers)
+    return sum(group.count * kv_bytes_per_token_in(group, dtype, layout) for group in model.layers)

@@ -63,7 +63,14 @@ def projections(
 
 
 def latent_attention(
-    attention: AttentionSpec, latent: LatentSpec, shapes: StepShapes, *, layout: Layout, kv: Dtype, token_bytes: float
+    attention: AttentionSpec,
+    latent: LatentSpec,
+    shapes: StepShapes,
+    *,
+    layout: Layout,
+    dtype: Dtype,
+    token_bytes: float,
+    kv_kind: int,
 ) -> Attention:
     """Return the attention of one layer over steps, expansion and absorption included.
 
@@ -72,8 +79,9 @@ def latent_attention(
         latent: The same.
         shapes: What the steps compute.
         layout: How heads are split.
-        kv: Stored type of the cache.
+        dtype: Stored type of the cache.
         token_bytes: That a token keeps in it, in one layer.
+        kv_kind: See `Attention.kv_kind`.
     """
     heads = layout.heads(attention)
     decodes, chunks = shapes.num_decodes.astype(np.float64), shapes.chunk_context.astype(np.float64)
@@ -99,11 +107,12 @@ def latent_attention(
         num_heads=heads,
         num_kv_heads=1,
         head_dim=attention.head_dim,
-        dtype=kv,
+        dtype=dtype,
         kv_tokens=kv_tokens,
         kv_bytes=kv_tokens * token_bytes,
         activation_bytes=PROJECTED_BYTES * heads * (decodes * in_latent + chunk_tokens * expanded),
         decode_flops=2.0 * heads * in_latent * decode,
         prefill_flops=2.0 * heads * expanded * shapes.chunk_pairs,
         latent=work,
+        kv_kind=kv_kind,
     )

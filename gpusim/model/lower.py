@@ -18,12 +18,13 @@ from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
     attention_matrices,
-    kv_bytes_per_token_and_layer,
+    kv_bytes_per_token_in,
     mlp_matrices,
     unquantised,
 )
 from gpusim.model.latent import latent_attention, projections
 from gpusim.model.layout import Layout
+from gpusim.model.window import NO_WINDOWS, KvKind, Windows, WindowShapes
 from gpusim.model.work import (
     AllGather,
     AllReduce,
@@ -40,7 +41,7 @@ from gpusim.model.work import (
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import AttentionSpec, LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
+from gpusim.spec.model import LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.sampling import SamplingSpec
 
 _FROM_ALL = SamplingSpec()
@@ -72,17 +73,38 @@ class Lowering:
         """Bytes of an activation element."""
         return activation_bytes(self.weights)
 
-    def lower(self, shape: BatchShape, steps: int = 1) -> StepProgram:
-        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step."""
+    @cached_property
+    def kv_kinds(self) -> tuple[KvKind, ...]:
+        """Every kind of KV that its layers read."""
+        return tuple(dict.fromkeys(self._kv_kind(group) for group in self.model.layers))
+
+    def _kv_kind(self, group: LayersSpec) -> KvKind:
+        return KvKind(kv_bytes_per_token_in(group, self.kv, self.layout), group.attention.window)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...] | None:
+        """Parts of a program in the order of the model's layers, where it has a pattern; what is before them is the first."""
+        if self.model.pattern is None:
+            return None
+        return (0, *(1 + group for group in self.model.layer_order), 1 + len(self.model.layers))
+
+    def lower(self, shape: BatchShape, steps: int = 1, windows: Windows = NO_WINDOWS) -> StepProgram:
+        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step.
+
+        Args:
+            shape: Of the first step.
+            steps: How many.
+            windows: What the steps read in layers with a window; one for each that the model has.
+        """
         key = (shape.num_tokens, shape.num_sampled)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
         parts = []
-        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps)))
+        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps, windows)))
         for count, kernels in self._parts[key]:
             own = next(layer) if None in kernels else None
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
-        return StepProgram(shape, steps, tuple(parts))  # type: ignore[arg-type]  # every None was replaced
+        return StepProgram(shape, steps, tuple(parts), self._order)  # type: ignore[arg-type]  # every None was replaced
 
     def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Everything but attention, whose place is marked by None."""
@@ -148,11 +170,11 @@ class Lowering:
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, hidden = group.attention, self.model.hidden_size
         if attention.latent is not None:
-            return self._latent_block(attention, attention.latent, num_tokens)
+            return self._latent_block(group, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
         query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
-        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
             *((Elementwise("q_norm", query, query), Elementwise("k_norm", key, key)) if attention.qk_norm else ()),
@@ -162,15 +184,14 @@ class Lowering:
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _latent_block(
-        self, attention: AttentionSpec, latent: LatentSpec, num_tokens: Count
-    ) -> tuple[Kernel | None, ...]:
+    def _latent_block(self, group: LayersSpec, latent: LatentSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
+        attention = group.attention
         into, output = projections(
             attention, latent, self.model.hidden_size, num_tokens, layout=self.layout, weights=self.weights
         )
         # The rotated part of the key is one for all heads.
         rotated = num_tokens * ((self.layout.heads(attention) + 1) * latent.qk_rope_head_dim * self.width)
-        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
         return (*into, Elementwise("rope", rotated, rotated), write, None, output)
 
@@ -213,15 +234,22 @@ class Lowering:
         return [(group.count, self._attention(group, shapes)) for group in self.model.layers]
 
     def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
-        attention, layout = group.attention, self.layout
-        token_bytes = kv_bytes_per_token_and_layer(attention, self.kv, layout)
+        attention, layout, kind = group.attention, self.layout, self._kv_kind(group)
+        dtype = group.kv_dtype or self.kv
         if attention.latent is not None:
             return latent_attention(
-                attention, attention.latent, shapes, layout=layout, kv=self.kv, token_bytes=token_bytes
+                attention,
+                attention.latent,
+                shapes,
+                layout=layout,
+                dtype=dtype,
+                token_bytes=kind.token_bytes,
+                kv_kind=self.kv_kinds.index(kind),
             )
         heads = layout.heads(attention)
-        decode = shapes.decode_context.astype(np.float64)
-        kv_tokens = decode + shapes.chunk_context
+        read: StepShapes | WindowShapes = shapes if kind.window is None else shapes.windows[kind.window]
+        decode = read.decode_context.astype(np.float64)
+        kv_tokens = decode + read.chunk_context
         activations = 2 * heads * attention.head_dim * self.width * shapes.num_tokens
         return Attention(
             name="attention",
@@ -229,12 +257,13 @@ class Lowering:
             num_heads=heads,
             num_kv_heads=layout.kv_heads(attention),
             head_dim=attention.head_dim,
-            dtype=self.kv,
+            dtype=dtype,
             kv_tokens=kv_tokens,
-            kv_bytes=kv_tokens * token_bytes,
-            activation_bytes=activations + self._scores(heads, decode + shapes.chunk_pairs),
+            kv_bytes=kv_tokens * kind.token_bytes,
+            activation_bytes=activations + self._scores(heads, decode + read.chunk_pairs),
             decode_flops=4.0 * heads * attention.head_dim * decode,
-            prefill_flops=4.0 * heads * attention.head_dim * shapes.chunk_pairs,
+            prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
+            kv_kind=self.kv_kinds.index(kind),
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

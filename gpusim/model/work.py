@@ -7,11 +7,12 @@ alone may be described for many such numbers at once: its ``m`` or its bytes are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.spec.base import Dtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -114,6 +115,8 @@ class Attention:
     """(steps,)"""
     latent: LatentWork | None = None
     """The rest of multi-head latent attention; None: another kind."""
+    kv_kind: int = 0
+    """Which of the model's kinds of KV it reads, see `KvKind`."""
 
     @property
     def flops(self) -> FloatArray:
@@ -207,16 +210,18 @@ class StepShapes:
     """Tokens of context of the prefill chunks, up to and including them."""
     chunk_pairs: FloatArray
     """Pairs of a new token of a chunk and a token it attends to."""
+    windows: Windows = field(default_factory=lambda: NO_WINDOWS)
+    """The last three for each window that the model's layers have."""
 
     @classmethod
-    def of(cls, shape: BatchShape, steps: int) -> StepShapes:
+    def of(cls, shape: BatchShape, steps: int, windows: Windows = NO_WINDOWS) -> StepShapes:
         """Return *steps* steps of one batch, each decode's context growing by a token a step."""
         alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, shape.num_decodes]
         tokens, sampled, sequences, decodes = (np.full(steps, value, dtype=np.int64) for value in alike)
         chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs)
+        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, windows)
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:
@@ -234,6 +239,15 @@ class StepProgram:
     shape: BatchShape
     steps: int
     parts: tuple[tuple[int, tuple[Kernel, ...]], ...]
+    order: tuple[int, ...] | None = None
+    """Parts as they are run, each *count* times in all; None: one after the other."""
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """Number of the part that is run first, second, and so on."""
+        if self.order is not None:
+            return self.order
+        return tuple(number for number, (count, _) in enumerate(self.parts) for _ in range(count))
 
     @property
     def fixed_key(self) -> tuple[int, int]:

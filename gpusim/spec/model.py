@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from gpusim.spec.base import SchemaNumber, Spec
+from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.sampling import SamplingSpec
 
 
@@ -37,6 +38,9 @@ class AttentionSpec(Spec):
     head_dim: int = Field(ge=1)
     projection_kv_heads: int | None = Field(default=None, ge=1)
     """KV heads of the projection weights, where they differ from those cached (`attention_keeps_weights`)."""
+    window: int | None = Field(default=None, ge=1)
+    """Tokens that a query attends to, itself included: key j of query i where i - window < j <= i, as in Hugging Face's
+    masks and with vLLM's left window of `window - 1`. None: all up to itself."""
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: bool = False
@@ -120,7 +124,7 @@ AnyMlpSpec = Annotated[
 
 
 class LayersSpec(Spec):
-    """Consecutive identical layers."""
+    """Identical layers, one after the other or, with `ModelSpec.pattern`, among others."""
 
     count: int = Field(ge=1)
     attention: AttentionSpec
@@ -130,6 +134,8 @@ class LayersSpec(Spec):
     num_norms: int = Field(default=2, ge=0)
     norm_bias: bool = False
     """LayerNorm has a bias beside its weight; RMSNorm has not."""
+    kv_dtype: Dtype | None = None
+    """Stored type of these layers' cache; None: the scenario's `dtype.kv`."""
 
 
 class ModelSpec(Spec):
@@ -142,8 +148,6 @@ class ModelSpec(Spec):
     vocab_size: int = Field(ge=1)
     max_model_len: int = Field(ge=1)
     """Longest prompt plus output the model was trained for, in tokens."""
-    attention_window: int | None = Field(default=None, ge=1)
-    """Tokens that a layer attends to; requests up to it see full attention, longer ones are not modelled yet."""
     tie_word_embeddings: bool = False
     """Input and output embedding are one matrix."""
     lm_head_bias: bool = False
@@ -155,9 +159,37 @@ class ModelSpec(Spec):
     generation: SamplingSpec = SamplingSpec()
     """What its makers publish as the defaults of sampling (`generation_config.json`)."""
     layers: list[LayersSpec] = Field(min_length=1)
-    """In order, from the first layer to the last."""
+    """In order, from the first layer to the last, unless there is a pattern."""
+    pattern: list[int] | None = None
+    """Groups in `layers`, counted from 0, of the first layers; repeated up to the last. None: one group after the other."""
+
+    @model_validator(mode="after")
+    def _pattern_deals_out_all_layers(self) -> ModelSpec:
+        if self.pattern is None:
+            return self
+        if not self.pattern or not all(0 <= group < len(self.layers) for group in self.pattern):
+            raise ValueError(
+                f"pattern = {self.pattern} must name some of the {len(self.layers)} groups of layers, from 0"
+            )
+        order = self.layer_order
+        dealt, stated = [order.count(group) for group in range(len(self.layers))], [g.count for g in self.layers]
+        if dealt != stated:
+            raise ValueError(f"pattern = {self.pattern} makes {dealt} of {self.num_layers} layers, count says {stated}")
+        return self
 
     @property
     def num_layers(self) -> int:
         """Layers of all kinds together."""
         return sum(group.count for group in self.layers)
+
+    @property
+    def layer_order(self) -> list[int]:
+        """Group of each layer, from the first to the last."""
+        if self.pattern is not None:
+            return list(islice(cycle(self.pattern), self.num_layers))
+        return [index for index, group in enumerate(self.layers) for _ in range(group.count)]
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Attention windows of its layers, each once, the narrowest first."""
+        return tuple(sorted({group.attention.window for group in self.layers if group.attention.window is not None}))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpusim.spec.huggingface.reader import Build, Fields, Reader
+from gpusim.spec.huggingface.windows import layer_types, sliding_window, with_window
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec
 
 
@@ -51,34 +52,25 @@ def decoder(
     windowed: bool = True,
     **more: Any,
 ) -> Build:
-    """Put a decoder of one kind of layers together.
+    """Put a decoder together whose layers are alike but for a sliding window.
 
     Args:
         reader: Of the file.
         layers: Builds them.
         tied: Default of `tie_word_embeddings`.
         context: Default of `max_position_embeddings`; None: it is required.
-        windowed: Default of `use_sliding_window`.
+        windowed: Default of `use_sliding_window`; the window is that of all layers, or of those that `layer_types` or
+            `max_window_layers` say.
         more: Further fields of `ModelSpec`.
     """
     fields: Fields = {key: reader.size(key) for key in ("hidden_size", "vocab_size")}
-    fields |= longest_request(reader, context, windowed=windowed)
+    fields["max_model_len"] = longest = reader.size("max_position_embeddings", context)
     fields["tie_word_embeddings"] = reader.flag("tie_word_embeddings", default=tied)
-    return lambda: fields | more | {"layers": [layers()]}
-
-
-def longest_request(reader: Reader, default: int | None = None, *, windowed: bool = True) -> Fields:
-    """Return `max_model_len`, and `attention_window` where a sliding window sets it; say so in the notes.
-
-    With a sliding window, `max_model_len` is the window: up to it attention is full, and longer requests are refused.
-    """
-    longest = reader.size("max_position_embeddings", default)
-    if reader.get("sliding_window") is None or not reader.flag("use_sliding_window", default=windowed):
-        return {"max_model_len": longest}
-    window = reader.size("sliding_window")
-    if window >= longest:
-        return {"max_model_len": longest}
-    reader.notes.append(
-        f"longest request {window} tokens, its sliding window, beyond which attention is not modelled yet"
-    )
-    return {"max_model_len": window, "attention_window": window}
+    window = sliding_window(reader, used=windowed)
+    if window is None or window >= longest:
+        return lambda: fields | more | {"layers": [layers()]}
+    # Qwen's first layers, `max_window_layers` of them, have no window.
+    full = reader.get("max_window_layers")
+    first = full if isinstance(full, int) else 0
+    is_local = layer_types(reader, reader.size("num_hidden_layers"), lambda layer: layer >= first)
+    return lambda: fields | more | with_window(layers(), window, is_local)

@@ -75,6 +75,8 @@ class Layout:
         if self.fits(model):
             return None
         good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
+        padded = replace(self, pad_heads=True)
+        good += ", or pad_heads: true" if not self.pad_heads and padded.fits(model) else ""
         heads = sorted({group.attention.num_heads for group in model.layers})
         kv_heads = sorted({group.attention.num_kv_heads for group in model.layers})
         blocks = "MLP" if all(isinstance(group.mlp, MlpSpec) for group in model.layers) else "MLP and the experts"

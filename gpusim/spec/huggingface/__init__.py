@@ -6,12 +6,15 @@ request is `max_position_embeddings`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
-from gpusim.spec.document import Document
+from gpusim.spec.document import Document, read_document
 from gpusim.spec.huggingface.falcon import falcon
-from gpusim.spec.huggingface.llama import llama, mistral, qwen2
+from gpusim.spec.huggingface.generation import sampling_from_config
+from gpusim.spec.huggingface.gpt import bloom, gpt2, gpt_neox, gptj, opt
+from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
 from gpusim.spec.huggingface.reader import Family, Reader
 from gpusim.spec.model import ModelSpec
 
@@ -19,9 +22,21 @@ FAMILIES: Final[dict[str, Family]] = {
     "llama": Family(llama),
     "mistral": Family(mistral),
     "qwen2": Family(qwen2),
+    "qwen3": Family(qwen3),
+    "phi3": Family(mistral),
+    "granite": Family(llama),
+    "internlm2": Family(internlm2),
     "falcon": Family(falcon),
+    "bloom": Family(bloom),
+    "gpt2": Family(gpt2),
+    "gptj": Family(gptj),
+    "gpt_neox": Family(gpt_neox),
+    "opt": Family(opt),
 }
 """How configurations are read, by `model_type`."""
+_ARCHITECTURE: Final = re.compile("(ForCausalLM|LMHeadModel)$")
+"""How the names of architectures end that predict the next token."""
+_GENERATION: Final = "generation_config.json"
 
 
 def is_config(data: dict[str, Any]) -> bool:
@@ -30,7 +45,7 @@ def is_config(data: dict[str, Any]) -> bool:
 
 
 def model_from_config(document: Document) -> ModelSpec:
-    """Translate the ``config.json`` in *document*.
+    """Translate the ``config.json`` in *document*, with the ``generation_config.json`` beside it, if there is one.
 
     Raises:
         SpecError: With everything that is missing, wrong or not yet modelled, by key and line.
@@ -44,7 +59,11 @@ def model_from_config(document: Document) -> ModelSpec:
     build = family.read(reader)
     if reader.problems:
         raise document.error(reader.problems)
-    return ModelSpec(name=_name(document), source="; ".join([document.label, *reader.notes]), **build())
+    beside = document.folder / _GENERATION
+    fields = build()
+    if Path(document.label).name == "config.json" and beside.is_file():
+        fields["generation"] = sampling_from_config(read_document(beside))
+    return ModelSpec(name=_name(document), source="; ".join([document.label, *reader.notes]), **fields)
 
 
 def _family(reader: Reader) -> str | None:
@@ -58,9 +77,11 @@ def _family(reader: Reader) -> str | None:
         return None
     architectures = reader.get("architectures")
     first = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
-    family = first.removesuffix("ForCausalLM").lower()
-    if family in FAMILIES and first.endswith("ForCausalLM"):
-        return family
+    family = _ARCHITECTURE.sub("", first).lower()
+    # GPTNeoXForCausalLM is of the family gpt_neox.
+    known_as = {name.replace("_", ""): name for name in FAMILIES}
+    if family in known_as and family != first.lower():
+        return known_as[family]
     if first:
         reader.problem("architectures", f"not yet: {first}; gpusim reads {known}")
     else:

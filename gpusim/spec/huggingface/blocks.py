@@ -11,33 +11,53 @@ from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec
 
 
 def attention(
-    reader: Reader, kv_heads: int, kv_key: str, *, heads_key: str = "num_attention_heads", **more: Any
+    reader: Reader,
+    kv_heads: int,
+    kv_key: str,
+    *,
+    heads_key: str = "num_attention_heads",
+    hidden_key: str = "hidden_size",
+    default_dim: int | None = None,
+    **more: Any,
 ) -> Callable[[], AttentionSpec]:
-    """Read attention with *kv_heads* KV heads, stated as *kv_key*; *more* are further fields of `AttentionSpec`."""
+    """Read attention.
+
+    Args:
+        reader: Of the file.
+        kv_heads: KV heads.
+        kv_key: Where they are stated.
+        heads_key: Where the heads are.
+        hidden_key: Where the hidden size is.
+        default_dim: Of `head_dim`; None: an even share of the hidden size.
+        more: Further fields of `AttentionSpec`.
+    """
     heads = reader.size(heads_key)
     if reader.is_sound(heads_key, kv_key) and heads % kv_heads:
         reader.problem(kv_key, f"{kv_heads} does not divide {heads_key} = {heads}")
-    dim = head_dim(reader, heads, heads_key)
+    dim = default_dim if reader.get("head_dim") is None else None
+    dim = dim or head_dim(reader, heads, heads_key, hidden_key)
     return lambda: AttentionSpec(num_heads=heads, num_kv_heads=kv_heads, head_dim=dim, **more)
 
 
-def head_dim(reader: Reader, heads: int, heads_key: str = "num_attention_heads") -> int:
+def head_dim(
+    reader: Reader, heads: int, heads_key: str = "num_attention_heads", hidden_key: str = "hidden_size"
+) -> int:
     """Return the stated size of a head, else an even share of the hidden size."""
     if reader.get("head_dim") is not None:
         return reader.size("head_dim")
-    hidden = reader.size("hidden_size")
-    if reader.is_sound(heads_key, "hidden_size") and hidden % heads:
-        reader.problem(heads_key, f"{heads} does not divide hidden_size = {hidden}, and head_dim is absent")
+    hidden = reader.size(hidden_key)
+    if reader.is_sound(heads_key, hidden_key) and hidden % heads:
+        reader.problem(heads_key, f"{heads} does not divide {hidden_key} = {hidden}, and head_dim is absent")
     return max(1, hidden // heads)
 
 
 def gated(
-    reader: Reader, *, qkv_bias: bool = False, out_bias: bool = False, mlp_bias: bool = False
+    reader: Reader, *, qkv_bias: bool = False, out_bias: bool = False, mlp_bias: bool = False, **more: Any
 ) -> Callable[[], LayersSpec]:
-    """Read the layers of Llama and its kin: GQA, then a gated MLP, an RMSNorm before each."""
+    """Read the layers of Llama and its kin: GQA (*more* of it: see `attention`), a gated MLP, an RMSNorm before each."""
     heads = reader.size("num_attention_heads")
     kv_heads = reader.size("num_key_value_heads", heads)
-    own = attention(reader, kv_heads, "num_key_value_heads", qkv_bias=qkv_bias, out_bias=out_bias)
+    own = attention(reader, kv_heads, "num_key_value_heads", qkv_bias=qkv_bias, out_bias=out_bias, **more)
     intermediate, count = reader.size("intermediate_size"), reader.size("num_hidden_layers")
     mlp = MlpSpec(kind="gated", intermediate_size=intermediate, bias=mlp_bias)
     return lambda: LayersSpec(count=count, attention=own(), mlp=mlp)
@@ -50,6 +70,8 @@ def decoder(
     tied: bool = False,
     context: int | None = None,
     windowed: bool = True,
+    hidden_key: str = "hidden_size",
+    context_key: str = "max_position_embeddings",
     **more: Any,
 ) -> Build:
     """Put a decoder together whose layers are alike but for a sliding window.
@@ -58,13 +80,15 @@ def decoder(
         reader: Of the file.
         layers: Builds them.
         tied: Default of `tie_word_embeddings`.
-        context: Default of `max_position_embeddings`; None: it is required.
+        context: Default of the longest request; None: it is required.
         windowed: Default of `use_sliding_window`; the window is that of all layers, or of those that `layer_types` or
             `max_window_layers` say.
+        hidden_key: Where the hidden size is.
+        context_key: Where the longest request is.
         more: Further fields of `ModelSpec`.
     """
-    fields: Fields = {key: reader.size(key) for key in ("hidden_size", "vocab_size")}
-    fields["max_model_len"] = longest = reader.size("max_position_embeddings", context)
+    fields: Fields = {"hidden_size": reader.size(hidden_key), "vocab_size": reader.size("vocab_size")}
+    fields["max_model_len"] = longest = reader.size(context_key, context)
     fields["tie_word_embeddings"] = reader.flag("tie_word_embeddings", default=tied)
     window = sliding_window(reader, used=windowed)
     if window is None or window >= longest:

@@ -23,7 +23,7 @@ def _layers(reader: Reader) -> Callable[[], LayersSpec]:
     is_mqa = not grouped and reader.flag("multi_query", default=True)
     kv_heads = 1 if is_mqa else reader.size("num_kv_heads", heads)
     bias = reader.flag("bias")
-    own = attention(reader, kv_heads, "num_kv_heads", qkv_bias=bias, out_bias=bias)
+    own = attention(reader, kv_heads, "num_kv_heads", qkv_bias=bias, out_bias=bias, rope=not reader.flag("alibi"))
     intermediate = reader.size("ffn_hidden_size", 4 * reader.size("hidden_size"))
     mlp = MlpSpec(kind="plain", intermediate_size=intermediate, bias=bias)
     # The grouped architecture is parallel whatever the flag says.

@@ -38,6 +38,8 @@ def without_wide_windows(model: ModelSpec, longest: int) -> ModelSpec:
 
 def _replaced(group: LayersSpec, attention: str, keep_weights: bool) -> LayersSpec:
     own = group.attention
+    if own.latent is not None:
+        raise ValueError("multi-head latent attention has no KV heads to replace; leave it out")
     num_kv_heads = {"mha": own.num_heads, "mqa": 1}.get(attention) or int(attention.removeprefix("gqa:"))
     if own.num_heads % num_kv_heads:
         raise ValueError(f"{num_kv_heads} KV heads do not divide num_heads = {own.num_heads}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpusim.model.latent import latent_elements, latent_norms
 from gpusim.model.layout import Layout
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
@@ -47,9 +48,9 @@ def _counts(model: ModelSpec, layout: Layout) -> tuple[int, int]:
     """Elements in the layers' matrices (stored in the weights' type), and in all that is never quantised."""
     matrices, kept = 0, _outside_layers(model, layout)
     for group in model.layers:
-        attention = attention_matrices(group.attention, model.hidden_size, layout)
+        attention = attention_elements(group.attention, model.hidden_size, layout)
         feed_forward, router = _feed_forward(group.mlp, model.hidden_size, layout)
-        matrices += group.count * (attention.elements + feed_forward)
+        matrices += group.count * (attention + feed_forward)
         kept += group.count * router
         kept += group.count * _vectors(group, model.hidden_size, layout)
     return matrices, kept
@@ -86,6 +87,7 @@ def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
     count += attention_matrices(attention, hidden, layout).in_columns if attention.qkv_bias else 0
     count += hidden if attention.out_bias else 0
     count += 2 * attention.head_dim if attention.qk_norm else 0
+    count += latent_norms(attention.latent) if attention.latent else 0
     return count + _biases(group.mlp, hidden, layout)
 
 
@@ -121,6 +123,13 @@ def attention_matrices(attention: AttentionSpec, hidden: int, layout: Layout) ->
     return MatrixPair(hidden, query + 2 * kv, query)
 
 
+def attention_elements(attention: AttentionSpec, hidden: int, layout: Layout) -> int:
+    """Weights of all projections of an attention on one rank."""
+    if attention.latent is not None:
+        return latent_elements(attention, attention.latent, hidden, layout)
+    return attention_matrices(attention, hidden, layout).elements
+
+
 def mlp_matrices(mlp: MlpSpec, hidden: int, layout: Layout) -> MatrixPair:
     """Shapes of the gate/up and down projections on one rank."""
     return _pair(mlp, hidden, layout.intermediate(mlp))
@@ -136,8 +145,8 @@ def _pair(mlp: MlpSpec | MoeSpec, hidden: int, inner: int) -> MatrixPair:
 
 
 def kv_bytes_per_token_and_layer(attention: AttentionSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
-    """Bytes that one token keeps in one layer's cache on one rank: a key and a value per KV head."""
-    return 2 * layout.kv_heads(attention) * attention.head_dim * DTYPE_BYTES[dtype]
+    """Bytes that one token keeps in one layer's cache on one rank: a key and a value per KV head, or its latent."""
+    return (1 if attention.latent else 2) * layout.kv_heads(attention) * attention.head_dim * DTYPE_BYTES[dtype]
 
 
 def kv_bytes_per_token_in(group: LayersSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:

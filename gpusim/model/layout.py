@@ -72,14 +72,11 @@ class Layout:
 
     def _misfit(self, model: ModelSpec) -> str | None:
         size = self.tensor_parallel_size
-        if self._fits(model):
+        if self.fits(model):
             return None
-        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n)._fits(model))
-        good += (
-            ", or pad_heads: true"
-            if not self.pad_heads and replace(self, pad_heads=True).problem(model) is None
-            else ""
-        )
+        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
+        padded = replace(self, pad_heads=True)
+        good += ", or pad_heads: true" if not self.pad_heads and padded.fits(model) else ""
         heads = sorted({group.attention.num_heads for group in model.layers})
         kv_heads = sorted({group.attention.num_kv_heads for group in model.layers})
         blocks = "MLP" if all(isinstance(group.mlp, MlpSpec) for group in model.layers) else "MLP and the experts"
@@ -97,13 +94,14 @@ class Layout:
         size = self.expert_parallel_size
         if all(count % size == 0 for count in counts):
             return None
-        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n)._fits(model))
+        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
         return (
             f"enable_expert_parallel: {size} ranks do not divide num_experts = {_list(counts)} of {model.name}; "
             f"try {good}, or leave enable_expert_parallel out"
         )
 
-    def _fits(self, model: ModelSpec) -> bool:
+    def fits(self, model: ModelSpec) -> bool:
+        """Say whether *model* can be split so."""
         return all(self._fits_group(group) for group in model.layers)
 
     def _fits_group(self, group: LayersSpec) -> bool:

@@ -22,6 +22,7 @@ from gpusim.model.footprint import (
     mlp_matrices,
     unquantised,
 )
+from gpusim.model.latent import latent_attention, projections
 from gpusim.model.layout import Layout
 from gpusim.model.window import NO_WINDOWS, KvKind, Windows, WindowShapes
 from gpusim.model.work import (
@@ -40,7 +41,7 @@ from gpusim.model.work import (
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, MlpSpec, ModelSpec, MoeSpec
+from gpusim.spec.model import LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.sampling import SamplingSpec
 
 _FROM_ALL = SamplingSpec()
@@ -172,6 +173,8 @@ class Lowering:
 
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, hidden = group.attention, self.model.hidden_size
+        if attention.latent is not None:
+            return self._latent_block(group, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
         query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
@@ -184,6 +187,17 @@ class Lowering:
             None,
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
+
+    def _latent_block(self, group: LayersSpec, latent: LatentSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
+        attention = group.attention
+        into, output = projections(
+            attention, latent, self.model.hidden_size, num_tokens, layout=self.layout, weights=self.weights
+        )
+        # The rotated part of the key is one for all heads.
+        rotated = num_tokens * ((self.layout.heads(attention) + 1) * latent.qk_rope_head_dim * self.width)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
+        write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
+        return (*into, Elementwise("rope", rotated, rotated), write, None, output)
 
     def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
         if isinstance(mlp, MlpSpec):
@@ -225,6 +239,17 @@ class Lowering:
 
     def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
         attention, layout, kind = group.attention, self.layout, self._kv_kind(group)
+        dtype = group.kv_dtype or self.kv
+        if attention.latent is not None:
+            return latent_attention(
+                attention,
+                attention.latent,
+                shapes,
+                layout=layout,
+                dtype=dtype,
+                token_bytes=kind.token_bytes,
+                kv_kind=self.kv_kinds.index(kind),
+            )
         heads = layout.heads(attention)
         read: StepShapes | WindowShapes = shapes if kind.window is None else shapes.windows[kind.window]
         decode = read.decode_context.astype(np.float64)
@@ -236,7 +261,7 @@ class Lowering:
             num_heads=heads,
             num_kv_heads=layout.kv_heads(attention),
             head_dim=attention.head_dim,
-            dtype=group.kv_dtype or self.kv,
+            dtype=dtype,
             kv_tokens=kv_tokens,
             kv_bytes=kv_tokens * kind.token_bytes,
             activation_bytes=activations + self._scores(heads, decode + read.chunk_pairs),

@@ -73,6 +73,25 @@ class GroupedGemm:
 
 
 @dataclass(frozen=True, slots=True)
+class LatentWork:
+    """What multi-head latent attention does beside attending to a cache; arrays (steps,)."""
+
+    num_decodes: FloatArray
+    decode_context: FloatArray
+    """Tokens of all decoding sequences together, absorbed."""
+    chunk_context: FloatArray
+    """Tokens of all chunks together, expanded."""
+    latent_dim: int
+    rope_dim: int
+    weight_bytes: FloatArray
+    """Projections that absorb, and that expand."""
+    projection_flops: FloatArray
+    """Of both."""
+    expanded_bytes: FloatArray
+    """Keys and values made from the latent, written and read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Attention of one layer over a batch of decoding sequences and prefill chunks."""
 
@@ -94,13 +113,16 @@ class Attention:
     """(steps,)"""
     prefill_flops: FloatArray
     """(steps,)"""
+    latent: LatentWork | None = None
+    """The rest of multi-head latent attention; None: another kind."""
     kv_kind: int = 0
     """Which of the model's kinds of KV it reads, see `KvKind`."""
 
     @property
     def flops(self) -> FloatArray:
-        """(steps,) Multiplications and additions of both products."""
-        return self.decode_flops + self.prefill_flops
+        """(steps,) Multiplications and additions of both products, and of the projections that go with them."""
+        flops = self.decode_flops + self.prefill_flops
+        return flops if self.latent is None else flops + self.latent.projection_flops
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +202,8 @@ class StepShapes:
     """Sequences that get a token."""
     num_sequences: IntArray
     """Sequences that take part."""
+    num_decodes: IntArray
+    """Of those, the ones that decode."""
     decode_context: IntArray
     """Tokens of context of the decoding sequences, see `BatchShape`."""
     chunk_context: IntArray
@@ -192,11 +216,12 @@ class StepShapes:
     @classmethod
     def of(cls, shape: BatchShape, steps: int, windows: Windows = NO_WINDOWS) -> StepShapes:
         """Return *steps* steps of one batch, each decode's context growing by a token a step."""
-        alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, sum(end for _, end in shape.chunks)]
-        tokens, sampled, sequences, chunk_context = (np.full(steps, value, dtype=np.int64) for value in alike)
+        alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, shape.num_decodes]
+        tokens, sampled, sequences, decodes = (np.full(steps, value, dtype=np.int64) for value in alike)
+        chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        return cls(tokens, sampled, sequences, decode_context, chunk_context, pairs, windows)
+        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, windows)
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:

@@ -130,7 +130,8 @@ class Folder:
         nothing = np.zeros_like(context)
         windows = {w: WindowShapes.of_alike(num_sequences, context, w) for w in self.lowering.model.windows}
         pairs = nothing.astype(np.float64)
-        shapes = StepShapes(num_sequences, num_sequences, num_sequences, context, nothing, pairs, windows)
+        alike = (num_sequences, num_sequences, num_sequences, num_sequences)
+        shapes = StepShapes(*alike, context, nothing, pairs, windows)
         ticks: IntArray = np.zeros_like(context)
         for count, kernel in self.lowering.attention(shapes):
             ticks += count * self._attention(kernel, None).ticks

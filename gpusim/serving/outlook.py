@@ -158,6 +158,7 @@ class Outlook:
             num_tokens=decodes + runs.num_prefill_tokens[of],
             num_sampled=runs.num_tokens[of],
             num_sequences=decodes + chunks[of],
+            num_decodes=decodes,
             decode_context=np.array(self.decode_context)[of] + decodes * offset,
             chunk_context=chunk_context[of],
             chunk_pairs=pairs[of],

@@ -11,6 +11,25 @@ from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.sampling import SamplingSpec
 
 
+class LatentSpec(Spec):
+    """Multi-head latent attention: one vector a token is cached for all heads, from which keys and values are made."""
+
+    kv_lora_rank: int = Field(ge=1)
+    """Size of the latent vector."""
+    q_lora_rank: int | None = Field(default=None, ge=1)
+    """Size of the queries' own latent; None: they are projected from the hidden state."""
+    qk_nope_head_dim: int = Field(ge=1)
+    """Part of a query or key head that is made from the latent."""
+    qk_rope_head_dim: int = Field(ge=1)
+    """Part that is rotated by position; of the key it is one for all heads, cached beside the latent."""
+    v_head_dim: int = Field(ge=1)
+
+    @property
+    def qk_head_dim(self) -> int:
+        """Size of a query or key head as prefill sees it."""
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+
 class AttentionSpec(Spec):
     """Softmax attention with grouped KV heads: MHA (as many as heads), GQA, MQA (one)."""
 
@@ -30,6 +49,21 @@ class AttentionSpec(Spec):
     """A learned logit per head joins its softmax (gpt-oss)."""
     rope: bool = True
     """Queries and keys are rotated by their position; not with ALiBi or learned positions."""
+
+    latent: LatentSpec | None = None
+    """Multi-head latent attention (MLA): to its cache, one KV head of kv_lora_rank + qk_rope_head_dim."""
+
+    @model_validator(mode="after")
+    def _latent_is_one_head(self) -> AttentionSpec:
+        latent = self.latent
+        if latent is not None:
+            size = latent.kv_lora_rank + latent.qk_rope_head_dim
+            if (self.num_kv_heads, self.head_dim) != (1, size):
+                raise ValueError(
+                    f"latent attention caches one head of kv_lora_rank + qk_rope_head_dim = {size}: write num_kv_heads: 1 "
+                    f"and head_dim: {size}, not {self.num_kv_heads} and {self.head_dim}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> AttentionSpec:

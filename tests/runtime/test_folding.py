@@ -14,7 +14,7 @@ from gpusim.runtime.kernel_timer import StepTotals
 from machines import Machine
 from predictions import uneven
 
-SHAPE = ("num_tokens", "num_sampled", "num_sequences", "decode_context", "chunk_context", "chunk_pairs")
+SHAPE = ("num_tokens", "num_sampled", "num_sequences", "num_decodes", "decode_context", "chunk_context", "chunk_pairs")
 MODELS = {"tiny": catalog_model("tiny"), "small": build_model()}
 
 

@@ -90,7 +90,7 @@ def test_every_running_request_has_a_row_of_its_own(detail):
     assert not any(held.any() for held in engine.channels.held_bytes)
 
 
-SHAPE = ("num_tokens", "num_sampled", "num_sequences", "decode_context", "chunk_context", "chunk_pairs")
+SHAPE = ("num_tokens", "num_sampled", "num_sequences", "num_decodes", "decode_context", "chunk_context", "chunk_pairs")
 
 
 def shapes_played(detail):

@@ -13,6 +13,7 @@ from gpusim.runtime.laws.attention import attention_rows, attention_time
 from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.mla import mla_time
 from gpusim.runtime.laws.moe import GroupedRows, grouped_time, moe_law, passing_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
@@ -45,6 +46,8 @@ class CalibratedLaws:
     def time(self, work: Computed) -> KernelTime:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
+            if work.latent is not None:
+                return mla_time(work, work.latent, self.laws, self.gpu)
             return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
         if isinstance(work, Gemm):
             rows = GemmRows(*_rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes))
@@ -80,7 +83,8 @@ class RooflineLaws:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
             compute_s = work.flops / self.gpu.peak_flops("bf16")
-            return self._roofline(compute_s, work.activation_bytes, kv_bytes=work.kv_bytes)
+            timing = self._roofline(compute_s, _even_bytes(work), kv_bytes=work.kv_bytes)
+            return timing if work.latent is None else replace(timing, weight_bytes=work.latent.weight_bytes)
         if isinstance(work, Gemm | GroupedGemm):
             flops_s = work.flops / self.gpu.peak_flops(work.dtype)
             compute_s, size, weights = _rows(flops_s, work.weight_bytes + work.activation_bytes, work.weight_bytes)
@@ -102,6 +106,14 @@ class RooflineLaws:
             memory_rate=self.gpu.bandwidth,
             smoothness=np.inf,
         )
+
+
+def _even_bytes(work: Attention) -> FloatArray:
+    """Return what attention moves beside its cache."""
+    latent = work.latent
+    return (
+        work.activation_bytes if latent is None else work.activation_bytes + latent.weight_bytes + latent.expanded_bytes
+    )
 
 
 def _rows(*values: Count | Size) -> list[FloatArray]:

@@ -15,6 +15,7 @@ from gpusim.spec.huggingface.falcon import falcon
 from gpusim.spec.huggingface.gemma import gemma2, gemma3, gemma3_with_images
 from gpusim.spec.huggingface.generation import sampling_from_config
 from gpusim.spec.huggingface.gpt import bloom, gpt2, gpt_neox, gptj, opt
+from gpusim.spec.huggingface.gpt_oss import TAKES, gpt_oss
 from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
 from gpusim.spec.huggingface.reader import Family, Reader
 from gpusim.spec.model import ModelSpec
@@ -30,6 +31,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gemma2": Family(gemma2),
     "gemma3_text": Family(gemma3),
     "gemma3": Family(gemma3_with_images),
+    "gpt_oss": Family(gpt_oss, TAKES),
     "falcon": Family(falcon),
     "bloom": Family(bloom),
     "gpt2": Family(gpt2),

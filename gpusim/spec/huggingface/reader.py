@@ -27,10 +27,13 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the model's `source` says beside where it was read."""
+    part: str | None = None
+    """Key of the mapping in the file that it reads; None: the whole file."""
 
     def get(self, key: str) -> Any:
         """Return the value of *key* as it is, None where it is absent."""
-        return self.document.data.get(key)
+        data = self.document.data
+        return data.get(key) if self.part is None else data[self.part].get(key)
 
     def first(self, *keys: str) -> str:
         """Return the first of *keys* that the file has, else the first of all: names by which a value goes."""
@@ -58,13 +61,13 @@ class Reader:
 
     def problem(self, key: str, message: str) -> None:
         """Note what is wrong with the value of *key*; the same thing once."""
-        problem = Problem((key,), message)
+        problem = Problem((key,) if self.part is None else (self.part, key), message)
         if problem not in self.problems:
             self.problems.append(problem)
 
     def is_sound(self, *keys: str) -> bool:
         """Say whether nothing was found wrong with *keys* so far."""
-        return not any(problem.where[0] in keys for problem in self.problems)
+        return not any(problem.where[-1] in keys for problem in self.problems)
 
     def refuse_absent_features(self, taken: Iterable[str] = ()) -> None:
         """Note every key of `ABSENT_FEATURES` that the file has and its family does not take."""

@@ -82,7 +82,8 @@ def unquantised(weights: Dtype) -> Dtype:
 
 def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
     attention = group.attention
-    count = group.num_norms * hidden * (2 if group.norm_bias else 1)
+    count = (group.num_norms + 2 * group.post_norms) * hidden * (2 if group.norm_bias else 1)
+    count += layout.heads(attention) if attention.sinks else 0
     count += attention_matrices(attention, hidden, layout).in_columns if attention.qkv_bias else 0
     count += hidden if attention.out_bias else 0
     count += 2 * attention.head_dim if attention.qk_norm else 0

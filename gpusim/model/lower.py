@@ -139,8 +139,10 @@ class Lowering:
         logits = num_sampled * model.vocab_size * self.width
         head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
+        # vLLM divides, takes the tanh and multiplies, in a kernel each.
+        capped = 3 * (Elementwise("softcap", logits, logits),) if model.logit_softcap else ()
         draw = (*self._candidates(num_sampled), Elementwise("sample", logits, 4.0 * num_sampled))
-        return (self._norm("final_norm", num_sampled), head, *gather, *draw)
+        return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
     def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:
         """What is done to the logits before a token is drawn; every rank has them all, and does the same."""
@@ -162,9 +164,11 @@ class Lowering:
             *norms[:1],
             *attention,
             *self._all_reduce("attention", size),
+            *((Elementwise("post_attention_norm", size, size),) if group.post_norms else ()),
             *norms[1:],
             *mlp,
             *self._all_reduce("mlp", size),
+            *((Elementwise("post_mlp_norm", size, size),) if group.post_norms else ()),
         )
 
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:

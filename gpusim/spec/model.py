@@ -45,6 +45,8 @@ class AttentionSpec(Spec):
     out_bias: bool = False
     qk_norm: bool = False
     """Queries and keys are normalised head by head, with one weight of head_dim each (Qwen3)."""
+    sinks: bool = False
+    """A learned logit per head joins its softmax (gpt-oss)."""
     rope: bool = True
     """Queries and keys are rotated by their position; not with ALiBi or learned positions."""
 
@@ -132,6 +134,8 @@ class LayersSpec(Spec):
     parallel: bool = False
     """Attention and MLP read the same normalised input and share one all-reduce (Falcon)."""
     num_norms: int = Field(default=2, ge=0)
+    post_norms: bool = False
+    """One norm more behind attention and one behind the MLP, before the residual is added (Gemma 2 and 3)."""
     norm_bias: bool = False
     """LayerNorm has a bias beside its weight; RMSNorm has not."""
     kv_dtype: Dtype | None = None
@@ -152,6 +156,8 @@ class ModelSpec(Spec):
     """Input and output embedding are one matrix."""
     lm_head_bias: bool = False
     final_norm_bias: bool = False
+    logit_softcap: bool = False
+    """Logits are bounded by a tanh before sampling (Gemma 2); not to be confused with the one inside attention."""
     position_embeddings: int = Field(default=0, ge=0)
     """Rows of a learned table of positions, which every rank holds whole; 0: there is none."""
     embedding_norm: bool = False

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from gpusim.spec.document import Document, read_document
 from gpusim.spec.huggingface.deepseek import deepseek_v2, deepseek_v3
-from gpusim.spec.huggingface.experts import llama4, mixtral, qwen3_moe
+from gpusim.spec.huggingface.experts import llama4, llama4_with_images, mixtral, qwen3_moe
 from gpusim.spec.huggingface.falcon import falcon
+from gpusim.spec.huggingface.gemma import gemma2, gemma3, gemma3_with_images
 from gpusim.spec.huggingface.generation import sampling_from_config
 from gpusim.spec.huggingface.gpt import bloom, gpt2, gpt_neox, gptj, opt
 from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
@@ -28,11 +29,15 @@ FAMILIES: Final[dict[str, Family]] = {
     "phi3": Family(mistral),
     "granite": Family(llama),
     "internlm2": Family(internlm2),
+    "gemma2": Family(gemma2),
+    "gemma3_text": Family(gemma3),
+    "gemma3": Family(gemma3_with_images),
     "mixtral": Family(mixtral, frozenset({"num_local_experts"})),
     "qwen3_moe": Family(qwen3_moe, frozenset({"num_experts"})),
     "deepseek_v2": Family(deepseek_v2, frozenset({"n_routed_experts", "kv_lora_rank"})),
     "deepseek_v3": Family(deepseek_v3, frozenset({"n_routed_experts", "kv_lora_rank", "quantization_config"})),
     "llama4_text": Family(llama4, frozenset({"num_local_experts"})),
+    "llama4": Family(llama4_with_images),
     "falcon": Family(falcon),
     "bloom": Family(bloom),
     "gpt2": Family(gpt2),
@@ -43,9 +48,6 @@ FAMILIES: Final[dict[str, Family]] = {
 """How configurations are read, by `model_type`."""
 _ARCHITECTURE: Final = re.compile("(ForCausalLM|LMHeadModel)$")
 """How the names of architectures end that predict the next token."""
-_MULTIMODAL: Final = frozenset({"llama4"})
-"""Types whose language model is described in a part of the file."""
-_TEXT: Final = "text_config"
 _GENERATION: Final = "generation_config.json"
 
 
@@ -60,7 +62,7 @@ def model_from_config(document: Document) -> ModelSpec:
     Raises:
         SpecError: With everything that is missing, wrong or not yet modelled, by key and line.
     """
-    reader = Reader(document, part=_language_part(document))
+    reader = Reader(document)
     name = _family(reader)
     family = FAMILIES.get(name) if name else None
     reader.refuse_absent_features(family.takes if family else ())
@@ -74,12 +76,6 @@ def model_from_config(document: Document) -> ModelSpec:
     if Path(document.label).name == "config.json" and beside.is_file():
         fields["generation"] = sampling_from_config(read_document(beside))
     return ModelSpec(name=_name(document), source="; ".join([document.label, *reader.notes]), **fields)
-
-
-def _language_part(document: Document) -> str | None:
-    """Return the key of the language model in a configuration that has others beside it."""
-    is_nested = document.data.get("model_type") in _MULTIMODAL and isinstance(document.data.get(_TEXT), dict)
-    return _TEXT if is_nested else None
 
 
 def _family(reader: Reader) -> str | None:

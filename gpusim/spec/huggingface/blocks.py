@@ -70,6 +70,7 @@ def decoder(
     tied: bool = False,
     context: int | None = None,
     windowed: bool = True,
+    local: Callable[[int], bool] | None = None,
     hidden_key: str = "hidden_size",
     context_key: str = "max_position_embeddings",
     **more: Any,
@@ -81,8 +82,8 @@ def decoder(
         layers: Builds them.
         tied: Default of `tie_word_embeddings`.
         context: Default of the longest request; None: it is required.
-        windowed: Default of `use_sliding_window`; the window is that of all layers, or of those that `layer_types` or
-            `max_window_layers` say.
+        windowed: Default of `use_sliding_window`.
+        local: Which layers have the window, from 0 on, where there are no `layer_types`; None: all.
         hidden_key: Where the hidden size is.
         context_key: Where the longest request is.
         more: Further fields of `ModelSpec`.
@@ -93,8 +94,5 @@ def decoder(
     window = sliding_window(reader, used=windowed)
     if window is None or window >= longest:
         return lambda: fields | more | {"layers": [layers()]}
-    # Qwen's first layers, `max_window_layers` of them, have no window.
-    full = reader.get("max_window_layers")
-    first = full if isinstance(full, int) else 0
-    is_local = layer_types(reader, reader.size("num_hidden_layers"), lambda layer: layer >= first)
+    is_local = layer_types(reader, reader.size("num_hidden_layers"), local or (lambda _: True))
     return lambda: fields | more | with_window(layers(), window, is_local)

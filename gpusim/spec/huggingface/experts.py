@@ -97,6 +97,11 @@ def llama4(reader: Reader) -> Build:
     return lambda: fields | in_order([layer(number) for number in range(count)])
 
 
+def llama4_with_images(reader: Reader) -> Build:
+    """Llama 4 as published: the language model is a part of the file."""
+    return llama4(reader.part("text_config"))
+
+
 def _numbers(reader: Reader, key: str) -> Sequence[int]:
     """Return a list of whole numbers, empty where it is absent or, after a problem, wrong."""
     value = reader.get(key)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from gpusim.spec.document import Document
-from gpusim.spec.problems import Problem
+from gpusim.spec.problems import Location, Problem
 
 ABSENT_FEATURES: Final = {
     "num_local_experts": "mixture of experts; use a model with a dense MLP",
@@ -27,8 +27,20 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the model's `source` says beside where it was read."""
-    part: str | None = None
-    """Key of the mapping in the file that it reads; None: the whole file."""
+    where: Location = ()
+    """The mapping in the file whose keys it takes."""
+
+    def over(self, defaults: dict[str, Any]) -> Reader:
+        """Return a reader of the same keys to which *defaults* belong too, where the file does not have them."""
+        return replace(self, document=replace(self.document, data=defaults | self.document.data))
+
+    def part(self, key: str) -> Reader:
+        """Return a reader of the mapping at *key*; of an empty one, and a problem, where there is none."""
+        data = self.get(key)
+        if not isinstance(data, dict):
+            self.problem(key, "this key is required, with a mapping")
+            data = {}
+        return replace(self, document=replace(self.document, data=data), where=(*self.where, key))
 
     def get(self, key: str) -> Any:
         """Return the value of *key* as it is, None where it is absent."""
@@ -61,7 +73,7 @@ class Reader:
 
     def problem(self, key: str, message: str) -> None:
         """Note what is wrong with the value of *key*; the same thing once."""
-        problem = Problem((key,) if self.part is None else (self.part, key), message)
+        problem = Problem((*self.where, key), message)
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -44,8 +44,7 @@ class Reader:
 
     def get(self, key: str) -> Any:
         """Return the value of *key* as it is, None where it is absent."""
-        data = self.document.data
-        return data.get(key) if self.part is None else data[self.part].get(key)
+        return self.document.data.get(key)
 
     def first(self, *keys: str) -> str:
         """Return the first of *keys* that the file has, else the first of all: names by which a value goes."""

@@ -12,6 +12,7 @@ from gpusim.spec.document import Document
 
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 MACHINES = ("single", "split", "engines")
+MODELS = ("tiny", "tiny", "tiny-moe", "tiny-mla")
 
 
 def plan_of(data: dict[str, Any], detail: str) -> Plan:
@@ -56,8 +57,15 @@ def hybrids(draw: Any) -> dict[str, Any]:
 
 
 def models() -> st.SearchStrategy[Any]:
-    """The tiny model, most often, or one of several kinds of layers."""
-    return st.integers(0, 2).flatmap(lambda number: st.just("tiny") if number else hybrids())
+    """The tiny model, most often, one of several kinds of layers, one with experts, one with latent attention."""
+    return st.integers(0, 4).flatmap(lambda number: hybrids() if number == 0 else st.just(MODELS[number - 1]))
+
+
+def experts() -> st.SearchStrategy[dict[str, Any]]:
+    """How experts are split and chosen."""
+    return st.fixed_dictionaries(
+        {"enable_expert_parallel": st.booleans(), "expert_skew": st.sampled_from([0.0, 0.0, 1.2])}
+    )
 
 
 @st.composite
@@ -84,7 +92,8 @@ def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"
     if machine == "split":
-        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8]))))}
+        own = draw(experts()) if data["model"] in {"tiny-moe", "tiny-mla"} else {}
+        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8])))) | own}
     return data | {"engines": draw(_engines(kind))}
 
 

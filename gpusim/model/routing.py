@@ -18,6 +18,8 @@ import numpy as np
 
 from gpusim.model.work import Count, FloatArray, Size
 
+_CHUNK: Final = 64
+"""Numbers of tokens by which the table of loads grows."""
 _POINTS: Final = 128
 """Of the quadrature; its error is below 1e-12 up to a skew of 2, 2e-4 at 4."""
 
@@ -44,23 +46,28 @@ def expert_load(
         skew: Zipf exponent of their popularity.
         ranks: Over which the experts are dealt, most popular first, like cards; the first rank has the most.
     """
-    many = np.atleast_1d(np.asarray(tokens, dtype=np.float64))
-    if skew == 0.0 or experts_per_token == num_experts:
-        chosen = experts_per_token / num_experts
-        local = num_experts / ranks
-        experts, rows = local * _touched(many, chosen), many * (local * chosen)
-    else:
-        own = choice_probabilities(num_experts, experts_per_token, skew)[::ranks]
-        experts, rows = _touched(many[:, None], own).sum(axis=1), many * own.sum()
+    whole = np.atleast_1d(np.asarray(tokens, dtype=np.int64))
+    found = np.empty((2, len(whole)))
+    for chunk in np.unique(whole // _CHUNK).tolist():
+        here = whole // _CHUNK == chunk
+        found[:, here] = _table(num_experts, experts_per_token, skew, ranks, chunk)[:, whole[here] % _CHUNK]
     if isinstance(tokens, np.ndarray):
-        return ExpertLoad(experts, rows)
-    return ExpertLoad(float(experts[0]), float(rows[0]))
+        return ExpertLoad(found[0], found[1])
+    return ExpertLoad(float(found[0, 0]), float(found[1, 0]))
 
 
-def _touched(tokens: FloatArray, chosen: FloatArray | float) -> FloatArray:
-    """Probability that an expert which a token chooses with probability *chosen* is chosen by any of *tokens*."""
-    touched: FloatArray = 1.0 - (1.0 - np.asarray(chosen)) ** tokens
-    return touched
+@lru_cache(maxsize=16_384)
+def _table(num_experts: int, experts_per_token: int, skew: float, ranks: int, chunk: int) -> FloatArray:
+    """(2, _CHUNK) Experts and rows for consecutive numbers of tokens.
+
+    Both levels of detail look them up here: computed in arrays of other shapes they may differ in the last bit.
+    """
+    tokens = np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK, dtype=np.float64)
+    if skew == 0.0 or experts_per_token == num_experts:
+        chosen, local = experts_per_token / num_experts, num_experts / ranks
+        return np.array([local * (1.0 - (1.0 - chosen) ** tokens), tokens * (local * chosen)])
+    own = choice_probabilities(num_experts, experts_per_token, skew)[::ranks]
+    return np.array([(1.0 - (1.0 - own) ** tokens[:, None]).sum(axis=1), tokens * own.sum()])
 
 
 @lru_cache(maxsize=256)

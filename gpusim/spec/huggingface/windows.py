@@ -44,11 +44,15 @@ def layer_types(reader: Reader, count: int, otherwise: Callable[[int], bool]) ->
 def with_window(layers: LayersSpec, window: int, is_local: Sequence[bool]) -> Fields:
     """Divide *layers* into those with a *window* and those without, in the order in which they come."""
     local = layers.model_copy(update={"attention": layers.attention.model_copy(update={"window": window})})
-    kinds = list(dict.fromkeys(is_local))
-    order = [kinds.index(kind) for kind in is_local]
-    groups = [
-        (local if kind else layers).model_copy(update={"count": order.count(index)}) for index, kind in enumerate(kinds)
-    ]
+    one = {"count": 1}
+    return in_order([(local if kind else layers).model_copy(update=one) for kind in is_local])
+
+
+def in_order(layers: Sequence[LayersSpec]) -> Fields:
+    """Group *layers*, one after the other and each with a count of 1, by kind."""
+    kinds = [kind for place, kind in enumerate(layers) if kind not in layers[:place]]
+    order = [kinds.index(layer) for layer in layers]
+    groups = [kind.model_copy(update={"count": order.count(index)}) for index, kind in enumerate(kinds)]
     fields: Fields = {"layers": groups}
     return fields if order == sorted(order) else fields | {"pattern": _period(order)}
 

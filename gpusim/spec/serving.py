@@ -53,19 +53,21 @@ class ServingSpec(Spec):
     sampling: SamplingSpec | None = None
     """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 
-    @field_validator("enable_prefix_caching")
-    @classmethod
-    def _no_prefix_cache(cls, value: bool) -> bool:
-        if value:
-            raise not_yet("prefix caching; leave it out")
-        return value
-
     @field_validator("engine")
     @classmethod
     def _no_profile(cls, value: str) -> str:
         if value != "none":
             raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
         return value
+
+    @model_validator(mode="after")
+    def _prefixes_need_pages(self) -> ServingSpec:
+        if self.enable_prefix_caching and self.scheduler == "static":
+            raise ValueError(
+                "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none; "
+                "use scheduler: continuous"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_holds_a_batch(self) -> ServingSpec:

@@ -36,7 +36,17 @@ def num_active_parameters(model: ModelSpec) -> int:
 def weight_bytes(model: ModelSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
     """Bytes of weights on one rank; where they are quantised, embedding, LM head, norms and biases stay in 16 bit."""
     matrices, kept = _counts(model, layout)
-    return matrices * DTYPE_BYTES[dtype] + kept * activation_bytes(dtype)
+    return matrices * DTYPE_BYTES[dtype] + kept * activation_bytes(dtype) + _of_own_type(model, dtype, layout)
+
+
+def _of_own_type(model: ModelSpec, dtype: Dtype, layout: Layout) -> float:
+    """Bytes that experts with a stored type of their own have beyond those of *dtype*; negative where it is smaller."""
+    beyond = 0.0
+    for group in model.layers:
+        if isinstance(group.mlp, MoeSpec) and group.mlp.weight_dtype is not None:
+            elements = layout.experts(group.mlp) * expert_matrices(group.mlp, model.hidden_size, layout).elements
+            beyond += group.count * elements * (DTYPE_BYTES[group.mlp.weight_dtype] - DTYPE_BYTES[dtype])
+    return beyond
 
 
 def activation_bytes(weights: Dtype) -> float:

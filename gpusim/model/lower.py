@@ -204,8 +204,9 @@ class Lowering:
             return self._mlp_block(mlp, num_tokens)
         hidden = self.model.hidden_size
         router = self._gemm("router", num_tokens, mlp.num_experts, hidden, unquantised(self.weights))
+        weights = mlp.weight_dtype or self.weights
         routed = expert_kernels(
-            mlp, hidden, num_tokens, layout=self.layout, weights=self.weights, width=self.width, skew=self.expert_skew
+            mlp, hidden, num_tokens, layout=self.layout, weights=weights, width=self.width, skew=self.expert_skew
         )
         shared = () if mlp.shared is None else self._mlp_block(mlp.shared, num_tokens, "shared_")
         return (router, *routed, *shared)

@@ -56,6 +56,8 @@ class AttentionSpec(Spec):
     @model_validator(mode="after")
     def _latent_is_one_head(self) -> AttentionSpec:
         latent = self.latent
+        if latent is not None and self.window is not None:
+            raise not_yet("latent attention through a window; leave window out")
         if latent is not None:
             size = latent.kv_lora_rank + latent.qk_rope_head_dim
             if (self.num_kv_heads, self.head_dim) != (1, size):
@@ -100,6 +102,8 @@ class MoeSpec(Spec):
     router_bias: bool = False
     bias: bool = False
     """Of the experts' projections."""
+    weight_dtype: Dtype | None = None
+    """Stored type of the routed experts; None: the scenario's `dtype.weights`."""
 
     @model_validator(mode="after")
     def _tokens_find_experts(self) -> MoeSpec:

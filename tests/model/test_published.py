@@ -66,6 +66,8 @@ MILLIONS = {
 }
 """Brown et al., 2020, table D.1; Chowdhery et al., 2022, table 1."""
 ACTIVE = {
+    "gpt-oss-20b": (20_914_757_184, 3.61e9),
+    "gpt-oss-120b": (116_829_156_672, 5.13e9),
     "mixtral-8x7b": (46_702_792_704, 12.9e9),
     "mixtral-8x22b": (140_620_634_112, 39e9),
     "qwen3-30b-a3b": (30_532_122_624, 3.3e9),
@@ -77,9 +79,9 @@ ACTIVE = {
     "llama-4-maverick": (400_711_848_960, 17e9),
 }
 """Parameters of mixtures of experts: of the checkpoint (DeepSeek's without MTP, Llama 4's language model; recalled), and
-active ones as their makers round them: DeepSeek V3's without the input embedding (README_WEIGHTS of its repository),
-V2-Lite's without that and the LM head."""
-NOT_COUNTED = {"deepseek-v3": 1, "deepseek-r1": 1, "deepseek-v2-lite": 2}
+active ones as their makers round them: DeepSeek V3's and gpt-oss's without the input embedding (README_WEIGHTS of the
+former's repository, model card), V2-Lite's without that and the LM head."""
+NOT_COUNTED = {"gpt-oss-20b": 1, "gpt-oss-120b": 1, "deepseek-v3": 1, "deepseek-r1": 1, "deepseek-v2-lite": 2}
 ROUNDED_AWAY = {"qwen3-30b-a3b": 0.017, "deepseek-v2-lite": 0.07}
 """Beyond 1 %: 3.353 billion are published as 3.3, 2.242 as 2.4."""
 TEXT_OF_GEMMA_3 = {"gemma-3-4b": 3_880_099_328, "gemma-3-12b": 11_765_788_416, "gemma-3-27b": 27_009_002_240}

@@ -16,8 +16,9 @@ _COMPUTES_AS: dict[Dtype, tuple[Dtype, ...]] = {
     "fp8": ("fp8", "bf16", "fp16"),
     "int8": ("bf16", "fp16"),
     "int4": ("bf16", "fp16"),
+    "mxfp4": ("bf16", "fp16"),
 }
-"""Operand types a weight type is multiplied in, best first: int8 and int4 weights are expanded to 16 bit on the fly."""
+"""Operand types a weight type is multiplied in, best first: int8 and 4-bit weights are expanded to 16 bit on the fly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gpusim.spec.huggingface.falcon import falcon
 from gpusim.spec.huggingface.gemma import gemma2, gemma3, gemma3_with_images
 from gpusim.spec.huggingface.generation import sampling_from_config
 from gpusim.spec.huggingface.gpt import bloom, gpt2, gpt_neox, gptj, opt
+from gpusim.spec.huggingface.gpt_oss import TAKES, gpt_oss
 from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
 from gpusim.spec.huggingface.reader import Family, Reader
 from gpusim.spec.model import ModelSpec
@@ -32,6 +33,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gemma2": Family(gemma2),
     "gemma3_text": Family(gemma3),
     "gemma3": Family(gemma3_with_images),
+    "gpt_oss": Family(gpt_oss, TAKES),
     "mixtral": Family(mixtral, frozenset({"num_local_experts"})),
     "qwen3_moe": Family(qwen3_moe, frozenset({"num_experts"})),
     "deepseek_v2": Family(deepseek_v2, frozenset({"n_routed_experts", "kv_lora_rank"})),

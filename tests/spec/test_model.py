@@ -34,8 +34,8 @@ def test_a_block_is_told_by_its_keys():
         ({"mlp": {"intermediat_size": 1}}, 'did you mean "intermediate_size"?'),
         ({"attention": GQA | {"latent": LATENT}}, "write num_kv_heads: 1 and head_dim: 96, not 2 and 64"),
         (
-            {"attention": {"num_heads": 8, "num_kv_heads": 1, "head_dim": 96, "latent": LATENT, "window": 9}},
-            "not yet: latent attention with a window",
+            {"attention": {"num_heads": 8, "num_kv_heads": 1, "head_dim": 96, "latent": LATENT, "qkv_bias": True}},
+            "not yet: latent attention with q/k norms",
         ),
     ],
 )

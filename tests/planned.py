@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Roster
+from gpusim.serving.roster import Batch, Roster
 from gpusim.serving.scheduler import make_scheduler
 from loads import Load
 
@@ -47,6 +47,12 @@ class Expected:
 
     def __init__(self, ticks: int) -> None:
         self.ticks = ticks
+
+    def begin(self, decoding: Iterable[Request]) -> None:
+        """Which requests decode does not matter."""
+
+    def look_at(self, batch: Batch, step: int) -> None:
+        """Nor what is computed."""
 
     def step(self, *_shape: float) -> float:
         """Return the ticks of one step."""

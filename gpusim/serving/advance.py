@@ -84,11 +84,11 @@ class StepAdvancer:
     """
 
     def __init__(self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor) -> None:
-        self._forecast = Forecast(executor.folder)
+        self._windows = executor.folder.lowering.model.windows
+        self._forecast = Forecast(executor.folder, self._windows)
         self._planner = Planner(scheduler, feed, self._forecast)
         self._blocks = blocks
         self._executor = executor
-        self._windows = executor.folder.lowering.model.windows
         self._reach = FEWEST_STEPS
         self._num_outlooks = 0
 

@@ -69,6 +69,8 @@ class Planner:
         self.feed.reach(ARRIVALS_AHEAD)
         outlook = Outlook(roster.step, [request for _, _, request in roster.ends])
         look = _Look(roster, outlook, now, roster.free_blocks, -len(roster.waiting))
+        if self.forecast is not None:
+            self.forecast.begin(outlook.decoding)
         while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
             pass
         outlook.num_joined = look.joined
@@ -94,6 +96,7 @@ class Planner:
         if self.forecast is not None:
             ticks = self.feed.ticks
             coming = ticks[look.joined] if is_open and look.joined < len(ticks) else None
+            self.forecast.look_at(batch, roster.step)
             steps, look.clock = self._expect(batch, steps, look.clock, coming)
         outlook.note(look.joined, look.admitted, is_hungry=batch.is_hungry, is_open=is_open)
         outlook.add(batch, steps, roster)

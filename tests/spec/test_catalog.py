@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import networkx as nx
 import pytest
@@ -240,7 +241,11 @@ def test_examples_in_the_documentation_are_sound():
         parse_document(block, "docs/catalog.md", REPOSITORY)
         for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     ]
-    a100_40gb, two_cards = documents
+    a100_40gb, experts, two_cards = documents
+    sizes = {"schema": 1, "name": "v3", "hidden_size": 7168, "vocab_size": 129280, "max_model_len": 163840}
+    shown = validate(ModelSpec, replace(experts, data=sizes | experts.data))
+    known = model("deepseek-v3").layers
+    assert [group.attention for group in shown.layers] == [group.attention for group in known]
     extend(a100_40gb, "device")
     assert validate(DeviceSpec, a100_40gb).memory.capacity == 40 * GiB
     assert set(build_graph(validate(TopologySpec, two_cards))) == {"gpu0", "gpu1", "cpu0"}

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.laws import LawsSpec
-from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
+from gpusim.units import Bytes, BytesPerS, FlopPerS, GiB, Hertz
 
 DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
+HostLink = Literal["pcie3", "pcie4", "pcie5", "pcie6", "c2c"]
+"""PCIe of a generation, 16 lanes; or NVLink-C2C."""
+
+_VISIBLE: Final = 0.985
+"""Of the capacity, where `visible` is not stated: the middle of 0.980 (GeForce) and 0.991 (HBM) as drivers report it."""
 
 
-class ChannelMemorySpec(Spec):
+class _MemorySpec(Spec):
+    """What all memories state."""
+
+    capacity: Bytes = Field(gt=0)
+    """Sold in binary units: a "GB" on a data sheet is a GiB here."""
+    visible: Bytes | None = Field(default=None, gt=0)
+    """What a driver shows as the total, without what it, page tables and ECC take. Absent: 0.985 of the capacity."""
+
+    @property
+    def visible_bytes(self) -> float:
+        """Bytes that the driver shows as the total."""
+        return self.visible if self.visible is not None else _VISIBLE * self.capacity
+
+    @model_validator(mode="after")
+    def _shows_no_more_than_there_is(self) -> _MemorySpec:
+        if self.visible is not None and self.visible > self.capacity:
+            raise ValueError(
+                f"visible = {self.visible / GiB:.4g} GiB is more than capacity = {self.capacity / GiB:.4g} GiB; "
+                "lower it, or leave it out"
+            )
+        return self
+
+
+class ChannelMemorySpec(_MemorySpec):
     """Device memory as a bank of channels, all stacks or chips together."""
 
     kind: Literal["channels"]
@@ -21,8 +49,6 @@ class ChannelMemorySpec(Spec):
     """JEDEC family; its timings give the factor of an access pattern relative to sequential."""
     channels: int = Field(ge=1)
     """Pseudo-channels (HBM) or channels (GDDR) of the whole device."""
-    capacity: Bytes = Field(gt=0)
-    """Sold in binary units: a "GB" on a data sheet is a GiB here."""
     bandwidth: BytesPerS = Field(gt=0)
     """Peak, reads and writes together, all channels."""
     efficiency: float | None = Field(default=None, gt=0, le=1)
@@ -33,11 +59,10 @@ class ChannelMemorySpec(Spec):
     """Granules rotate over the channels, skewed by one each stripe, or are hashed (for bank studies)."""
 
 
-class AggregateMemorySpec(Spec):
+class AggregateMemorySpec(_MemorySpec):
     """Device memory whose structure is unknown: one server."""
 
     kind: Literal["aggregate"]
-    capacity: Bytes = Field(gt=0)
     bandwidth: BytesPerS = Field(gt=0)
     """Peak, reads and writes together."""
     efficiency: float | None = Field(default=None, gt=0, le=1)
@@ -51,7 +76,8 @@ class ComputeSpec(Spec):
     """The processors of one GPU."""
 
     sm_count: int = Field(ge=1)
-    """Streaming multiprocessors (compute units on AMD)."""
+    """Streaming multiprocessors, compute units on AMD; elsewhere what multiplies as much per cycle as an SM of an A100:
+    1,024 multiply-adds of 16 bit. So much work is in flight at once, and so often counts what one SM can take in."""
     boost_clock: Hertz = Field(gt=0)
     peak: dict[Dtype, FlopPerS]
     """Peak matrix rate by operand type, dense (no sparsity)."""
@@ -81,6 +107,8 @@ class DeviceSpec(Spec):
     link_bandwidth: BytesPerS = Field(default=0.0, ge=0)
     """Scale-up links, per direction, all links of the device together, peak; 0 without. For reference: what links a
     GPU really has is stated by the topology."""
+    host_link: HostLink = "pcie4"
+    """How it meets its host. For reference, and for the one-GPU machine that a device's name stands for."""
     copy_engines: int = Field(default=2, ge=1)
     """Copies between memories that can be in flight at once; more wait for their turn."""
     laws: LawsSpec | None = None

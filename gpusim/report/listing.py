@@ -23,7 +23,7 @@ _SHOWN: dict[str, tuple[str, float]] = {
     "links_of_gpu_bytes_per_s": ("GPU's links, GB/s per direction", GB),
 }
 """Keys shown in another unit than SI: their title and the factor."""
-_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "source"} | {
+_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "num_memory_pools", "source"} | {
     "vendor",
     "family",
     "memory_standard",
@@ -34,7 +34,7 @@ _HIDDEN = {"active_parameters", "num_hosts", "num_switches", "source"} | {
     "sm_count",
     "boost_clock_hz",
     "host_link",
-    "measured_laws",
+    "laws_from",
 }
 """Only in the JSON."""
 

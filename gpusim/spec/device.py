@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.laws import LawsSpec
-from gpusim.units import Bytes, BytesPerS, FlopPerS, GiB, Hertz
+from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
 
 DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
 HostLink = Literal["pcie3", "pcie4", "pcie5", "pcie6", "c2c"]
 """PCIe of a generation, 16 lanes; or NVLink-C2C."""
-
-_VISIBLE: Final = 0.985
-"""Of the capacity, where `visible` is not stated: the middle of 0.980 (GeForce) and 0.991 (HBM) as drivers report it."""
 
 
 class _MemorySpec(Spec):
@@ -23,22 +20,14 @@ class _MemorySpec(Spec):
 
     capacity: Bytes = Field(gt=0)
     """Sold in binary units: a "GB" on a data sheet is a GiB here."""
-    visible: Bytes | None = Field(default=None, gt=0)
-    """What a driver shows as the total, without what it, page tables and ECC take. Absent: 0.985 of the capacity."""
+    visible: float = Field(default=0.985, gt=0, le=1)
+    """Part of the capacity that a program is shown as the total, without what driver, page tables and ECC take. The
+    default lies between what is reported of GeForce (0.980) and of HBM (0.987 to 0.992); ECC in GDDR6 takes 1/16 more."""
 
     @property
     def visible_bytes(self) -> float:
-        """Bytes that the driver shows as the total."""
-        return self.visible if self.visible is not None else _VISIBLE * self.capacity
-
-    @model_validator(mode="after")
-    def _shows_no_more_than_there_is(self) -> _MemorySpec:
-        if self.visible is not None and self.visible > self.capacity:
-            raise ValueError(
-                f"visible = {self.visible / GiB:.4g} GiB is more than capacity = {self.capacity / GiB:.4g} GiB; "
-                "lower it, or leave it out"
-            )
-        return self
+        """Bytes that a program is shown as the total."""
+        return self.visible * self.capacity
 
 
 class ChannelMemorySpec(_MemorySpec):

@@ -37,3 +37,19 @@ def test_a_decode_step_is_bound_by_memory(device):
     )
     assert weights_s <= ideal_s < 2 * bound_s
     assert ideal_s < calibrated_s < 1e-3
+
+
+@pytest.mark.parametrize("device", names("device"))
+def test_laws_of_every_device_are_sensible(device):
+    """One sequence of Llama-3.1-8B in fp8 takes 1 to 3 times its weights at peak bandwidth, whoever lent the laws."""
+    plan = build_plan(
+        topology=device,
+        model="llama-3.1-8b",
+        dtype__weights="fp8",
+        detail="step",
+        workload__num_requests=1,
+        workload__output_tokens={"kind": "fixed", "value": 9},
+    )
+    (placed,) = plan.engines
+    weights_s = weight_bytes(placed.model, "fp8") / placed.device.memory.bandwidth
+    assert 1 < Simulation(plan).run().itl.mean / weights_s < 3

@@ -56,7 +56,10 @@ def test_devices_as_json():
         **dict.fromkeys(("memory_bytes", "memory_bandwidth_bytes_per_s", "memory_efficiency", "l2_bytes"), float),
         **dict.fromkeys(("visible_bytes", "boost_clock_hz", "link_bandwidth_bytes_per_s"), float),
         **dict.fromkeys(("memory_standard", "laws_from"), str | None),
-        **{"channels": int | None, "sm_count": int, "peak_flops": dict, "measured_laws": bool},
+        "channels": int | None,
+        "sm_count": int,
+        "peak_flops": dict,
+        "measured_laws": bool,
     }
     for row in rows:
         assert row.keys() == kinds.keys()

@@ -55,11 +55,12 @@ def blocks_of(run: dict[str, Any]) -> int:
     assert isinstance(device, DeviceSpec)
     serving = ServingSpec(
         tensor_parallel_size=run["system"]["tensor_parallel"],
-        **{key: engine[key] for key in ("max_num_seqs", "max_num_batched_tokens", "block_size", "gpu_memory_utilization")},
+        **{
+            key: engine[key]
+            for key in ("max_num_seqs", "max_num_batched_tokens", "block_size", "gpu_memory_utilization")
+        },
     )
-    return plan_memory(
-        model_of(run), "bf16", "bf16", serving, capacity_bytes=device.memory.visible_bytes
-    ).num_blocks
+    return plan_memory(model_of(run), "bf16", "bf16", serving, capacity_bytes=device.memory.visible_bytes).num_blocks
 
 
 def test_blocks_are_those_that_vllm_reports():

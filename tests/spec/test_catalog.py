@@ -397,7 +397,7 @@ def test_examples_in_the_documentation_are_sound():
         parse_document(block, "docs/catalog.md", REPOSITORY)
         for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     ]
-    a100_40gb, two_cards = documents
-    extend(a100_40gb, "device")
-    assert validate(DeviceSpec, a100_40gb).memory.capacity == 40 * GiB
+    rtx_6000_ada, two_cards = documents
+    extend(rtx_6000_ada, "device")
+    assert validate(DeviceSpec, rtx_6000_ada).memory.bandwidth == 960 * GB
     assert set(build_graph(validate(TopologySpec, two_cards))) == {"gpu0", "gpu1", "cpu0"}

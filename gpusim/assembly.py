@@ -27,6 +27,7 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
@@ -81,10 +82,17 @@ class Assembly:
             on_finished: Called with every request that is over.
         """
         self._reserve(plan)
-        layout = Layout(plan.serving.tensor_parallel_size)
-        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        layout = Layout.of(plan.serving)
+        lowering = Lowering(
+            plan.model,
+            layout,
+            plan.dtype.weights,
+            plan.dtype.kv,
+            plan.attention.attention_kernel,
+            plan.serving.sampling or plan.model.generation,
+        )
         scheduler = make_scheduler(plan.serving)
-        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserves_all=scheduler.reserves_all)
+        kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
         executor = self._executor(plan)
         return Engine(
             self.clock,
@@ -151,7 +159,7 @@ class Assembly:
     def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
         """Return what the summary says of *engine* beside its latencies."""
         kv = engine.kv
-        layout = Layout(plan.serving.tensor_parallel_size)
+        layout = Layout.of(plan.serving)
         return {
             "detail": self.detail(plan),
             "ranks": self.ranks(plan),
@@ -168,6 +176,7 @@ class Assembly:
             "kv_blocks": kv.num_blocks,
             "kv_blocks_peak": kv.peak_used,
             "kv_blocks_used": kv.used,
+            "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
         }
 
@@ -223,3 +232,16 @@ class Assembly:
         if remote is None:
             return plan.device.memory.bandwidth
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())
+
+
+def _kv_cache(plan: EnginePlan, *, reserves_all: bool) -> KvCache:
+    num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
+    prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
+    return KvCache(num_blocks, block_size, reserves_all=reserves_all, prefix=prefix)
+
+
+def _prefix_facts(engine: Engine) -> dict[str, Any] | None:
+    if engine.kv.prefix is None:
+        return None
+    queried, hit = engine.prefix_hits
+    return {"queried_tokens": queried, "hit_tokens": hit, "hit_rate": hit / max(1, queried)}

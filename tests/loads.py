@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from builders import build_request
 from gpusim.serving.request import Request
 from gpusim.spec.serving import ServingSpec
+from gpusim.workload.stream import Content
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Load:
     budget: int
     num_blocks: int
     block_size: int
+    contents: list[Content] | None = None
+    """What each request begins with, if blocks are shared."""
 
     def spec(self, kind: str = "continuous") -> ServingSpec:
         """Return the engine's."""
@@ -30,7 +33,10 @@ class Load:
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
         stated = enumerate(self.arrivals)
-        return [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        requests = [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        for request, content in zip(requests, self.contents or (), strict=False):
+            request.content = content
+        return requests
 
 
 @st.composite
@@ -47,3 +53,22 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         num_blocks=largest + draw(st.integers(0, spare)),
         block_size=block_size,
     )
+
+
+@st.composite
+def shared_loads(draw: Any, **kwargs: Any) -> Load:
+    """Loads whose requests begin alike: whole prompts and parts of them, and texts that go on into what is generated."""
+    load = draw(loads(**kwargs))
+    spans = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=3)
+    load.contents = [fitted(draw(spans), prompt + output) for _, prompt, output in load.arrivals]
+    return load
+
+
+def fitted(spans: list[tuple[int, int]], most: int) -> Content:
+    """Return *spans* without what goes beyond *most* tokens."""
+    content = []
+    for key, tokens in spans:
+        if (fits := min(tokens, most)) > 0:
+            content.append((key, fits))
+        most -= fits
+    return tuple(content)

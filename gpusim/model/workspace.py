@@ -38,7 +38,8 @@ def peak_activation_bytes(model: ModelSpec, weights: Dtype, layout: Layout, *, t
 
 def position_table_bytes(model: ModelSpec, weights: Dtype) -> float:
     """Return the size of the rotary embedding's table: a sine and a cosine for each pair of dimensions and position."""
-    return model.max_model_len * max(group.attention.head_dim for group in model.layers) * activation_bytes(weights)
+    rotated = [group.attention.head_dim for group in model.layers if group.attention.rope]
+    return model.max_model_len * max(rotated, default=0) * activation_bytes(weights)
 
 
 def _block_width(group: LayersSpec, hidden: int, layout: Layout) -> int:

@@ -23,19 +23,10 @@ _SHOWN: dict[str, tuple[str, float]] = {
     "links_of_gpu_bytes_per_s": ("GPU's links, GB/s per direction", GB),
 }
 """Keys shown in another unit than SI: their title and the factor."""
-_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "num_memory_pools", "source"} | {
-    "vendor",
-    "family",
-    "memory_standard",
-    "visible_bytes",
-    "memory_efficiency",
-    "channels",
-    "l2_bytes",
-    "sm_count",
-    "boost_clock_hz",
-    "host_link",
-    "laws_from",
-}
+_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "num_memory_pools", "source"}
+_HIDDEN |= {"attention", "hidden_size", "head_dim", "vocab_size", "sampling"}
+_HIDDEN |= {"vendor", "family", "memory_standard", "visible_bytes", "memory_efficiency", "channels", "l2_bytes"}
+_HIDDEN |= {"sm_count", "boost_clock_hz", "host_link", "laws_from"}
 """Only in the JSON."""
 
 

@@ -38,7 +38,7 @@ def workspace_bytes(model: ModelSpec, weights: Dtype, serving: ServingSpec) -> f
     activations = peak_activation_bytes(
         model,
         weights,
-        Layout(serving.tensor_parallel_size),
+        Layout.of(serving),
         tokens=serving.max_num_batched_tokens,
         sequences=serving.max_num_seqs,
     )
@@ -67,7 +67,7 @@ def plan_memory(
     Raises:
         CapacityError: If the weights do not fit, or less than one block is left beside them.
     """
-    layout = Layout(serving.tensor_parallel_size)
+    layout = Layout.of(serving)
     own = weight_bytes(model, weights, layout)
     usable = serving.gpu_memory_utilization * capacity_bytes
     workspace = min(workspace_bytes(model, weights, serving), MOST_WORKSPACE * usable)

@@ -50,3 +50,10 @@ def test_positions_by_hand():
     """Half the dimensions have a sine and a cosine for each of 4,096 positions."""
     assert position_table_bytes(build_model(), "bf16") == 4096 * 64 * 2
     assert position_table_bytes(build_model(), "fp32") == 4096 * 64 * 4
+
+
+def test_who_does_not_rotate_has_no_table():
+    """ALiBi needs none, and learned positions are weights."""
+    (group,) = build_model().layers
+    still = group.model_copy(update={"attention": group.attention.model_copy(update={"rope": False})})
+    assert position_table_bytes(build_model(group=still), "bf16") == 0

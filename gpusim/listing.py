@@ -136,7 +136,9 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 
 def _kind(attention: AttentionSpec) -> str:
-    """Return how many heads share their keys and values: none (mha), some (gqa), all (mqa)."""
+    """Return how many heads share their keys and values: none (mha), some (gqa), all (mqa), or a latent (mla)."""
+    if attention.latent is not None:
+        return "mla"
     if attention.num_kv_heads == attention.num_heads:
         return "mha"
     return "mqa" if attention.num_kv_heads == 1 else "gqa"

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from gpusim.errors import CapacityError, GpusimError
 from gpusim.machine import gpu_devices, memories
+from gpusim.model.attention import without_wide_windows
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
 from gpusim.spec.model import ModelSpec
@@ -134,17 +135,9 @@ class Placement:
 
     def _plan(self, engine: StatedEngine, gpus: tuple[str, ...], pool: tuple[str, ...]) -> EnginePlan | None:
         """Return the plan of one engine on *gpus*, or None and its problems."""
-        model = engine.served
-        serving = engine.serving.model_copy(
-            update={"max_model_len": engine.serving.max_model_len or model.max_model_len}
-        )
-        if model.attention_window is not None and (serving.max_model_len or 0) > model.attention_window:
-            message = f"not yet: sliding-window attention; at most {model.attention_window}, the window of {model.name}"
-            self.problems.add((*engine.where, "serving", "max_model_len"), message)
-            return None
-        if len({(group.attention.num_kv_heads, group.attention.head_dim) for group in model.layers}) > 1:
-            self.problems.add((*engine.where, "model"), f"not yet: layers of {model.name} whose KV differs in size")
-            return None
+        longest = engine.serving.max_model_len or engine.served.max_model_len
+        serving = engine.serving.model_copy(update={"max_model_len": longest})
+        model = without_wide_windows(engine.served, longest)
         pooled = pool if serving.kv_placement == "pooled" else ()
         memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
         if memory is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gpusim.core.clock import Clock, IntArray
 from gpusim.hardware.channel_map import ChannelMap
+from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.folding import back_to_back
@@ -67,7 +68,7 @@ class Planned:
         *,
         duration: Callable[[int], int] = lambda _: TICKS,
         expected: int = TICKS,
-        channels: tuple[ChannelMap, float] | None = None,
+        channels: tuple[ChannelMap, Sequence[KvKind]] | None = None,
         ticks: int = TICKS,
     ) -> None:
         self.load, self.duration = load, duration
@@ -98,7 +99,7 @@ class Planned:
         planned = self.roster.copy()
         return self.planner.look_ahead(planned, self.now, horizon), planned
 
-    def place(self, outlook: Outlook) -> IntArray | None:
+    def place(self, outlook: Outlook) -> list[IntArray] | None:
         """Give the steps their blocks; return what they read on each channel."""
         self.commit.preempt(outlook, self.now)
         tenures = Tenures.of(outlook)
@@ -111,7 +112,7 @@ class Planned:
         starts, ends = back_to_back(np.array(durations), self.now, outlook.wakes)
         return starts[outlook.runs().first], ends
 
-    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: IntArray | None = None) -> list[Request]:
+    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: list[IntArray] | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
         starts, ends = self.times(outlook)
         if steps < outlook.num_steps:
@@ -161,3 +162,16 @@ def steps_of(outlook: Outlook) -> list[Step]:
         for request in finished:
             cached.pop(request, None)
     return steps
+
+
+def windows_of_step(step: Step, windows: Sequence[int]) -> Windows:
+    """Count what one step reads through each window, request by request and query by query."""
+    chunks = [(computed, computed + new) for _, computed, new in step.chunks]
+    shapes = {}
+    for window in windows:
+        attended = [[range(max(0, i + 1 - window), i + 1) for i in range(*span)] for span in chunks]
+        decode = sum(min(step.tokens[request], window) for request in step.decoding)
+        context = sum(len(set().union(*queries)) for queries in attended)
+        pairs = sum(len(keys) for queries in attended for keys in queries)
+        shapes[window] = WindowShapes(np.array([decode]), np.array([context]), np.array([float(pairs)]))
+    return shapes

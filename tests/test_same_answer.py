@@ -17,11 +17,11 @@ from gpusim.results.request_log import STATUSES
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.planner import Planner
 from gpusim.simulation import Simulation
-from scenarios import ARRIVALS, MACHINES, plan_of, scenarios, servings
+from scenarios import ARRIVALS, MACHINES, models, plan_of, scenarios, servings
 from scenarios import arrivals as arrivals_of
 
 EVERYWHERE = {"continuous": 10, "static": 10, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
-EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5}
+EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5, "layers of several kinds": 30}
 MEANT = {
     "single": EVERYWHERE | {"TP 1": 50, "closed loop": 8},
     "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 3},
@@ -35,6 +35,7 @@ ON_BUSY = {
     "block boundary crossed": 30,
 }
 ON_BUSY |= {
+    "layers of several kinds": 20,
     "TP 1": 20,
     "TP 2": 5,
     "TP 4": 5,
@@ -138,9 +139,12 @@ def kinds_of_steps(simulation):
         if len(log) and log.ends[-1] > 10**5 * TICKS_PER_S:
             yield "after 100,000 s"
     for engine in simulation.engines.values():
-        stripe = engine.channels._map.num_channels * engine.channels._map.granule
-        if engine.kv.peak_used * engine.kv.block_size * engine.channels._token_bytes > stripe:
+        stripe = engine.channels.channel_map.num_channels * engine.channels.channel_map.granule
+        kinds = engine.lowering.kv_kinds
+        if engine.kv.peak_used * engine.kv.block_size * kinds[0].token_bytes > stripe:
             yield "KV beyond one stripe"
+        if len(kinds) > 1:
+            yield "layers of several kinds"
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -173,7 +177,7 @@ def busy(draw):
         "num_requests": draw(st.integers(10, 30)),
     }
     topology = "dgx-a100-80gb" if tp > 1 else "single-gpu"
-    return {"schema": 1, "model": "tiny", "topology": topology, "serving": serving, "workload": workload}
+    return {"schema": 1, "model": draw(models()), "topology": topology, "serving": serving, "workload": workload}
 
 
 def test_busy_engines_give_the_same_tokens():

@@ -10,10 +10,10 @@ Qwen2.5-7B at token budgets of 1,024 and 2,048 differ by just these, which also 
 
 from __future__ import annotations
 
-from gpusim.model.footprint import activation_bytes, attention_matrices, mlp_matrices
+from gpusim.model.footprint import activation_bytes, attention_matrices, expert_matrices, mlp_matrices
 from gpusim.model.layout import Layout
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, ModelSpec
+from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 
 _SAMPLER_ARRAYS = 3
 """In fp32: logits, probabilities, noise. A sampler that sorts has more for a while, up to 38 B an entry in PyTorch."""
@@ -38,11 +38,37 @@ def peak_activation_bytes(model: ModelSpec, weights: Dtype, layout: Layout, *, t
 
 def position_table_bytes(model: ModelSpec, weights: Dtype) -> float:
     """Return the size of the rotary embedding's table: a sine and a cosine for each pair of dimensions and position."""
-    rotated = [group.attention.head_dim for group in model.layers if group.attention.rope]
-    return model.max_model_len * max(rotated, default=0) * activation_bytes(weights)
+    rotated = (_rotated(group.attention) for group in model.layers)
+    return model.max_model_len * max(rotated) * activation_bytes(weights)
+
+
+def _rotated(attention: AttentionSpec) -> int:
+    """Dimensions of a head that are rotated by position."""
+    if attention.latent is not None:
+        return attention.latent.qk_rope_head_dim
+    return attention.head_dim if attention.rope else 0
 
 
 def _block_width(group: LayersSpec, hidden: int, layout: Layout) -> int:
     """Elements a token has at once in the wider of attention and MLP."""
-    blocks = (attention_matrices(group.attention, hidden, layout), mlp_matrices(group.mlp, hidden, layout))
-    return max(block.in_columns + block.out_rows for block in blocks)
+    return max(_attention_width(group.attention, hidden, layout), _mlp_width(group.mlp, hidden, layout))
+
+
+def _attention_width(attention: AttentionSpec, hidden: int, layout: Layout) -> int:
+    """Queries, keys, values and outputs; of latent attention as prefill expands them."""
+    if attention.latent is not None:
+        return layout.heads(attention) * 2 * (attention.latent.qk_head_dim + attention.latent.v_head_dim)
+    block = attention_matrices(attention, hidden, layout)
+    return block.in_columns + block.out_rows
+
+
+def _mlp_width(mlp: MlpSpec | MoeSpec | None, hidden: int, layout: Layout) -> int:
+    """What goes into and out of the activation function; of the experts that compute a token, all at once."""
+    if mlp is None:
+        return 0
+    if isinstance(mlp, MlpSpec):
+        block = mlp_matrices(mlp, hidden, layout)
+        return block.in_columns + block.out_rows
+    expert = expert_matrices(mlp, hidden, layout)
+    routed = mlp.experts_per_token * (expert.in_columns + expert.out_rows) // layout.expert_parallel_size
+    return routed + _mlp_width(mlp.shared, hidden, layout)

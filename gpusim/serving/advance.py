@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 import simpy
 
-from gpusim.core.clock import ARRIVAL, Clock, IntArray
+from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor
@@ -23,6 +23,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.windows import windows_of
 
 ONE_RUN: Final = Horizon(steps=32, decisions=1)
 """What kernel detail is given at a time; bounds the memory of the steps' KV histograms."""
@@ -64,8 +65,8 @@ class Blocks:
         self._channels = channels
         self._commit = commit
 
-    def place(self, outlook: Outlook) -> IntArray | None:
-        """Take the blocks of all steps; return the bytes each step reads on each channel, (steps, channels)."""
+    def place(self, outlook: Outlook) -> Sequence[IntArray] | None:
+        """Take the blocks of all steps; return the bytes each reads on each channel, (steps, channels) by kind of KV."""
         self._commit.preempt(outlook, self._clock.now)
         tenures = Tenures.of(outlook)
         self._kv.take(outlook, tenures)
@@ -87,6 +88,7 @@ class StepAdvancer:
         self._planner = Planner(scheduler, feed, self._forecast)
         self._blocks = blocks
         self._executor = executor
+        self._windows = executor.folder.lowering.model.windows
         self._reach = FEWEST_STEPS
         self._num_outlooks = 0
 
@@ -96,8 +98,8 @@ class StepAdvancer:
         outlook = self._planner.look_ahead(planned, start, Horizon(self._reach))
         read = self._blocks.place(outlook)
         runs = outlook.runs()
-        shapes = outlook.shapes(runs)
-        kv_peak = None if read is None else read.max(axis=1) / read.sum(axis=1)
+        shapes = outlook.shapes(runs, windows_of(outlook, runs, self._windows))
+        kv_peak = None if read is None else [kind.max(axis=1) / kind.sum(axis=1) for kind in read]
         folded = self._executor.time(shapes, kv_peak, start, outlook.wakes)
         self._learn(shapes, folded)
         starts = folded.starts[runs.first]
@@ -151,6 +153,7 @@ class KernelAdvancer:
         self._feed = feed
         self._blocks = blocks
         self._lowering = lowering
+        self._windows = lowering.model.windows
         self._executor = executor
         self._clock = clock
         self._cut_at = -1
@@ -160,15 +163,17 @@ class KernelAdvancer:
         start, planned = self._clock.now, roster.copy()
         outlook = self._planner.look_ahead(planned, start, ONE_RUN)
         read = self._blocks.place(outlook)
-        program = self._lowering.lower(_shape(outlook), outlook.num_steps)
-        fractions = None if read is None else np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
+        runs = outlook.runs()
+        windows = windows_of(outlook, runs, self._windows)
+        program = self._lowering.lower(_shape(outlook), outlook.num_steps, windows)
+        fractions = None if read is None else [_fractions(kind) for kind in read]
         self._cut_when(outlook, until)
         result = yield from self._executor.run(program, kv_channels=fractions)
         steps = len(result.ends)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
         played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
-        return Advance(outlook, outlook.runs(), planned, played, read, is_by_kernel=True)
+        return Advance(outlook, runs, planned, played, read, is_by_kernel=True)
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
@@ -182,6 +187,11 @@ class KernelAdvancer:
         if until != self._cut_at and until - self._clock.now < _FAR:
             self._cut_at = until
             self._clock.call_in(until - self._clock.now, lambda _: self.cut(), priority=ARRIVAL)
+
+
+def _fractions(read: IntArray) -> FloatArray:
+    """Return the part of all bytes that lies on each channel, row by row."""
+    return np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
 
 
 def _shape(outlook: Outlook) -> BatchShape:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import build_model
+from builders import build_model, catalog_model
 from gpusim.model.layout import Layout
 from gpusim.model.workspace import peak_activation_bytes, position_table_bytes
+from gpusim.spec.model import MoeSpec
 
 
 def peak(*, tokens=2048, sequences=128, tp=1, dtype="bf16", **changes):
@@ -57,3 +58,24 @@ def test_who_does_not_rotate_has_no_table():
     (group,) = build_model().layers
     still = group.model_copy(update={"attention": group.attention.model_copy(update={"rope": False})})
     assert position_table_bytes(build_model(group=still), "bf16") == 0
+
+
+def test_experts_by_hand():
+    """The experts that compute a token are there at once, 2 of 16 with 3 x 256 each, beside the shared one."""
+    (group,) = build_model().layers
+    moe = MoeSpec(num_experts=16, experts_per_token=2, expert_intermediate_size=256, num_shared_experts=1)
+    sizes = {"tokens": 100, "sequences": 1, "group": group.model_copy(update={"mlp": moe})}
+    assert peak(**sizes) == 100 * 2 * (2 * 512 + 2 * 512 + max(3 * 3 * 256, 4 * 512))
+    whole = Layout(4, enable_expert_parallel=True)
+    assert peak_activation_bytes(build_model(group=sizes["group"]), "bf16", whole, tokens=100, sequences=1) == peak(
+        **sizes, tp=4
+    )
+
+
+def test_latent_attention_by_hand():
+    """DeepSeek V3's 128 heads have queries and keys of 192, values and outputs of 128; 64 dimensions are rotated."""
+    model = catalog_model("deepseek-v3")
+    widest = 128 * 2 * (192 + 128)
+    expected = 8192 * 2 * (2 * 7168 + 2 * 7168 + widest)
+    assert peak_activation_bytes(model, "bf16", Layout(), tokens=8192, sequences=1) == expected
+    assert position_table_bytes(model, "bf16") == 163_840 * 64 * 2

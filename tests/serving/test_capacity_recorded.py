@@ -8,16 +8,24 @@ from typing import Any
 
 import pytest
 
+from builders import catalog_model
 from gpusim.serving.capacity import plan_memory
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec
+from gpusim.spec.model import ModelSpec
 from gpusim.spec.serving import ServingSpec
 from helpers import REPOSITORY, shared_data
 from machines import catalog_device
 
 DEVICES = {"H100": "h100-sxm", "RTX4090": "rtx-4090", "A100-80GB": "a100-sxm-80gb", "RTXPRO6000": "rtx-pro-6000-server"}
-POSITIONS = {"Llama-2": 4096, "CodeLlama": 16_384, "Mixtral": 32_768, "Nemo": 1_024_000, "Qwen2.5": 32_768}
-"""`max_position_embeddings` of the published configurations; all others here: 131,072."""
+MODELS = {
+    "Llama-2-7b": "llama-2-7b",
+    "CodeLlama-34b": "codellama-34b",
+    "Mixtral-8x7B": "mixtral-8x7b",
+    "Llama-3.1-8B": "llama-3.1-8b",
+    "Mistral-Nemo": "mistral-nemo-12b",
+    "Qwen2.5-7B": "qwen2.5-7b",
+}
+"""Names in the catalog, by how the runs' begin."""
 
 
 @cache
@@ -29,24 +37,9 @@ def recorded_runs() -> list[tuple[str, dict[str, Any]]]:
 
 
 def model_of(run: dict[str, Any]) -> ModelSpec:
-    """Return the model as the run describes it; experts, all of which are stored, as one wide MLP."""
-    told = run["model"]
-    attention = AttentionSpec(
-        num_heads=told["num_attention_heads"],
-        num_kv_heads=told["num_kv_heads"],
-        head_dim=told["head_dim"],
-        qkv_bias="Qwen2" in told["name"],
-    )
-    experts = told["moe"]["num_experts"] if told["moe"] else 1
-    mlp = MlpSpec(intermediate_size=told["ffn_intermediate_size"] * experts)
-    return ModelSpec(
-        name=told["name"],
-        hidden_size=told["hidden_size"],
-        vocab_size=told["vocab_size"],
-        max_model_len=next((n for word, n in POSITIONS.items() if word in told["name"]), 131_072),
-        tie_word_embeddings=told["tied_embeddings"],
-        layers=[LayersSpec(count=told["num_layers"], attention=attention, mlp=mlp)],
-    )
+    """Return the model that a run served."""
+    told = run["model"]["name"].split("/")[-1]
+    return catalog_model(next(name for start, name in MODELS.items() if told.startswith(start)))
 
 
 def blocks_of(run: dict[str, Any]) -> int:
@@ -64,12 +57,12 @@ def blocks_of(run: dict[str, Any]) -> int:
 
 
 def test_blocks_are_those_that_vllm_reports():
-    """Every recorded run within 3 %, 1 % in the mean."""
+    """Every recorded run within 1.5 % (1.1 is reached), 0.5 % in the mean (0.35)."""
     shared_data("serving/experiments")
     errors = {name: blocks_of(run) / run["engine"]["num_gpu_kv_blocks"] - 1 for name, run in recorded_runs()}
     assert len(errors) >= 20
-    assert max(map(abs, errors.values())) < 0.03, errors
-    assert sum(map(abs, errors.values())) / len(errors) < 0.01
+    assert max(map(abs, errors.values())) < 0.015, errors
+    assert sum(map(abs, errors.values())) / len(errors) < 0.005
 
 
 def test_token_budget_moves_blocks_as_in_vllm():

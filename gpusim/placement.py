@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -61,6 +61,15 @@ class StatedEngine:
     """Its place in the file; empty for the single engine of a scenario without `engines:`."""
 
 
+def replicas(engine: StatedEngine) -> list[StatedEngine]:
+    """Return an engine as often as it is to be placed, by names of their own if that is several times."""
+    size = engine.serving.data_parallel_size
+    if size == 1:
+        return [engine]
+    names = [f"{engine.spec.name}{number}" for number in range(size)]
+    return [replace(engine, spec=engine.spec.model_copy(update={"name": name})) for name in names]
+
+
 @dataclass
 class Problems:
     """What is wrong so far."""
@@ -99,7 +108,7 @@ class Placement:
 
     def place(self, stated: list[StatedEngine]) -> list[EnginePlan]:
         """Return the plans of all engines that can be placed."""
-        chosen = [self._gpus(engine) for engine in stated]
+        chosen = [self._gpus(engine, replica) for replica, engine in enumerate(stated)]
         owner: dict[str, str] = {}
         for engine, gpus in zip(stated, chosen, strict=True):
             for gpu in gpus:
@@ -111,17 +120,28 @@ class Placement:
         plans = [self._plan(engine, gpus, pool) for engine, gpus in zip(stated, chosen, strict=True) if gpus]
         return [plan for plan in plans if plan is not None]
 
-    def _gpus(self, engine: StatedEngine) -> tuple[str, ...]:
-        """Return the GPUs of an engine; none, and a problem, if it cannot have them."""
+    def _gpus(self, engine: StatedEngine, replica: int) -> tuple[str, ...]:
+        """Return the GPUs of an engine; none, and a problem, if it cannot have them.
+
+        Args:
+            engine: To be placed.
+            replica: Its number among all engines; replicas of one take the machine's GPUs in order.
+        """
         known, size = list(self.devices), engine.serving.tensor_parallel_size
         asked = engine.spec.gpus
         where = (*engine.where, "gpus")
         unknown = [gpu for gpu in asked if gpu not in known]
         if asked == ALL_GPUS:
-            if size <= len(known):
-                return tuple(known[:size])
+            needed = size * engine.serving.data_parallel_size
+            if needed <= len(known):
+                return tuple(known[replica * size : (replica + 1) * size])
+            if replica:
+                return ()
             where = ("serving", "tensor_parallel_size")
-            message = f"{size} GPUs are needed, {self.topology.name} has {len(known)}; lower it or use another topology"
+            of = f" ({size} for each of {needed // size} replicas)" if needed > size else ""
+            message = (
+                f"{needed} GPUs are needed{of}, {self.topology.name} has {len(known)}; lower it or use another topology"
+            )
         elif unknown:
             message = f"{', '.join(unknown)}: no such GPU in {self.topology.name}, which has {', '.join(known)}"
         elif len(asked) != size:

@@ -12,7 +12,7 @@ from gpusim.spec.document import Document
 
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 MACHINES = ("single", "split", "engines")
-MODELS = ("tiny", "tiny", "tiny-moe", "tiny-mla")
+MODELS = ("tiny", "tiny", "tiny", "tiny-moe", "tiny-mla")
 
 
 def plan_of(data: dict[str, Any], detail: str) -> Plan:
@@ -58,7 +58,7 @@ def hybrids(draw: Any) -> dict[str, Any]:
 
 def models() -> st.SearchStrategy[Any]:
     """The tiny model, most often, one of several kinds of layers, one with experts, one with latent attention."""
-    return st.integers(0, 4).flatmap(lambda number: hybrids() if number == 0 else st.just(MODELS[number - 1]))
+    return st.integers(-2, 4).flatmap(lambda number: hybrids() if number < 0 else st.just(MODELS[number]))
 
 
 def experts() -> st.SearchStrategy[dict[str, Any]]:
@@ -92,7 +92,7 @@ def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"
     if machine == "split":
-        own = draw(experts()) if data["model"] in {"tiny-moe", "tiny-mla"} else {}
+        own = draw(experts()) if data["model"] in ("tiny-moe", "tiny-mla") else {}
         return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8])))) | own}
     return data | {"engines": draw(_engines(kind))}
 

@@ -17,14 +17,16 @@ from gpusim.results.request_log import STATUSES
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.planner import Planner
 from gpusim.simulation import Simulation
+from gpusim.spec.model import MoeSpec
 from scenarios import ARRIVALS, MACHINES, models, plan_of, scenarios, servings
 from scenarios import arrivals as arrivals_of
 
 EVERYWHERE = {"continuous": 10, "static": 10, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
-EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5, "layers of several kinds": 30}
+EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5, "layers of several kinds": 20}
+EVERYWHERE |= {"experts": 20, "latent attention": 10}
 MEANT = {
     "single": EVERYWHERE | {"TP 1": 50, "closed loop": 8},
-    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 3},
+    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 1, "whole experts on ranks": 10},
     "engines": EVERYWHERE | {"several engines": 40, "TP 1": 20, "TP 2": 15, "closed loop": 8, "plan given up": 3},
 }
 """The special cases that examples are meant for, with how many of them must show each."""
@@ -36,6 +38,8 @@ ON_BUSY = {
 }
 ON_BUSY |= {
     "layers of several kinds": 20,
+    "experts": 10,
+    "latent attention": 5,
     "TP 1": 20,
     "TP 2": 5,
     "TP 4": 5,
@@ -111,6 +115,13 @@ def kinds_of(data, simulation):
     """Name what was special about a run."""
     rows, plan = simulation.requests.rows, simulation.plan
     yield from (engine.serving.scheduler for engine in plan.engines)
+    served = [(engine.serving, group) for engine in plan.engines for group in engine.model.layers]
+    if any(isinstance(group.mlp, MoeSpec) for _, group in served):
+        yield "experts"
+    if any(serving.enable_expert_parallel and isinstance(group.mlp, MoeSpec) for serving, group in served):
+        yield "whole experts on ranks"
+    if any(group.attention.latent for _, group in served):
+        yield "latent attention"
     yield from (f"TP {engine.serving.tensor_parallel_size}" for engine in plan.engines)
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"

@@ -65,8 +65,8 @@ class AttentionSpec(Spec):
                     f"latent attention caches one head of kv_lora_rank + qk_rope_head_dim = {size}: write num_kv_heads: 1 "
                     f"and head_dim: {size}, not {self.num_kv_heads} and {self.head_dim}"
                 )
-            if self.window or self.qk_norm or self.qkv_bias or self.projection_kv_heads:
-                raise not_yet("latent attention with a window, q/k norms, biases or other projections; leave them out")
+            if self.qk_norm or self.qkv_bias or self.projection_kv_heads:
+                raise not_yet("latent attention with q/k norms, biases or other projections; leave them out")
         return self
 
     @model_validator(mode="after")

@@ -75,13 +75,14 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
     for ours, theirs, scaled in (
         (laws.attention, donor.laws.attention, "cta_bandwidth"),
         (laws.gemm, donor.laws.gemm, "sm_bandwidth"),
+        (laws.mla, donor.laws.mla, "cta_bandwidth"),
     ):
         assert ours.keys() == theirs.keys()
         for dtype in ours:
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {"attention": donor.laws.attention, "gemm": donor.laws.gemm, "fitted_on": donor.laws.fitted_on}
+    same = {name: getattr(donor.laws, name) for name in ("attention", "gemm", "mla", "fitted_on")}
     assert laws.model_copy(update=same) == donor.laws
     assert ratio != 1
 

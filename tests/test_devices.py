@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from builders import build_plan
+from gpusim.machine import gpu_devices, read_topology
 from gpusim.model.footprint import weight_bytes
+from gpusim.model.layout import Layout
 from gpusim.runtime.bounds import streaming_step_s
 from gpusim.simulation import Simulation
 from gpusim.spec.names import names
@@ -53,3 +57,19 @@ def test_laws_of_every_device_are_sensible(device):
     (placed,) = plan.engines
     weights_s = weight_bytes(placed.model, "fp8") / placed.device.memory.bandwidth
     assert 1 < Simulation(plan).run().itl.mean / weights_s < 3
+
+
+@pytest.mark.parametrize("topology", [name for name in names("topology") if not name.startswith("thread")])
+def test_every_machine_serves_a_model_split_over_its_gpus(topology):
+    """Up to 8 GPUs share a model: tokens come, and no sooner than one rank can read its part of the weights."""
+    num_gpus = min(8, len(gpu_devices(read_topology(topology, Path()))))
+    plan = build_plan(
+        topology=topology,
+        detail="step",
+        serving__tensor_parallel_size=num_gpus,
+        workload__num_requests=1,
+        workload__output_tokens={"kind": "fixed", "value": 9},
+    )
+    (placed,) = plan.engines
+    own = weight_bytes(placed.model, "bf16", Layout(num_gpus)) - placed.model.vocab_size * placed.model.hidden_size * 2
+    assert own / placed.device.memory.bandwidth < Simulation(plan).run().itl.mean < 5e-3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Roster
+from gpusim.serving.roster import Batch, Roster
 from gpusim.serving.scheduler import make_scheduler
 from loads import Load
 
@@ -48,6 +48,12 @@ class Expected:
     def __init__(self, ticks: int) -> None:
         self.ticks = ticks
 
+    def begin(self, decoding: Iterable[Request]) -> None:
+        """Which requests decode does not matter."""
+
+    def look_at(self, batch: Batch, step: int) -> None:
+        """Nor what is computed."""
+
     def step(self, *_shape: float) -> float:
         """Return the ticks of one step."""
         return self.ticks
@@ -70,6 +76,7 @@ class Planned:
         expected: int = TICKS,
         channels: tuple[ChannelMap, Sequence[KvKind]] | None = None,
         ticks: int = TICKS,
+        lags: bool = False,
     ) -> None:
         self.load, self.duration = load, duration
         self.scheduler = make_scheduler(load.spec(kind))
@@ -77,14 +84,14 @@ class Planned:
         self.requests = load.requests(ticks=ticks)
         for request in self.requests:
             self.feed.put(request)
-        self.planner = Planner(self.scheduler, self.feed, Expected(expected))
+        self.planner = Planner(self.scheduler, self.feed, Expected(expected), lags=lags)
         prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
         reserves_all = self.scheduler.reserves_all
         self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=reserves_all, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.commit = Commit(self.kv, self.channels, self.log)
-        self.roster = Roster(load.block_size, load.num_blocks, reserves_all, prefix=prefix)
+        self.roster = Roster(load.block_size, load.num_blocks, reserves_all, lags=lags, prefix=prefix)
         self.now = 0
 
     @property
@@ -107,10 +114,9 @@ class Planned:
         return None if self.channels is None else self.channels.look_ahead(outlook, tenures)
 
     def times(self, outlook: Outlook) -> tuple[IntArray, IntArray]:
-        """Return the starts of the runs and the ends of the steps."""
+        """Return the starts and the ends of the steps."""
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
-        starts, ends = back_to_back(np.array(durations), self.now, outlook.wakes)
-        return starts[outlook.runs().first], ends
+        return back_to_back(np.array(durations), self.now, outlook.wakes)
 
     def keep(self, outlook: Outlook, planned: Roster, steps: int, read: list[IntArray] | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
@@ -119,11 +125,15 @@ class Planned:
             planned = self.planner.replay(self.roster, outlook, steps)
         attribution_ps = np.zeros((steps, len(CATEGORIES)), dtype=np.int64)
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
-        played = Played(starts, ends[:steps], attribution_ps, 0)
-        finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
+        runs = outlook.runs()
+        played = Played(starts[runs.first], ends[:steps], attribution_ps, 0)
+        advance = Advance(outlook, runs, planned, played, read)
+        finished = self.commit.run(advance)
         planned.settle()
+        planned.fixed = advance.last_start
         self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
-        while planned.waiting and planned.waiting[-1].arrival > self.now:
+        fixed = planned.fixed if planned.lags else self.now
+        while planned.waiting and planned.waiting[-1].arrival > fixed:
             planned.waiting.pop()
             joined -= 1
         self.feed.take(joined)
@@ -133,7 +143,7 @@ class Planned:
         """Plan, and commit all steps that are confirmed; return how many were planned in vain."""
         outlook, planned = self.plan(horizon)
         read = self.place(outlook)
-        right = self.planner.confirmed(outlook, *self.times(outlook))
+        right = self.planner.confirmed(outlook, self.times(outlook)[0], self.roster.fixed)
         self.keep(outlook, planned, right, read)
         return outlook.num_steps - right
 

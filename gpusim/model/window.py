@@ -39,10 +39,10 @@ class WindowShapes:
     """Pairs of a new token of a chunk and a token it attends to."""
 
     @classmethod
-    def of_alike(cls, num_sequences: IntArray, context: IntArray, window: int) -> WindowShapes:
-        """Return those of decode steps whose sequences, (steps,) of them, share their context evenly."""
-        nothing = np.zeros_like(context)
-        return cls(np.minimum(context, num_sequences * window), nothing, nothing.astype(np.float64))
+    def of_decodes(cls, read: IntArray) -> WindowShapes:
+        """Return those of steps without prefill chunks that *read* so many tokens, (steps,)."""
+        nothing = np.zeros_like(read)
+        return cls(read, nothing, nothing.astype(np.float64))
 
 
 Windows: TypeAlias = Mapping[int, WindowShapes]

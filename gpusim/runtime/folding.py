@@ -120,21 +120,23 @@ class Folder:
         """Return the ticks of a step without its attention."""
         return self._by_tokens.ticks(num_tokens) + self._by_sampled.ticks(num_sampled)
 
-    def attention_ticks(self, num_sequences: IntArray, context: IntArray) -> IntArray:
-        """Return the ticks of the attention of decode steps whose KV is spread evenly over sequences and channels, (steps,).
+    def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
+        """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,), in layers with *window*.
 
         Args:
             num_sequences: (steps,)
-            context: (steps,) Tokens of context of all of them together.
+            context: (steps,) Tokens of context of all of them together, inside their windows.
+            window: Of the layers; None: those without.
         """
         nothing = np.zeros_like(context)
-        windows = {w: WindowShapes.of_alike(num_sequences, context, w) for w in self.lowering.model.windows}
+        windows = {w: WindowShapes.of_decodes(context) for w in self.lowering.model.windows}
         pairs = nothing.astype(np.float64)
         alike = (num_sequences, num_sequences, num_sequences, num_sequences)
         shapes = StepShapes(*alike, context, nothing, pairs, windows)
         ticks: IntArray = np.zeros_like(context)
         for count, kernel in self.lowering.attention(shapes):
-            ticks += count * self._attention(kernel, None).ticks
+            if self.lowering.kv_kinds[kernel.kv_kind].window == window:
+                ticks += count * self._attention(kernel, None).ticks
         return ticks
 
     def time(

@@ -44,8 +44,8 @@ def test_kv_of_known_models(name, layers, kv_heads, head_dim):
 )
 def test_a_long_context_is_read_in_the_global_layers_alone(name, window, locals_, globals_):
     """At 32,768 tokens a decode reads all of them in global layers and a window in local ones."""
-    model, context = catalog_model(name), np.array([32768])
-    shapes = {window: WindowShapes.of_alike(np.array([1]), context, window)}
+    model = catalog_model(name)
+    shapes = {window: WindowShapes.of_decodes(np.array([window]))}
     program = build_lowering(model).lower(BatchShape(1, 32768, num_sampled=1), 1, shapes)
     read = sum(n * k.kv_tokens[0] for n, part in program.parts for k in part if isinstance(k, Attention))
     assert read == locals_ * window + globals_ * 32768
@@ -63,7 +63,7 @@ def test_gpt_oss_is_as_large_as_its_checkpoint(name, checkpoint, active):
 def test_experts_of_their_own_type_are_read_in_it():
     """The experts' products have MXFP4's bytes and the layers' all the footprint counts, split or not."""
     model, tokens = catalog_model("gpt-oss-20b"), 100_000
-    shapes = {128: WindowShapes.of_alike(np.array([tokens]), np.array([tokens]), 128)}
+    shapes = {128: WindowShapes.of_decodes(np.array([tokens]))}
     for tp in (1, 4):
         program = build_lowering(model, tp=tp).lower(BatchShape(tokens, tokens, num_sampled=1), 1, shapes)
         kernels = [(count, k) for count, part in program.parts for k in part if isinstance(k, GroupedGemm)]

@@ -73,12 +73,6 @@ def test_attention_reads_and_computes_what_lies_in_the_window(contexts, window):
     assert local.activation_bytes == full.activation_bytes
 
 
-def test_sequences_that_are_alike_share_their_context():
-    """What the forecast assumes: 4 sequences of 100 tokens read 4 windows of 30."""
-    shapes = WindowShapes.of_alike(np.array([4, 4]), np.array([400, 40]), 30)
-    assert shapes.decode_context.tolist() == [120, 40]
-
-
 def test_each_kind_of_layer_has_its_own_kv():
     """Layers that differ in window, KV heads or stored type are kinds of their own; others share one."""
     (group,) = build_model(kv_heads=4).layers
@@ -91,7 +85,7 @@ def test_each_kind_of_layer_has_its_own_kv():
     lowering = build_lowering(build_model(layers=8).model_copy(update={"layers": groups}), tp=2)
     assert [(kind.token_bytes, kind.window) for kind in lowering.kv_kinds] == [(512, None), (256, None), (512, 16)]
     shape = BatchShape(2, 100, num_sampled=2)
-    program = lowering.lower(shape, 1, {16: WindowShapes.of_alike(np.array([2]), np.array([100]), 16)})
+    program = lowering.lower(shape, 1, {16: WindowShapes.of_decodes(np.array([32]))})
     attention = [k for _, part in program.parts for k in part if isinstance(k, Attention)]
     assert [kernel.kv_kind for kernel in attention] == [0, 0, 1, 2]
     assert [kernel.kv_bytes[0] for kernel in attention] == [100 * 512, 100 * 512, 100 * 256, 32 * 512]

@@ -7,11 +7,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from builders import build_simulation, token_ticks
+from gpusim.serving.in_window import InWindow
 from gpusim.serving.kv_cache import Tenures
 from gpusim.serving.planner import Horizon
 from gpusim.serving.windows import beyond_window, windows_of
 from loads import Load, loads
-from planned import Planned, steps_of, windows_of_step
+from planned import TICKS, Expected, Planned, steps_of, windows_of_step
 
 NAMES = ("decode_context", "chunk_context", "chunk_pairs")
 
@@ -35,6 +36,47 @@ def test_sums_over_requests_are_those_of_a_count(load, kind, windows, cuts):
                 for name in NAMES:
                     assert getattr(shapes[window], name)[number] == getattr(counted, name)[0]
         event(f"preempted: {bool(outlook.preempted)}")
+        engine.keep(outlook, planned, min(next(cut), outlook.num_steps))
+
+
+class Follower(Expected):
+    """A forecast that notes what it would know of one window at each of its guesses."""
+
+    def __init__(self, window):
+        super().__init__(TICKS)
+        self.requests, self.seen = InWindow(window), []
+
+    def begin(self, decoding):
+        self.requests.restart(decoding)
+        self.seen.clear()
+
+    def look_at(self, batch, step):
+        self.requests.look_at(batch, step)
+        self.seen.append((self.requests.read, self.requests.growth))
+
+
+@settings(max_examples=80)
+@given(
+    load=loads(spare=60),
+    kind=st.sampled_from(["continuous", "static"]),
+    window=st.integers(1, 35),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=9),
+)
+def test_a_guess_knows_what_its_steps_read(load, kind, window, cuts):
+    """While steps are planned, each run's first reads what it is found to read once the plan is made; later ones grow."""
+    engine, cut, follower = Planned(load, kind), cycle(cuts), Follower(window)
+    engine.planner.forecast = follower
+    while not engine.is_over:
+        outlook, planned = engine.plan(Horizon(40))
+        engine.place(outlook)
+        runs = outlook.runs()
+        shapes = windows_of(outlook, runs, [window])[window]
+        read = (shapes.decode_context + shapes.chunk_context).tolist()
+        if not outlook.preempted:
+            assert [first for first, _ in follower.seen] == [read[step] for step in runs.first.tolist()]
+            for step, steps, (_, growth) in zip(runs.first.tolist(), runs.steps.tolist(), follower.seen, strict=True):
+                event(f"grows: {growth > 0}")
+                assert steps == 1 or 0 <= read[step + 1] - read[step] <= growth
         engine.keep(outlook, planned, min(next(cut), outlook.num_steps))
 
 

@@ -22,11 +22,13 @@ from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
+from gpusim.runtime.lockstep import Lockstep, Replica
 from gpusim.runtime.program import ProgramTimer
 from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.lockstep import LockstepEngine
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
@@ -63,6 +65,10 @@ class Assembly:
         self._detail: Detail = detail
         self._kernel_between = kernel_between
         self._ranks = ranks
+        shares_experts = any(plan.shares_experts for plan in engines)
+        self._experts = self._group([gpu for plan in engines for gpu in plan.gpus]) if shares_experts else None
+        self._lockstep: Lockstep | None = None
+        self._plans = tuple(engines)
         self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
@@ -94,26 +100,46 @@ class Assembly:
         )
         scheduler = make_scheduler(plan.serving)
         kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
+        options: dict[str, Any] = {
+            "scheduler": scheduler,
+            "kv": kv,
+            "channels": self._channels(plan, lowering, kv),
+            "lowering": lowering,
+            "max_model_len": plan.serving.max_model_len or plan.model.max_model_len,
+            "lags": plan.serving.async_scheduling,
+            "log": log,
+            "on_finished": on_finished,
+            "probes": self.cluster.probes,
+        }
+        if plan.shares_experts:
+            return LockstepEngine(self.clock, plan.name, replica=self._replica(plan, lowering), **options)
         executor = self._executor(plan)
         return Engine(
             self.clock,
             plan.name,
-            scheduler=scheduler,
-            kv=kv,
-            channels=self._channels(plan, lowering, kv),
-            lowering=lowering,
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
-            max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
-            lags=plan.serving.async_scheduling,
-            log=log,
-            on_finished=on_finished,
-            probes=self.cluster.probes,
+            **options,
         )
+
+    def _replica(self, plan: EnginePlan, lowering: Lowering) -> Replica:
+        """Return the part of an engine in the steps of all that share its experts."""
+        if self._lockstep is None:
+            assert self._experts is not None, "an engine that shares experts has others to share them with"
+            first, behind = self._kernel_between
+            can_fold = self.detail(plan) == "step"
+            self._lockstep = Lockstep(
+                self.clock, self._experts, lowering, folds=lambda now: can_fold and not first <= now < behind
+            )
+        replica = Replica(self._lockstep, self._executor(plan))
+        self._lockstep.replicas.append(replica)
+        return replica
 
     def detail(self, plan: EnginePlan) -> Detail:
         """Return the detail at which an engine is played: folded where all that shares with it is of constant rate."""
+        if self._experts is not None:
+            return self._detail if self._is_undisturbed(plan) else "kernel"
         meet = do_ranks_meet(self.cluster.fabric, self._remotes[plan.name])
         if meet or not is_alone(self._used[plan.name], self._others(plan)):
             return "kernel"
@@ -127,7 +153,16 @@ class Assembly:
         return self._ranks if len(plan.gpus) > 1 and self._is_undisturbed(plan) else "all"
 
     def _is_undisturbed(self, plan: EnginePlan) -> bool:
-        """Say whether nothing can come between the ranks of an engine and their laws, themselves included."""
+        """Say whether nothing can come between the ranks of an engine and their laws, themselves included.
+
+        Of engines that share experts, all or none.
+        """
+        if self._experts is not None:
+            foreign = [self._copies.resources(), *self._collective_resources()]
+            return is_alone(self._experts.resources(), foreign) and all(map(self._is_by_itself, self._plans))
+        return self._is_by_itself(plan)
+
+    def _is_by_itself(self, plan: EnginePlan) -> bool:
         meet = do_ranks_meet(self.cluster.fabric, self._remotes[plan.name])
         return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
@@ -146,9 +181,10 @@ class Assembly:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
-        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote)
+        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote, experts=self._experts)
         folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
-        return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded)
+        meet = None if self._lockstep is None else self._lockstep.meet
+        return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded, meet_others=meet)
 
     def _folding(self, plan: EnginePlan, timer: ProgramTimer, lowering: Lowering) -> StepExecutor:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
@@ -180,6 +216,7 @@ class Assembly:
             "kv_blocks_used": kv.used,
             "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
+            "shared_experts": _sharing_facts(plan, engine),
         }
 
     def _laws(self, figures: GpuFigures) -> KernelLaws:
@@ -239,6 +276,18 @@ def _kv_cache(plan: EnginePlan, *, reserves_all: bool) -> KvCache:
     num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
     prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
     return KvCache(num_blocks, block_size, reserves_all=reserves_all, prefix=prefix)
+
+
+def _sharing_facts(plan: EnginePlan, engine: Engine) -> dict[str, Any] | None:
+    if not isinstance(engine, LockstepEngine):
+        return None
+    replica = engine.replica
+    return {
+        "replicas": plan.serving.data_parallel_size,
+        "expert_parallel_size": Layout.of(plan.serving).expert_parallel_size,
+        "steps": replica.group.num_steps,
+        "dummy_steps": replica.num_dummies,
+    }
 
 
 def _prefix_facts(engine: Engine) -> dict[str, Any] | None:

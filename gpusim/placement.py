@@ -10,9 +10,10 @@ from typing import TypeVar
 from gpusim.errors import CapacityError, GpusimError
 from gpusim.machine import gpu_devices, memories
 from gpusim.model.attention import without_wide_windows
+from gpusim.model.layout import Layout
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
-from gpusim.spec.model import ModelSpec
+from gpusim.spec.model import ModelSpec, MoeSpec
 from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
 from gpusim.spec.serving import ServingSpec
@@ -43,6 +44,11 @@ class EnginePlan:
     workload: WorkloadSpec | None
     """Its own; None: it shares the scenario's."""
 
+    @property
+    def shares_experts(self) -> bool:
+        """Whether it is one of several replicas over whose GPUs the experts are dealt; all engines of the plan are."""
+        return Layout.of(self.serving).shares_experts
+
 
 @dataclass(frozen=True, slots=True)
 class StatedEngine:
@@ -68,6 +74,23 @@ def replicas(engine: StatedEngine) -> list[StatedEngine]:
         return [engine]
     names = [f"{engine.spec.name}{number}" for number in range(size)]
     return [replace(engine, spec=engine.spec.model_copy(update={"name": name})) for name in names]
+
+
+def unshared_experts(model: ModelSpec, serving: ServingSpec) -> str:
+    """Say why replicas of *model* cannot share its experts, if it has any; empty where they can."""
+    blocks = [group for group in model.layers if isinstance(group.mlp, MoeSpec)]
+    if not blocks:
+        return ""
+    if not serving.enable_expert_parallel:
+        return (
+            f"not yet: data_parallel_size of {model.name} with a slice of every expert on every GPU of all replicas; "
+            "say enable_expert_parallel: true to deal whole experts over them, or list independent replicas under engines"
+        )
+    if any(group.parallel for group in blocks):
+        return f"not yet: data_parallel_size of {model.name}, whose attention and experts run in parallel"
+    if serving.kv_placement == "pooled":
+        return "not yet: kv_placement: pooled with replicas that share experts; use kv_placement: sharded"
+    return ""
 
 
 @dataclass

@@ -10,11 +10,11 @@ from typing import Any
 from gpusim.machine import copy_ends, gpu_devices, read_topology
 from gpusim.model.attention import with_attention
 from gpusim.model.layout import Layout
-from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas
+from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas, unshared_experts
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate, validate_leniently
 from gpusim.spec.expand import expand, set_key
-from gpusim.spec.model import ModelSpec, MoeSpec
+from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
 from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
@@ -192,11 +192,8 @@ class _Planner:
         message = ""
         if serving.data_parallel_size > 1 and where:
             message = "not yet: data_parallel_size of one of several engines; list its replicas as engines"
-        elif serving.data_parallel_size > 1 and any(isinstance(group.mlp, MoeSpec) for group in model.layers):
-            message = (
-                f"not yet: data_parallel_size of {model.name}, whose replicas would share experts and meet in every layer; "
-                "list independent replicas under engines"
-            )
+        elif serving.data_parallel_size > 1:
+            message = unshared_experts(model, serving)
         if message:
             self.problems.add((*where, "serving", "data_parallel_size"), message)
         return not message

@@ -4,7 +4,7 @@ Durations are float seconds until a component waits; there they are rounded, onc
 Sums of ticks are exact, so folding many waits into one changes nothing, at t = 10⁶ s as at 0.
 
 Ties are ordered by kind, never by who was created first: at one tick everything that *completes* comes first, then
-*arrivals*, then *decisions* (an engine fixing its next batch).
+*arrivals*, then *decisions* (an engine fixing its next batch), then what engines do *together*.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ COMPLETION: Final = 1
 """SimPy's normal priority: hardware and kernels."""
 ARRIVAL: Final = 2
 DECISION: Final = 3
+TOGETHER: Final = 4
+"""Steps of several engines that wait for each other's decisions."""
 
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"

@@ -71,7 +71,7 @@ def _feed_forward(mlp: MlpSpec | MoeSpec, hidden: int, layout: Layout) -> tuple[
     if isinstance(mlp, MlpSpec):
         return mlp_matrices(mlp, hidden, layout).elements, 0
     routed = layout.experts(mlp) * expert_matrices(mlp, hidden, layout).elements
-    shared = 0 if mlp.shared is None else mlp_matrices(mlp.shared, hidden, layout).elements
+    shared = 0 if mlp.shared is None else mlp_matrices(mlp.shared, hidden, layout.of_shared).elements
     return routed + shared, hidden * mlp.num_experts
 
 
@@ -104,7 +104,7 @@ def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
 def _biases(mlp: MlpSpec | MoeSpec | None, hidden: int, layout: Layout) -> int:
     if isinstance(mlp, MoeSpec):
         routed = layout.experts(mlp) * _expert_biases(mlp, hidden, layout)
-        return routed + _biases(mlp.shared, hidden, layout) + (mlp.num_experts if mlp.router_bias else 0)
+        return routed + _biases(mlp.shared, hidden, layout.of_shared) + (mlp.num_experts if mlp.router_bias else 0)
     return mlp_matrices(mlp, hidden, layout).in_columns + hidden if mlp is not None and mlp.bias else 0
 
 

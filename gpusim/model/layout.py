@@ -5,6 +5,9 @@ ranks. Two all-reduces a layer put the residual stream together again (one where
 Of a mixture of experts each rank holds a slice of every expert, or, with expert parallelism, whole experts: tokens are
 on all ranks in any case, so the same all-reduce adds up what their experts give. Shared experts are sliced.
 
+Replicas with expert parallelism share the experts (`shares_experts`): whole ones lie on the ranks of all replicas, all
+else on the ranks of each. See `gpusim.model.dispatch`.
+
 Reference: Shoeybi et al., 2019, "Megatron-LM: training multi-billion parameter language models using model parallelism".
 """
 
@@ -25,16 +28,33 @@ class Layout:
     """Heads that do not divide evenly are made up for with heads of zeros; see `ServingSpec.pad_heads`."""
     enable_expert_parallel: bool = False
     """Routed experts lie on the ranks whole."""
+    data_parallel_size: int = 1
+    """Replicas of all but the experts."""
 
     @classmethod
     def of(cls, serving: ServingSpec) -> Layout:
         """Return the layout that an engine is served with."""
-        return cls(serving.tensor_parallel_size, serving.pad_heads, serving.enable_expert_parallel)
+        return cls(
+            serving.tensor_parallel_size,
+            serving.pad_heads,
+            serving.enable_expert_parallel,
+            serving.data_parallel_size,
+        )
 
     @property
     def expert_parallel_size(self) -> int:
         """Ranks over which whole experts are dealt."""
-        return self.tensor_parallel_size if self.enable_expert_parallel else 1
+        return self.tensor_parallel_size * self.data_parallel_size if self.enable_expert_parallel else 1
+
+    @property
+    def shares_experts(self) -> bool:
+        """Whether the experts are dealt over several replicas."""
+        return self.enable_expert_parallel and self.data_parallel_size > 1
+
+    @property
+    def of_shared(self) -> Layout:
+        """Split of shared experts; between dispatch and combine a rank has tokens of its own, and all of their weights."""
+        return Layout() if self.shares_experts else self
 
     def heads(self, attention: AttentionSpec) -> int:
         """Query heads on a rank, padding included."""
@@ -60,7 +80,7 @@ class Layout:
 
     def expert_intermediate(self, moe: MoeSpec) -> int:
         """Hidden units of a routed expert on a rank that holds it or a slice of it."""
-        return moe.expert_intermediate_size * self.expert_parallel_size // self.tensor_parallel_size
+        return moe.expert_intermediate_size // (1 if self.enable_expert_parallel else self.tensor_parallel_size)
 
     def vocabulary(self, model: ModelSpec) -> int:
         """Rows of the embedding on a rank; the last rank pads."""
@@ -94,6 +114,13 @@ class Layout:
         size = self.expert_parallel_size
         if all(count % size == 0 for count in counts):
             return None
+        if self.shares_experts:
+            sizes = [n for n in range(1, 65) if replace(self, data_parallel_size=n).fits(model)]
+            return (
+                f"enable_expert_parallel: {size} ranks ({self.tensor_parallel_size} in each of {self.data_parallel_size} "
+                f"replicas) do not divide num_experts = {_list(counts)} of {model.name}; try data_parallel_size = "
+                f"{', '.join(map(str, sizes)) or 'none, with another tensor_parallel_size'}"
+            )
         good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
         return (
             f"enable_expert_parallel: {size} ranks do not divide num_experts = {_list(counts)} of {model.name}; "
@@ -118,8 +145,12 @@ class Layout:
     def _fits_mlp(self, mlp: MlpSpec | MoeSpec) -> bool:
         if isinstance(mlp, MlpSpec):
             return mlp.intermediate_size % self.tensor_parallel_size == 0
-        divided = mlp.num_experts if self.enable_expert_parallel else mlp.expert_intermediate_size
-        return divided % self.tensor_parallel_size == 0 and (mlp.shared is None or self._fits_mlp(mlp.shared))
+        if self.enable_expert_parallel:
+            fits = mlp.num_experts % self.expert_parallel_size == 0
+        else:
+            fits = mlp.expert_intermediate_size % self.tensor_parallel_size == 0
+        shared = 0 if mlp.shared is None else mlp.shared.intermediate_size
+        return fits and shared % self.of_shared.tensor_parallel_size == 0
 
 
 def _list(values: list[int]) -> str:

@@ -8,12 +8,13 @@ and up, activation and down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from gpusim.model.dispatch import dispatched_experts, own_tokens
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
@@ -96,11 +97,20 @@ class Lowering:
             steps: How many.
             windows: What the steps read in layers with a window; one for each that the model has.
         """
+        return self._program(
+            shape, steps, [kernel for _, kernel in self.attention(StepShapes.of(shape, steps, windows))]
+        )
+
+    def padded(self, program: StepProgram, num_tokens: int) -> StepProgram:
+        """Return *program* with its activations padded to *num_tokens* rows; attention leaves those out that are added."""
+        attention = [kernel for _, part in program.parts for kernel in part if isinstance(kernel, Attention)]
+        return self._program(replace(program.shape, padded_to=num_tokens), program.steps, attention)
+
+    def _program(self, shape: BatchShape, steps: int, attention: list[Attention]) -> StepProgram:
         key = (shape.num_tokens, shape.num_sampled)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
-        parts = []
-        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps, windows)))
+        parts, layer = [], iter(attention)
         for count, kernels in self._parts[key]:
             own = next(layer) if None in kernels else None
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
@@ -167,7 +177,7 @@ class Lowering:
             *((Elementwise("post_attention_norm", size, size),) if group.post_norms else ()),
             *norms[1:],
             *mlp,
-            *self._all_reduce("mlp", size),
+            *(() if self._is_dispatched(group.mlp) else self._all_reduce("mlp", size)),
             *((Elementwise("post_mlp_norm", size, size),) if group.post_norms else ()),
         )
 
@@ -202,18 +212,27 @@ class Lowering:
     def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
         if isinstance(mlp, MlpSpec):
             return self._mlp_block(mlp, num_tokens)
-        hidden = self.model.hidden_size
-        router = self._gemm("router", num_tokens, mlp.num_experts, hidden, unquantised(self.weights))
-        weights = mlp.weight_dtype or self.weights
-        routed = expert_kernels(
-            mlp, hidden, num_tokens, layout=self.layout, weights=weights, width=self.width, skew=self.expert_skew
-        )
-        shared = () if mlp.shared is None else self._mlp_block(mlp.shared, num_tokens, "shared_")
+        hidden, layout = self.model.hidden_size, self.layout
+        own = own_tokens(num_tokens, layout) if layout.shares_experts else num_tokens
+        router = self._gemm("router", own, mlp.num_experts, hidden, unquantised(self.weights))
+        shared = () if mlp.shared is None else self._mlp_block(mlp.shared, own, "shared_", layout.of_shared)
+        weights, width, skew = mlp.weight_dtype or self.weights, self.width, self.expert_skew
+        if layout.shares_experts:
+            return dispatched_experts(
+                mlp, router, num_tokens, shared, layout=layout, weights=weights, width=width, skew=skew
+            )
+        routed = expert_kernels(mlp, hidden, num_tokens, layout=layout, weights=weights, width=width, skew=skew)
         return (router, *routed, *shared)
 
-    def _mlp_block(self, mlp: MlpSpec, num_tokens: Count, prefix: str = "") -> tuple[Kernel, ...]:
+    def _is_dispatched(self, mlp: MlpSpec | MoeSpec) -> bool:
+        """Tell whether a block puts its outputs together by itself."""
+        return self.layout.shares_experts and isinstance(mlp, MoeSpec)
+
+    def _mlp_block(
+        self, mlp: MlpSpec, num_tokens: Count, prefix: str = "", layout: Layout | None = None
+    ) -> tuple[Kernel, ...]:
         hidden = self.model.hidden_size
-        shapes = mlp_matrices(mlp, hidden, self.layout)
+        shapes = mlp_matrices(mlp, hidden, layout or self.layout)
         up = "gate_up" if mlp.kind == "gated" else "up"
         read, written = (num_tokens * size * self.width for size in (shapes.in_columns, shapes.out_rows))
         return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -147,6 +147,10 @@ class Sort:
     """Sequences · vocabulary."""
 
 
+Among: TypeAlias = Literal["tensor", "expert"]
+"""Which ranks take part in a collective: those of a replica, or all over which experts are dealt."""
+
+
 @dataclass(frozen=True, slots=True)
 class AllReduce:
     """Sum of a buffer over all ranks."""
@@ -154,6 +158,7 @@ class AllReduce:
     name: str
     size_bytes: Size
     """The full buffer on each rank."""
+    among: Among = "tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +168,21 @@ class AllGather:
     name: str
     size_bytes: Size
     """The full, gathered buffer."""
+    among: Among = "tensor"
 
 
-Collective: TypeAlias = AllReduce | AllGather
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather
+@dataclass(frozen=True, slots=True)
+class ReduceScatter:
+    """Sum of a buffer over all ranks, of which each keeps a part."""
+
+    name: str
+    size_bytes: Size
+    """The full buffer on each rank."""
+    among: Among = "tensor"
+
+
+Collective: TypeAlias = AllReduce | AllGather | ReduceScatter
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather | ReduceScatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +196,13 @@ class BatchShape:
     """Per prefill chunk: its new tokens, and the context up to and including them."""
     num_sampled: int = 0
     """Sequences that get a token: the decodes and the chunks that complete a prompt."""
+    padded_to: int = 0
+    """Rows of the activations at least, where replicas are made equal."""
 
     @property
     def num_tokens(self) -> int:
         """Rows of the activations."""
-        return self.num_decodes + sum(new for new, _ in self.chunks)
+        return max(self.padded_to, self.num_decodes + sum(new for new, _ in self.chunks))
 
     @property
     def num_sequences(self) -> int:

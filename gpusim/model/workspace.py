@@ -70,5 +70,8 @@ def _mlp_width(mlp: MlpSpec | MoeSpec | None, hidden: int, layout: Layout) -> in
         block = mlp_matrices(mlp, hidden, layout)
         return block.in_columns + block.out_rows
     expert = expert_matrices(mlp, hidden, layout)
-    routed = mlp.experts_per_token * (expert.in_columns + expert.out_rows) // layout.expert_parallel_size
-    return routed + _mlp_width(mlp.shared, hidden, layout)
+    # Where replicas share experts each rank has the tokens of all gathered, and as many results.
+    replicas = layout.data_parallel_size if layout.shares_experts else 1
+    gathered = 2 * replicas * hidden if layout.shares_experts else 0
+    routed = replicas * mlp.experts_per_token * (expert.in_columns + expert.out_rows) // layout.expert_parallel_size
+    return gathered + routed + _mlp_width(mlp.shared, hidden, layout.of_shared)

@@ -12,7 +12,7 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray, ticks, ticks_array
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Flow, Loads
-from gpusim.model.work import AllReduce, Collective
+from gpusim.model.work import AllGather, AllReduce, Among, Collective
 from gpusim.runtime.attribution import collective_attribution
 from gpusim.runtime.laws.collectives import (
     Algorithm,
@@ -43,6 +43,7 @@ class TimedCollective:
     """(1, categories)"""
     bound_s: FloatArray
     """(1,) Its traffic at the peak of the links."""
+    among: Among = "tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class CollectiveRows:
     bound_s: FloatArray
     """The traffic at the peak of the links."""
     ticks: IntArray
+    among: Among = "tensor"
 
     @property
     def attribution_s(self) -> FloatArray:
@@ -121,6 +123,7 @@ class CollectiveGroup:
                 ticks=rows.ticks.tolist(),
                 attribution_s=rows.attribution_s,
                 bound_s=rows.bound_s,
+                among=work.among,
             )
         return self._known[work]
 
@@ -139,7 +142,9 @@ class CollectiveGroup:
                 columns[:, here] = figures[best, :, np.arange(len(here))].T
                 chosen[here] = np.array(candidates, dtype=object)[best]
         fixed_s, link_s, pair_bytes, peak_s = columns
-        return CollectiveRows(chosen.tolist(), fixed_s, link_s, pair_bytes, peak_s, ticks_array(fixed_s + link_s))
+        return CollectiveRows(
+            chosen.tolist(), fixed_s, link_s, pair_bytes, peak_s, ticks_array(fixed_s + link_s), work.among
+        )
 
     def _figures(self, algorithm: Algorithm, number: int) -> list[FloatArray]:
         """Return fixed seconds, seconds on the links, bytes per pair and seconds at the links' peak, each (number,)."""
@@ -197,4 +202,6 @@ class CollectiveGroup:
 
 
 def _operation(work: Collective) -> Operation:
-    return "all_reduce" if isinstance(work, AllReduce) else "all_gather"
+    if isinstance(work, AllReduce):
+        return "all_reduce"
+    return "all_gather" if isinstance(work, AllGather) else "reduce_scatter"

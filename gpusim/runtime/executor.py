@@ -11,10 +11,10 @@ every rank that is played (`EVENTS_PER_REMOTE_READ` more where it reads KV over 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 import simpy
@@ -51,6 +51,8 @@ class RunResult:
     """(categories,) Ticks of all steps; they sum to the run's duration."""
     bound_ps: int
     """What the steps take at least: weights, KV, FLOPs and collectives at peak, one after the other."""
+    is_folded: bool = False
+    """Whether it was timed without being played."""
 
     @property
     def attribution_s(self) -> FloatArray:
@@ -82,6 +84,10 @@ class Executor(Protocol):
     def cut(self, *, in_flight: int = 0) -> None:
         """End the current run, if there is one, with the step that is being played, or *in_flight* steps later."""
         ...
+
+
+MeetOthers: TypeAlias = Callable[[TimedCollective, Callable[[simpy.Event], None]], None]
+"""Called when all ranks of a replica have come to a collective with those of others, and what is to happen when it ends."""
 
 
 class _Run:
@@ -128,6 +134,7 @@ class KernelExecutor:
         folded: Play the first rank only and account for the others what it did. Only where nothing foreign can come
             between the ranks and their laws, and they do not hold each other up (`gpusim.runtime.foreign`). Collectives
             and remote reads are flows with the loads of all ranks in any case. Probes see the rank that is played.
+        meet_others: Carries out collectives with the ranks of other replicas.
     """
 
     def __init__(
@@ -139,12 +146,14 @@ class KernelExecutor:
         collectives: CollectiveGroup | None,
         *,
         folded: bool = False,
+        meet_others: MeetOthers | None = None,
     ) -> None:
         self.clock = clock
         self.gpus = tuple(gpus)
         self.fabric = fabric
         self.timer = timer
         self.collectives = collectives
+        self._meet_others = meet_others
         self.ranks: Literal["all", "folded"] = "folded" if folded else "all"
         """Which of the ranks are played."""
         played = self.gpus[:1] if folded else self.gpus
@@ -195,6 +204,9 @@ class KernelExecutor:
         self._missing = len(self._ranks)
         if collective is None:
             self._end_step()
+        elif collective.among == "expert":
+            assert self._meet_others is not None, "replicas that share experts meet"
+            self._meet_others(collective, partial(self._go_on, collective, self.clock.now))
         else:
             assert self.collectives is not None, "a program with collectives needs a group of ranks"
             self.collectives.begin(collective, partial(self._go_on, collective, self.clock.now))

@@ -205,7 +205,7 @@ def back_to_back(step_ticks: IntArray, now: int, wakes: Mapping[int, int]) -> tu
 def account_steps(
     folded: FoldedSteps,
     steps: int,
-    kv_read: Sequence[IntArray] | None,
+    kv_read: Sequence[IntArray] | Sequence[FloatArray] | None,
     *,
     timer: KernelTimer,
     gpus: Sequence[Gpu],
@@ -216,7 +216,7 @@ def account_steps(
     Args:
         folded: The steps, alike on all *gpus*.
         steps: How many of them were played.
-        kv_read: (steps, channels) of each kind of KV, bytes read in a layer from each memory channel; None: alike on all.
+        kv_read: (steps, channels) of each kind of KV, read in a layer from each memory channel, in any unit; None: alike on all.
         timer: That timed them.
         gpus: The ranks.
         fabric: That connects them.

@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, GroupedGemm, Kernel, Sort
+from gpusim.model.work import Attention, Collective, Elementwise, Gemm, GroupedGemm, Kernel, Sort
 from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
@@ -92,7 +92,7 @@ class StepTotals:
                 real[:, _EVEN_BYTES] += count * rows.terms.even_bytes
                 real[:, _SERVICE] += count * rows.demand_s
                 real[:, _FLOPS] += count * rows.flops
-            else:
+            elif rows.among == "tensor":
                 for place, pattern in enumerate(PATTERNS):
                     pair_bytes, link_s = rows.traffic(pattern)
                     real[:, _TRAFFIC + 2 * place] += count * pair_bytes
@@ -149,7 +149,7 @@ class StepTotals:
 
     @property
     def traffic(self) -> dict[Pattern, tuple[FloatArray, FloatArray]]:
-        """Of the collectives: bytes on each arrow of a pattern, and the seconds they take, (rows,) each."""
+        """Of the replica's collectives: bytes on each arrow of a pattern, and the seconds they take, (rows,) each."""
         columns = self.real.T[_TRAFFIC:]
         return {pattern: (columns[2 * place], columns[2 * place + 1]) for place, pattern in enumerate(PATTERNS)}
 
@@ -163,6 +163,7 @@ class KernelTimer:
         bank: The memory of a rank; all ranks' are alike.
         collectives: Of the group; None for a single rank.
         remote: Where the KV lies, if not in the bank.
+        experts: All ranks over which experts are dealt, where those are more than the group.
     """
 
     def __init__(
@@ -172,18 +173,26 @@ class KernelTimer:
         bank: MemoryBank,
         collectives: CollectiveGroup | None,
         remote: RemoteKv | None = None,
+        *,
+        experts: CollectiveGroup | None = None,
     ) -> None:
         self.figures = figures
         self.laws = laws
         self.bank = bank
         self.collectives = collectives
         self.remote = remote
+        self.experts = experts
 
-    def rows(self, kernel: Gemm | GroupedGemm | Elementwise | Sort | AllReduce | AllGather, load: Load = IDLE) -> Rows:
+    def group_of(self, collective: Collective) -> CollectiveGroup:
+        """Return the ranks that take part in *collective*."""
+        group = self.collectives if collective.among == "tensor" else self.experts
+        assert group is not None, "a program with collectives needs a group of ranks"
+        return group
+
+    def rows(self, kernel: Gemm | GroupedGemm | Elementwise | Sort | Collective, load: Load = IDLE) -> Rows:
         """Time anything but attention, beside foreign traffic of constant rate."""
-        if isinstance(kernel, AllReduce | AllGather):
-            assert self.collectives is not None, "a program with collectives needs a group of ranks"
-            rows = self.collectives.rows(kernel)
+        if isinstance(kernel, Collective):
+            rows = self.group_of(kernel).rows(kernel)
             return rows if load is IDLE else rows.stretched([load.of(a.pattern) for a in rows.algorithms])
         terms = self.laws.time(kernel)
         memory_s = terms.memory_s()

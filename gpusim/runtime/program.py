@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
-from gpusim.model.work import AllGather, AllReduce, Attention, Kernel, StepProgram
+from gpusim.model.work import Attention, Collective, Kernel, StepProgram
 from gpusim.runtime.attribution import in_ticks
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows, StepTotals
@@ -73,6 +73,16 @@ class TimedProgram:
         """(steps, categories) `attribution_ps` in seconds."""
         seconds_by: FloatArray = self.attribution_ps / TICKS_PER_S
         return seconds_by
+
+    @property
+    def meetings(self) -> list[tuple[int, TimedCollective]]:
+        """The collectives with ranks of other replicas, with how often a step runs each."""
+        return [
+            (count, operation)
+            for count, part in self.parts
+            for operation in part
+            if isinstance(operation, TimedCollective) and operation.among == "expert"
+        ]
 
     @property
     def varying(self) -> list[tuple[int, TimedKernel]]:
@@ -140,9 +150,8 @@ class ProgramTimer(KernelTimer):
         if kernel not in self._known:
             rows = self.rows(kernel)
             operation: TimedOperation
-            if isinstance(kernel, AllReduce | AllGather):
-                assert self.collectives is not None
-                operation = self.collectives.timed(kernel)
+            if isinstance(kernel, Collective):
+                operation = self.group_of(kernel).timed(kernel)
             else:
                 assert isinstance(rows, KernelRows)
                 operation = TimedKernel(

@@ -141,6 +141,7 @@ class KernelAdvancer:
         executor: Plays them.
         clock: Of the simulation.
         lags: Whether a batch is fixed when the step before it starts.
+        horizon: How far it plans at a time; one decision in any case.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class KernelAdvancer:
         executor: Executor,
         clock: Clock,
         lags: bool = False,
+        horizon: Horizon = ONE_RUN,
     ) -> None:
         self._planner = Planner(scheduler, feed, None, lags=lags)
         self._feed = feed
@@ -161,13 +163,14 @@ class KernelAdvancer:
         self._windows = lowering.model.windows
         self._executor = executor
         self._clock = clock
+        self._horizon = horizon
         self._cuts: set[int] = set()
         """Ticks of cuts to come."""
 
     def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
         """See `Advancer.run`."""
         start, planned = self._clock.now, roster.copy()
-        outlook = self._planner.look_ahead(planned, start, ONE_RUN)
+        outlook = self._planner.look_ahead(planned, start, self._horizon)
         read = self._blocks.place(outlook)
         runs = outlook.runs()
         windows = windows_of(outlook, runs, self._windows)
@@ -179,7 +182,7 @@ class KernelAdvancer:
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
         played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
-        return Advance(outlook, runs, planned, played, read, is_by_kernel=True)
+        return Advance(outlook, runs, planned, played, read, is_by_kernel=not result.is_folded)
 
     def cut(self) -> None:
         """See `Advancer.cut`."""

@@ -1,6 +1,6 @@
-"""All-reduce and all-gather: which algorithm, its fixed time, and the traffic it puts on the links.
+"""All-reduce, all-gather, reduce-scatter: which algorithm, its fixed time, and the traffic it puts on the links.
 
-    NCCL ring   lat = t_base + t_hop · f · n,  f = 2 (n - 1) / n for all-reduce, (n - 1) / n for all-gather
+    NCCL ring   lat = t_base + t_hop · f · n,  f = 2 (n - 1) / n for all-reduce, (n - 1) / n for the others
                 t = lat + min(f b / (ll_fraction · e · link), t_simple + f b / (e · link))
     engine      t = t0 + t_peer (n - 1) + copies · 2 b / HBM
                     + min((n - 1) b / (e1 · link), t_barrier + 2 (n - 1) / n · b / (e2 · link))
@@ -21,7 +21,7 @@ from gpusim.model.work import Size
 from gpusim.spec.laws import EngineAllReduceLawSpec, LawsSpec, NcclLawSpec
 
 Pattern: TypeAlias = Literal["ring", "all_pairs"]
-Operation: TypeAlias = Literal["all_reduce", "all_gather"]
+Operation: TypeAlias = Literal["all_reduce", "all_gather", "reduce_scatter"]
 
 
 @dataclass(frozen=True, slots=True)

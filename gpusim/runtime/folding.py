@@ -120,6 +120,10 @@ class Folder:
         """Return the ticks of a step without its attention."""
         return self._by_tokens.ticks(num_tokens) + self._by_sampled.ticks(num_sampled)
 
+    def token_ticks(self, num_tokens: int) -> int:
+        """Return the ticks of the kernels that depend on the number of tokens alone."""
+        return self._by_tokens.ticks(num_tokens)
+
     def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
         """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,), in layers with *window*.
 
@@ -145,6 +149,8 @@ class Folder:
         kv_peak: Sequence[FloatArray] | None,
         now: int = 0,
         wakes: Mapping[int, int] = NO_WAKES,
+        *,
+        padded_to: int = 0,
     ) -> FoldedSteps:
         """Time steps on idle resources.
 
@@ -153,8 +159,11 @@ class Folder:
             kv_peak: (steps,) of each kind of KV, largest part of it on any memory channel; None: alike on all.
             now: Tick at which the first one may start.
             wakes: Ticks before which certain steps, by their number, do not start.
+            padded_to: Rows of the activations at least; attention leaves those out that are added.
         """
-        fixed = self._by_tokens.rows(shapes.num_tokens) + self._by_sampled.rows(shapes.num_sampled)
+        fixed = self._by_tokens.rows(np.maximum(shapes.num_tokens, padded_to)) + self._by_sampled.rows(
+            shapes.num_sampled
+        )
         attention = [
             (count, kernel.kv_kind, self._attention(kernel, kv_peak))
             for count, kernel in self.lowering.attention(shapes)
@@ -204,38 +213,38 @@ def back_to_back(step_ticks: IntArray, now: int, wakes: Mapping[int, int]) -> tu
 
 def account_steps(
     folded: FoldedSteps,
-    steps: int,
+    steps: slice,
     kv_read: Sequence[IntArray] | Sequence[FloatArray] | None,
     *,
     timer: KernelTimer,
     gpus: Sequence[Gpu],
     fabric: Fabric,
 ) -> None:
-    """Write what the first *steps* steps moved and computed to the accounts that kernel detail fills event by event.
+    """Write what some of the steps moved and computed to the accounts that kernel detail fills event by event.
 
     Args:
         folded: The steps, alike on all *gpus*.
-        steps: How many of them were played.
-        kv_read: (steps, channels) of each kind of KV, read in a layer from each memory channel, in any unit; None: alike on all.
+        steps: Which of them were played on *gpus*.
+        kv_read: (steps, channels) of each kind of KV, read in a layer from each channel, in any unit; None: alike on all.
         timer: That timed them.
         gpus: The ranks.
         fabric: That connects them.
     """
-    fixed, first = folded.fixed, slice(steps)
-    busy_ticks, flops = int(fixed.kernel_ticks[first].sum()), float(fixed.flops[first].sum())
-    service_s, even_bytes = float(fixed.service_s[first].sum()), float(fixed.even_bytes[first].sum())
+    fixed = folded.fixed
+    busy_ticks, flops = int(fixed.kernel_ticks[steps].sum()), float(fixed.flops[steps].sum())
+    service_s, even_bytes = float(fixed.service_s[steps].sum()), float(fixed.even_bytes[steps].sum())
     channel_bytes = np.zeros(timer.bank.num_channels)
     for count, kind, rows in folded.attention:
         terms = rows.terms
-        busy_ticks += count * int(rows.ticks[first].sum())
-        flops += count * float(rows.flops[first].sum())
-        kv_bytes, local_bytes = terms.kv_bytes[first], timer.local_bytes(terms)[first]
+        busy_ticks += count * int(rows.ticks[steps].sum())
+        flops += count * float(rows.flops[steps].sum())
+        kv_bytes, local_bytes = terms.kv_bytes[steps], timer.local_bytes(terms)[steps]
         service_s += count * float(local_bytes.sum()) / terms.memory_rate
         if kv_read is None or timer.remote is not None:
             even_bytes += count * float(local_bytes.sum())
         else:
-            even_bytes += count * float(terms.even_bytes[first].sum())
-            read = kv_read[kind][first].astype(np.float64)
+            even_bytes += count * float(terms.even_bytes[steps].sum())
+            read = kv_read[kind][steps].astype(np.float64)
             channel_bytes += count * ((kv_bytes / read.sum(axis=1)) @ read)
         if timer.remote is not None:
             for loads in timer.remote.loads.values():
@@ -244,7 +253,7 @@ def account_steps(
         gpu.compute.account(busy_ticks, flops)
         gpu.memory.account(even_bytes, service_s)
         gpu.memory.account(channel_bytes, 0.0)
-    _account_traffic(fixed, first, timer, fabric)
+    _account_traffic(fixed, steps, timer, fabric)
 
 
 def _account_traffic(fixed: StepTotals, steps: slice, timer: KernelTimer, fabric: Fabric) -> None:

@@ -1,40 +1,36 @@
 """Replicas that share experts run in lockstep: all of them start a step together, and meet in every layer with experts.
 
 A step begins when all who have work have said what theirs is; who has none computes one token for nothing. Activations are
-padded to the most tokens that any replica has, so kernels differ in attention and sampling only, and everybody waits for
-the slowest at each dispatch, at each combine, and at the end. With kernels of known times (nothing foreign on the machine)
-
-    step = Σ over stretches between meetings of the slowest replica's time there + Σ meetings
-
-in whole ticks: `detail: step` adds that up, `detail: kernel` plays it.
+padded to the most tokens that any replica has, and everybody waits for the slowest at each dispatch, at each combine, and
+at the end. `detail: kernel` plays that, `detail: step` adds it up (`gpusim.runtime.lockstep_folding`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import simpy
 
-from gpusim.core.clock import TOGETHER, Clock, FloatArray, IntArray
+from gpusim.core.clock import TOGETHER, Clock, FloatArray
 from gpusim.core.component import Process
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import Attention, BatchShape, StepProgram
+from gpusim.model.work import BatchShape, StepProgram, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.executor import KernelExecutor, RunResult
-from gpusim.runtime.folding import FoldedSteps, account_steps
-from gpusim.runtime.program import ProgramTimer, TimedKernel, TimedProgram
+from gpusim.runtime.lockstep_folding import LockstepFolder, Work
 
-Work: TypeAlias = "tuple[StepProgram, Sequence[FloatArray] | None]"
-"""One step of a replica, and its KV on the memory channels, see `Executor.run`."""
+ONE_TOKEN = BatchShape(1, 1)
+"""What a replica without work computes, as vLLM's dummy batch; it is not sampled."""
 
 
 class Replica:
-    """One replica's part in steps of all; an `Executor` of programs of one step.
+    """One replica's part in steps of all.
 
     Args:
         group: All of them.
@@ -47,17 +43,10 @@ class Replica:
         self.num_dummies = 0
         """Steps it took part in without work."""
 
-    def run(
-        self, program: StepProgram, *, kv_channels: Sequence[FloatArray] | None = None
-    ) -> Generator[simpy.Event, Any, RunResult]:
-        """Take part in the next step with *program*; see `Executor.run`."""
-        assert program.steps == 1, "others decide between any two steps"
-        over = self.group.join(self, (program, kv_channels))
-        yield over
+    def run(self, work: Work) -> Generator[simpy.Event, Any, RunResult]:
+        """Compute *work* in the step that all begin in this tick."""
+        yield self.group.join(self, work)
         return self.group.results[self]
-
-    def cut(self, *, in_flight: int = 0) -> None:
-        """Leave a step that was begun as it is; none is planned behind it."""
 
     def between_steps(self) -> Process:
         """Wait for the end of the step under way, if there is one."""
@@ -92,9 +81,14 @@ class Lockstep:
     def __post_init__(self) -> None:
         self.over = self.clock.event()
         """Happens with the end of the step under way, or of the next."""
-        shape, one = BatchShape(1, 1), np.ones(1, dtype=np.int64)
+        one = np.ones(1, dtype=np.int64)
         windows = {window: WindowShapes.of_decodes(one) for window in self.lowering.model.windows}
-        self._dummy = self.lowering.lower(shape, windows=windows)
+        self._nothing = StepShapes.of(ONE_TOKEN, 1, windows)
+
+    @cached_property
+    def _folder(self) -> LockstepFolder:
+        executors = [replica.executor for replica in self.replicas]
+        return LockstepFolder(executors, self.lowering, self._program(Work(ONE_TOKEN, self._nothing, None), 1))
 
     def join(self, replica: Replica, work: Work) -> simpy.Event:
         """Have *replica* compute *work* in the step that begins in this tick; return what happens with its end."""
@@ -116,89 +110,45 @@ class Lockstep:
             then(event)
 
     def _begin(self, _: simpy.Event) -> None:
-        """Begin a step with those who have joined."""
+        """Begin a step with those who have joined, and the others beside them."""
         self.is_under_way = True
         self.num_steps += 1
-        work = {replica: self._joined.get(replica, (self._dummy, None)) for replica in self.replicas}
-        most = max(program.shape.num_tokens for program, _ in work.values())
-        work = {replica: (self.lowering.padded(program, most), kv) for replica, (program, kv) in work.items()}
+        dummy = self._dummy(next(iter(self._joined.values())).fractions)
+        work = [self._joined.get(replica, dummy) for replica in self.replicas]
         for replica in self.replicas:
             replica.num_dummies += replica not in self._joined
+        self._joined = {}
+        most = max(own.shape.num_tokens for own in work)
         if self.folds(self.clock.now):
-            self._fold(work)
+            results = self._folder.play(work, most, self.clock.now)
+            self.results = dict(zip(self.replicas, results, strict=True))
+            self.clock.call_in(int(results[0].ends[0]) - self.clock.now, lambda _: self._end())
         else:
-            processes = [self.clock.env.process(self._play(replica, *own)) for replica, own in work.items()]
-            self.clock.env.process(self._await(processes))
+            playing = [self._play(*each, most) for each in zip(self.replicas, work, strict=True)]
+            self.clock.env.process(self._await([self.clock.env.process(process) for process in playing]))
 
-    def _play(self, replica: Replica, program: StepProgram, kv_channels: Sequence[FloatArray] | None) -> Process:
-        self.results[replica] = yield from replica.executor.run(program, kv_channels=kv_channels)
+    def _dummy(self, like: Sequence[FloatArray] | None) -> Work:
+        """Return the work of a replica that has none, its KV alike on all channels."""
+        fractions = None if like is None else [np.full_like(kind, 1.0 / kind.shape[1]) for kind in like]
+        return Work(ONE_TOKEN, self._nothing, fractions)
+
+    def _program(self, work: Work, num_tokens: int) -> StepProgram:
+        return self.lowering.padded(self.lowering.lower(work.shape, windows=work.shapes.windows), num_tokens)
+
+    def _play(self, replica: Replica, work: Work, num_tokens: int) -> Process:
+        program = self._program(work, num_tokens)
+        self.results[replica] = yield from replica.executor.run(program, kv_channels=work.fractions)
 
     def _await(self, processes: Iterable[simpy.Event]) -> Process:
         yield simpy.AllOf(self.clock.env, processes)
-        self._end()
-
-    def _fold(self, work: dict[Replica, Work]) -> None:
-        """Time a step, account for it, and wait for its end."""
-        start = self.clock.now
-        timed = {replica: replica.executor.timer.time(*own) for replica, own in work.items()}
-        meetings = next(iter(timed.values())).meetings
-        ends = start + slowest(timed.values()) + sum(count * each.ticks[0] for count, each in meetings)
-        for replica, program in timed.items():
-            self.results[replica] = _account(replica.executor, program, work[replica][1], start, ends)
-        for count, each in meetings:
-            self.experts.fabric.account(each.loads, count, each.link_s)
-        self.clock.call_in(ends - start, lambda _: self._end())
-
-    def _end(self) -> None:
-        """End the step: all have computed theirs."""
         end = self.clock.now
         for replica, result in self.results.items():
             result.attribution_ps[WAITING] += end - int(result.ends[0])
             self.results[replica] = replace(result, ends=np.array([end], dtype=np.int64))
+        self._end()
+
+    def _end(self) -> None:
+        """End the step: all have computed theirs."""
         self.is_under_way = False
-        self._joined = {}
         over, self.over = self.over, self.clock.event()
         over.succeed()
-
-
-def slowest(timed: Iterable[TimedProgram]) -> int:
-    """Return the ticks of the slowest of programs in each stretch between meetings, all stretches together."""
-    return int(np.max([stretches(program) for program in timed], axis=0).sum())
-
-
-def stretches(timed: TimedProgram) -> IntArray:
-    """Return the ticks from the start of a program to its first meeting, between meetings, and to its end, (meetings + 1,)."""
-    parts = [_stretches_of(part) for _, part in timed.parts]
-    found = [0]
-    for number in timed.program.sequence:
-        first, *others = parts[number]
-        found[-1] += first
-        found += others
-    return np.array(found, dtype=np.int64)
-
-
-def _stretches_of(operations: Iterable[TimedKernel | TimedCollective]) -> list[int]:
-    found = [0]
-    for operation in operations:
-        if isinstance(operation, TimedCollective) and operation.among == "expert":
-            found.append(0)
-        else:
-            found[-1] += operation.ticks[0]
-    return found
-
-
-def _account(
-    executor: KernelExecutor, timed: TimedProgram, kv_channels: Sequence[FloatArray] | None, start: int, end: int
-) -> RunResult:
-    """Enter in the accounts of its ranks what a program does; return how it went."""
-    timer: ProgramTimer = executor.timer
-    kinds = [kernel.kv_kind for _, part in timed.program.parts for kernel in part if isinstance(kernel, Attention)]
-    attention = [(count, kind, each.rows) for kind, (count, each) in zip(kinds, timed.varying, strict=True)]
-    ends = np.array([end], dtype=np.int64)
-    folded = FoldedSteps(
-        timed.step_ticks, timed.attribution_ps, timed.bound_ps, timed.fixed, attention, ends - timed.step_ticks, ends
-    )
-    account_steps(folded, 1, kv_channels, timer=timer, gpus=executor.gpus, fabric=executor.fabric)
-    attribution_ps = timed.attribution_ps[0].copy()
-    attribution_ps[WAITING] += end - start - int(timed.step_ticks[0])
-    return RunResult(start, ends, attribution_ps, int(timed.bound_ps[0]), is_folded=True)

@@ -75,16 +75,6 @@ class TimedProgram:
         return seconds_by
 
     @property
-    def meetings(self) -> list[tuple[int, TimedCollective]]:
-        """The collectives with ranks of other replicas, with how often a step runs each."""
-        return [
-            (count, operation)
-            for count, part in self.parts
-            for operation in part
-            if isinstance(operation, TimedCollective) and operation.among == "expert"
-        ]
-
-    @property
     def varying(self) -> list[tuple[int, TimedKernel]]:
         """The kernels that differ from step to step, which `fixed` leaves out, with how often a step runs each."""
         return [

@@ -91,7 +91,7 @@ class StepExecutor:
         self._end_with(steps)
         yield self._over
         self._ends = None
-        account_steps(folded, self._steps, kv_read, timer=self.folder.timer, gpus=self.gpus, fabric=self.fabric)
+        account_steps(folded, slice(self._steps), kv_read, timer=self.folder.timer, gpus=self.gpus, fabric=self.fabric)
         return self._steps
 
     def cut(self, *, in_flight: int = 0) -> None:

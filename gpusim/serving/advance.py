@@ -11,7 +11,7 @@ import simpy
 from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
-from gpusim.runtime.executor import Executor
+from gpusim.runtime.executor import Executor, RunResult
 from gpusim.runtime.folding import FoldedSteps
 from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.commit import Advance, Commit, Played
@@ -19,7 +19,7 @@ from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
-from gpusim.serving.outlook import Outlook
+from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import Scheduler
@@ -173,16 +173,20 @@ class KernelAdvancer:
         outlook = self._planner.look_ahead(planned, start, self._horizon)
         read = self._blocks.place(outlook)
         runs = outlook.runs()
-        windows = windows_of(outlook, runs, self._windows)
-        program = self._lowering.lower(_shape(outlook), outlook.num_steps, windows)
-        fractions = None if read is None else [_fractions(kind) for kind in read]
-        self._cut_when(outlook, until)
-        result = yield from self._executor.run(program, kv_channels=fractions)
+        result = yield from self._play(outlook, runs, read, until)
         steps = len(result.ends)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
         played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
         return Advance(outlook, runs, planned, played, read, is_by_kernel=not result.is_folded)
+
+    def _play(
+        self, outlook: Outlook, runs: RunColumns, read: Sequence[IntArray] | None, until: int
+    ) -> Generator[simpy.Event, Any, RunResult]:
+        windows = windows_of(outlook, runs, self._windows)
+        program = self._lowering.lower(shape_of(outlook), outlook.num_steps, windows)
+        self._cut_when(outlook, until)
+        return (yield from self._executor.run(program, kv_channels=fractions_of(read)))
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
@@ -205,12 +209,15 @@ class KernelAdvancer:
             self._clock.call_in(left, lambda _: cut(), priority=ARRIVAL)
 
 
-def _fractions(read: IntArray) -> FloatArray:
-    """Return the part of all bytes that lies on each channel, row by row."""
-    return np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
+def fractions_of(read: Sequence[IntArray] | None) -> list[FloatArray] | None:
+    """Return the part of each kind's bytes that lies on each channel, row by row."""
+    if read is None:
+        return None
+    return [np.ascontiguousarray(kind / kind.sum(axis=1, keepdims=True)) for kind in read]
 
 
-def _shape(outlook: Outlook) -> BatchShape:
+def shape_of(outlook: Outlook) -> BatchShape:
+    """Return what the first step of *outlook* computes."""
     chunks = tuple((tokens, computed + tokens) for _, _, computed, tokens in outlook.chunks)
     return BatchShape(
         num_decodes=outlook.num_decodes[0],

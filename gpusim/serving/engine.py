@@ -10,12 +10,11 @@ from gpusim.core.probe import Probe
 from gpusim.model.lower import Lowering
 from gpusim.runtime.executor import Executor
 from gpusim.runtime.step_executor import StepExecutor
-from gpusim.serving.advance import ONE_RUN, Advancer, Blocks, KernelAdvancer, StepAdvancer
+from gpusim.serving.advance import Advancer, Blocks, KernelAdvancer, StepAdvancer
 from gpusim.serving.commit import Advance, Commit, RunLog
 from gpusim.serving.feed import NEVER, Feed
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
-from gpusim.serving.planner import Horizon
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import Scheduler
@@ -36,7 +35,6 @@ class Engine(Component):
         kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
         max_model_len: Longest prompt plus output it takes.
         lags: Whether the batch of a step is fixed when the step before it starts.
-        horizon: How far steps that are not folded are planned.
         log: Gets every run of steps.
         on_finished: Called with every request that is over.
         probes: Shared by all components.
@@ -56,7 +54,6 @@ class Engine(Component):
         kernel_between: tuple[int, int] = (0, 0),
         max_model_len: int,
         lags: bool = False,
-        horizon: Horizon = ONE_RUN,
         log: RunLog,
         on_finished: Callable[[Request], None],
         probes: list[Probe] | None = None,
@@ -75,7 +72,6 @@ class Engine(Component):
         self.steps_by_kernel = 0
         """Steps that were not folded."""
         self._kernel_between = kernel_between
-        self._horizon = horizon
         self._commit = Commit(kv, channels, log)
 
     @property
@@ -97,11 +93,21 @@ class Engine(Component):
         blocks = Blocks(self.clock, self.kv, self.channels, self._commit)
         parts = (self.scheduler, self.feed, blocks)
         lags = self.roster.lags
-        self._by_kernel = KernelAdvancer(
-            *parts, lowering=self.lowering, executor=self.executor, clock=self.clock, lags=lags, horizon=self._horizon
-        )
+        self._by_kernel = self._kernel_advancer(*parts)
         self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding, lags=lags)
         self.clock.env.process(self._loop())
+
+    def _kernel_advancer(self, scheduler: Scheduler, feed: Feed, blocks: Blocks) -> KernelAdvancer:
+        """Return what plays steps that are not folded."""
+        return KernelAdvancer(
+            scheduler,
+            feed,
+            blocks,
+            lowering=self.lowering,
+            executor=self.executor,
+            clock=self.clock,
+            lags=self.roster.lags,
+        )
 
     def unfinished(self) -> list[Request]:
         """Return the requests that run or wait now, with the tokens they have got, once the run is over."""

@@ -128,7 +128,18 @@ def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
     if machine == "split":
         own = draw(experts()) if data["model"] in ("tiny-moe", "tiny-mla") else {}
         return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8])))) | own}
+    if machine == "replicas":
+        return data | draw(replicas())
     return data | {"engines": draw(_engines(kind))}
+
+
+@st.composite
+def replicas(draw: Any) -> dict[str, Any]:
+    """A model with experts, which several replicas share."""
+    tp, dp = draw(st.sampled_from([(1, 2), (1, 4), (2, 2), (2, 4), (4, 2)]))
+    sharing = {"data_parallel_size": dp, "enable_expert_parallel": True}
+    sharing |= {"expert_skew": draw(st.sampled_from([0.0, 1.2]))}
+    return {"model": draw(st.sampled_from(["tiny-moe", "tiny-mla"])), "serving": draw(servings(tp)) | sharing}
 
 
 @st.composite

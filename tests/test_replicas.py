@@ -45,7 +45,10 @@ def test_a_resolved_run_has_the_same_replicas():
     ("changes", "message"),
     [
         ({"serving__data_parallel_size": 5}, "10 GPUs are needed (2 for each of 5 replicas), dgx-a100-80gb has 8"),
-        ({"serving__data_parallel_size": 2, "model": "tiny-moe"}, "not yet: data_parallel_size of tiny-moe"),
+        (
+            {"serving__data_parallel_size": 2, "model": "tiny-moe"},
+            "not yet: data_parallel_size of tiny-moe with a slice of every expert",
+        ),
         (
             {"serving__data_parallel_size": 2, "engines": LISTED},
             "not yet: data_parallel_size of one of several engines",

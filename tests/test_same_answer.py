@@ -15,6 +15,7 @@ from gpusim.core.clock import TICKS_PER_S, Clock
 from gpusim.errors import SimulationError
 from gpusim.results.request_log import STATUSES
 from gpusim.serving.forecast import Forecast
+from gpusim.serving.lockstep import LockstepEngine
 from gpusim.serving.planner import Planner
 from gpusim.serving.source import NOT_SENT
 from gpusim.simulation import Simulation
@@ -118,6 +119,15 @@ def reason_of(simulation, text):
     return reasons.index(text) if text in reasons else -2
 
 
+def kinds_of_replicas(simulation):
+    """Name what was special about replicas that share experts."""
+    engines = [engine for engine in simulation.engines.values() if isinstance(engine, LockstepEngine)]
+    if engines:
+        yield f"{len(engines)} replicas"
+    if any(engine.replica.num_dummies for engine in engines):
+        yield "step without work"
+
+
 def kinds_of_engines(plan):
     """Name what was special about the engines and their models."""
     yield from (engine.serving.scheduler for engine in plan.engines)
@@ -136,6 +146,7 @@ def kinds_of(data, simulation):
     """Name what was special about a run."""
     rows, plan = simulation.requests.rows, simulation.plan
     yield from kinds_of_engines(plan)
+    yield from kinds_of_replicas(simulation)
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"
     if (rows["reason"] >= 0).any():
@@ -196,6 +207,16 @@ def test_requests_that_wait_for_others_get_the_same_tokens():
     kinds = st.sampled_from([*DEPENDENT, "sessions"])
     strategy = st.tuples(kinds, machines).flatmap(lambda choice: scenarios(*choice))
     compare_all(strategy, 60, AFTER_OTHERS)
+
+
+IN_STEP = {"2 replicas": 15, "4 replicas": 10, "step without work": 30, "continuous": 10, "static": 5, "closed loop": 3}
+IN_STEP |= {"TP 1": 10, "TP 2": 10, "steps in flight": 2, "preempted and resumed": 2, "prefill chunk beside decodes": 3}
+
+
+def test_replicas_that_share_experts_give_the_same_tokens():
+    """Where all wait for the slowest in every layer, with and without work, stretches added up are stretches played."""
+    kinds = st.sampled_from([*ARRIVALS, "sessions"])
+    compare_all(kinds.flatmap(lambda kind: scenarios(kind, "replicas")), 60, IN_STEP)
 
 
 CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}

@@ -114,7 +114,7 @@ def test_accounts_of_folded_steps_are_those_of_played_ones(tp, runs, spread, see
     other, stand_in, folder = build_folder(tp)
     folded = folder.time(steps, None if fractions is None else [fractions.max(axis=1)])
     read = None if fractions is None else [fractions]
-    account_steps(folded, kept, read, timer=folder.timer, gpus=stand_in.gpus, fabric=other.cluster.fabric)
+    account_steps(folded, slice(kept), read, timer=folder.timer, gpus=stand_in.gpus, fabric=other.cluster.fabric)
     for name in other.cluster.gpus:
         one, gpu = played.cluster.gpus[name], other.cluster.gpus[name]
         np.testing.assert_allclose(gpu.memory.channel_bytes_out, one.memory.channel_bytes_out, rtol=1e-9)
@@ -137,7 +137,9 @@ def test_remote_kv_is_accounted_on_the_fabric():
         executor, lowering = machine.executor("gpu0", remote=remote), build_lowering(catalog_model("tiny"))
         if folds:
             folded = Folder(executor.timer, lowering).time(StepShapes.of(shape, 3), None)
-            account_steps(folded, 3, None, timer=executor.timer, gpus=executor.gpus, fabric=machine.cluster.fabric)
+            account_steps(
+                folded, slice(3), None, timer=executor.timer, gpus=executor.gpus, fabric=machine.cluster.fabric
+            )
         else:
             result = machine.play(executor, lowering.lower(shape, 3))
             ends = result.ends.tolist()

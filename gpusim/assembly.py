@@ -130,7 +130,11 @@ class Assembly:
             first, behind = self._kernel_between
             can_fold = self.detail(plan) == "step"
             self._lockstep = Lockstep(
-                self.clock, self._experts, lowering, folds=lambda now: can_fold and not first <= now < behind
+                self.clock,
+                self._experts,
+                lowering,
+                plan.serving.max_num_seqs,
+                folds=lambda now: can_fold and not first <= now < behind,
             )
         replica = Replica(self._lockstep, self._executor(plan))
         self._lockstep.replicas.append(replica)

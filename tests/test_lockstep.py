@@ -51,13 +51,11 @@ def decode(context):
     return BatchShape(1, context, (), 1)
 
 
-def together_ticks(simulation, shapes):
+def together_ticks(simulation, shapes, rows):
     """Play a step's operations by hand, all replicas side by side: the time at which the last has done all of its own."""
     engines = list(simulation.engines.values())
-    most = max(shape.num_tokens for shape in shapes)
-    programs = [
-        engine.lowering.padded(engine.lowering.lower(s), most) for engine, s in zip(engines, shapes, strict=True)
-    ]
+    lowering = engines[0].lowering
+    programs = [lowering.beside(lowering.lower(s), own, sum(rows)) for s, own in zip(shapes, rows, strict=True)]
     timed = [e.replica.executor.timer.time(p, None).operations for e, p in zip(engines, programs, strict=True)]
     at, place = [0] * len(timed), [0] * len(timed)
     while True:
@@ -94,21 +92,24 @@ def test_equal_batches_take_the_sum_of_their_kernels(detail, tp, tmp_path):
 
 
 @DETAILS
-def test_the_slowest_decides_between_any_two_meetings(detail, tmp_path):
-    """Long and short prompts side by side: tokens of both come when operations played by hand are over."""
-    simulation, _ = played(prompts=(60, 3), detail=detail, folder=tmp_path, serving__max_num_batched_tokens=64)
-    steps = [(prefill(60), prefill(3)), *((decode(60 + n), decode(3 + n)) for n in (1, 2, 3))]
-    ends = np.cumsum([together_ticks(simulation, shapes) for shapes in steps]).tolist()
+@pytest.mark.parametrize(("long", "rows"), [(60, (60, 3)), (16, (16, 16))])
+def test_the_slowest_decides_between_any_two_meetings(detail, long, rows, tmp_path):
+    """Long and short prompts side by side, padded alike where a graph for 8 sequences holds them: as played by hand."""
+    simulation, _ = played(prompts=(long, 3), detail=detail, folder=tmp_path)
+    steps = [together_ticks(simulation, (prefill(long), prefill(3)), rows)]
+    steps += [together_ticks(simulation, (decode(long + n), decode(3 + n)), (1, 1)) for n in (1, 2, 3)]
+    ends = np.cumsum(steps).tolist()
     assert token_ticks(simulation) == {("engine0", 0): ends, ("engine1", 1): ends}
 
 
 @DETAILS
 def test_who_has_no_work_takes_part_all_the_same(detail, tmp_path):
-    """One request on two replicas: the other computes one token a step, padded to the first's, and its GPU is busy."""
+    """One request on two replicas: the other computes one token a step, and its GPU is busy."""
     simulation, summary = played(prompts=(40,), detail=detail, folder=tmp_path)
     nothing = BatchShape(1, 1)
-    steps = [prefill(40), decode(41), decode(42), decode(43)]
-    ends = np.cumsum([together_ticks(simulation, (shape, nothing)) for shape in steps]).tolist()
+    steps = [together_ticks(simulation, (prefill(40), nothing), (40, 1))]
+    steps += [together_ticks(simulation, (decode(40 + n), nothing), (1, 1)) for n in (1, 2, 3)]
+    ends = np.cumsum(steps).tolist()
     assert token_ticks(simulation) == {("engine0", 0): ends}
     facts = [summary["engines"][name]["shared_experts"] for name in ("engine0", "engine1")]
     assert [fact["dummy_steps"] for fact in facts] == [0, 4]

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from gpusim.model.dispatch import dispatched_experts, own_tokens
+from gpusim.model.dispatch import dispatched_experts, part_of
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
@@ -67,7 +67,7 @@ class Lowering:
     sampling: SamplingSpec = _FROM_ALL
     expert_skew: float = 0.0
     """Zipf exponent of how often experts are chosen."""
-    _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
+    _parts: dict[tuple[int, int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
     def width(self) -> float:
@@ -101,13 +101,20 @@ class Lowering:
             shape, steps, [kernel for _, kernel in self.attention(StepShapes.of(shape, steps, windows))]
         )
 
-    def padded(self, program: StepProgram, num_tokens: int) -> StepProgram:
-        """Return *program* with its activations padded to *num_tokens* rows; attention leaves those out that are added."""
+    def beside(self, program: StepProgram, num_tokens: int, gathered: int) -> StepProgram:
+        """Return *program* as it is run beside those of other replicas that share experts.
+
+        Args:
+            program: Of one replica.
+            num_tokens: Rows to which its activations are padded; attention leaves those out that are added.
+            gathered: Rows of all replicas together.
+        """
         attention = [kernel for _, part in program.parts for kernel in part if isinstance(kernel, Attention)]
-        return self._program(replace(program.shape, padded_to=num_tokens), program.steps, attention)
+        shape = replace(program.shape, padded_to=num_tokens, gathered=gathered)
+        return self._program(shape, program.steps, attention)
 
     def _program(self, shape: BatchShape, steps: int, attention: list[Attention]) -> StepProgram:
-        key = (shape.num_tokens, shape.num_sampled)
+        key = (shape.num_tokens, shape.num_sampled, shape.gathered)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
         parts, layer = [], iter(attention)
@@ -116,20 +123,29 @@ class Lowering:
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
         return StepProgram(shape, steps, tuple(parts), self._order)  # type: ignore[arg-type]  # every None was replaced
 
-    def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
+    def _fixed_parts(
+        self, num_tokens: int, num_sampled: int, gathered: int
+    ) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Everything but attention, whose place is marked by None."""
         after = self._after(num_sampled) if num_sampled else ()
-        return (*self._token_parts(num_tokens), (1, after))
+        return (*self.token_parts(num_tokens, gathered or None), (1, after))
 
-    def _token_parts(self, num_tokens: Count) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
-        layers = tuple((group.count, self._layer(group, num_tokens)) for group in self.model.layers)
+    def token_parts(
+        self, num_tokens: Count, gathered: Count | None = None
+    ) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
+        """Return what comes before the layers and each kind of layer, attention marked by None; see `token_kernels`."""
+        layers = tuple((group.count, self._layer(group, num_tokens, gathered)) for group in self.model.layers)
         return ((1, self._before(num_tokens)), *layers)
 
-    def token_kernels(self, num_tokens: Count) -> list[tuple[int, Kernel]]:
-        """Return the kernels of a step that depend on its tokens alone, and how often it runs each: all up to the head."""
-        return [
-            (count, kernel) for count, part in self._token_parts(num_tokens) for kernel in part if kernel is not None
-        ]
+    def token_kernels(self, num_tokens: Count, gathered: Count | None = None) -> list[tuple[int, Kernel]]:
+        """Return the kernels of a step that depend on its tokens alone, and how often it runs each: all up to the head.
+
+        Args:
+            num_tokens: Of the step.
+            gathered: Of all replicas that share experts; None: as if all had as many.
+        """
+        parts = self.token_parts(num_tokens, gathered)
+        return [(count, kernel) for count, part in parts for kernel in part if kernel is not None]
 
     def sampling_kernels(self, num_sampled: Count) -> list[tuple[int, Kernel]]:
         """Return the kernels of a step that depend on its sampled sequences alone, at least one."""
@@ -164,8 +180,8 @@ class Lowering:
             kernels.append(Sort("sort_logits", elements))
         return tuple(kernels)
 
-    def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
-        attention, mlp = self._attention_block(group, num_tokens), self._feed_forward(group.mlp, num_tokens)
+    def _layer(self, group: LayersSpec, num_tokens: Count, gathered: Count | None) -> tuple[Kernel | None, ...]:
+        attention, mlp = self._attention_block(group, num_tokens), self._feed_forward(group.mlp, num_tokens, gathered)
         size = num_tokens * self.model.hidden_size * self.width
         norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
         if group.parallel:
@@ -209,17 +225,17 @@ class Lowering:
         write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
         return (*into, Elementwise("rope", rotated, rotated), write, None, output)
 
-    def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+    def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count, gathered: Count | None) -> tuple[Kernel, ...]:
         if isinstance(mlp, MlpSpec):
             return self._mlp_block(mlp, num_tokens)
         hidden, layout = self.model.hidden_size, self.layout
-        own = own_tokens(num_tokens, layout) if layout.shares_experts else num_tokens
+        own = part_of(num_tokens, layout) if layout.shares_experts else num_tokens
         router = self._gemm("router", own, mlp.num_experts, hidden, unquantised(self.weights))
         shared = () if mlp.shared is None else self._mlp_block(mlp.shared, own, "shared_", layout.of_shared)
         weights, width, skew = mlp.weight_dtype or self.weights, self.width, self.expert_skew
         if layout.shares_experts:
             return dispatched_experts(
-                mlp, router, num_tokens, shared, layout=layout, weights=weights, width=width, skew=skew
+                mlp, router, gathered, shared, layout=layout, weights=weights, width=width, skew=skew
             )
         routed = expert_kernels(mlp, hidden, num_tokens, layout=layout, weights=weights, width=width, skew=skew)
         return (router, *routed, *shared)

@@ -198,6 +198,8 @@ class BatchShape:
     """Sequences that get a token: the decodes and the chunks that complete a prompt."""
     padded_to: int = 0
     """Rows of the activations at least, where replicas are made equal."""
+    gathered: int = 0
+    """Rows of all replicas together that share experts; 0: as if all had as many."""
 
     @property
     def num_tokens(self) -> int:
@@ -268,9 +270,9 @@ class StepProgram:
         return tuple(number for number, (count, _) in enumerate(self.parts) for _ in range(count))
 
     @property
-    def fixed_key(self) -> tuple[int, int]:
+    def fixed_key(self) -> tuple[int, int, int]:
         """Programs of one lowering with the same key differ in attention only."""
-        return self.shape.num_tokens, self.shape.num_sampled
+        return self.shape.num_tokens, self.shape.num_sampled, self.shape.gathered
 
     @property
     def num_kernels(self) -> int:

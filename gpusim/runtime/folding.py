@@ -17,6 +17,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, ticks_array
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
+from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
 from gpusim.model.work import Attention, Kernel, StepShapes
@@ -112,7 +113,7 @@ class Folder:
     def __init__(self, timer: KernelTimer, lowering: Lowering) -> None:
         self.timer = timer
         self.lowering = lowering
-        self._by_tokens = TotalsTable(timer, lowering.token_kernels)
+        self._by_tokens = TotalsTable(timer, lambda tokens: own_and_gathered(lowering.token_kernels(tokens))[0])
         self._by_sampled = TotalsTable(timer, lowering.sampling_kernels)
         self._loaded: dict[Load, tuple[TotalsTable, TotalsTable]] = {}
 
@@ -120,9 +121,9 @@ class Folder:
         """Return the ticks of a step without its attention."""
         return self._by_tokens.ticks(num_tokens) + self._by_sampled.ticks(num_sampled)
 
-    def token_ticks(self, num_tokens: int) -> int:
-        """Return the ticks of the kernels that depend on the number of tokens alone."""
-        return self._by_tokens.ticks(num_tokens)
+    def sampling_ticks(self, num_sampled: int) -> int:
+        """Return the ticks of the kernels that depend on the number of sampled sequences alone."""
+        return self._by_sampled.ticks(num_sampled)
 
     def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
         """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,), in layers with *window*.
@@ -150,7 +151,8 @@ class Folder:
         now: int = 0,
         wakes: Mapping[int, int] = NO_WAKES,
         *,
-        padded_to: int = 0,
+        padded: IntArray | None = None,
+        gathered: StepTotals | None = None,
     ) -> FoldedSteps:
         """Time steps on idle resources.
 
@@ -159,11 +161,11 @@ class Folder:
             kv_peak: (steps,) of each kind of KV, largest part of it on any memory channel; None: alike on all.
             now: Tick at which the first one may start.
             wakes: Ticks before which certain steps, by their number, do not start.
-            padded_to: Rows of the activations at least; attention leaves those out that are added.
+            padded: (steps,) Rows of the activations where some are added; attention leaves those out that are added.
+            gathered: Sums over what is done for the tokens of all replicas that share experts.
         """
-        fixed = self._by_tokens.rows(np.maximum(shapes.num_tokens, padded_to)) + self._by_sampled.rows(
-            shapes.num_sampled
-        )
+        fixed = self._by_tokens.rows(shapes.num_tokens if padded is None else padded)
+        fixed = (fixed if gathered is None else fixed + gathered) + self._by_sampled.rows(shapes.num_sampled)
         attention = [
             (count, kernel.kv_kind, self._attention(kernel, kv_peak))
             for count, kernel in self.lowering.attention(shapes)

@@ -1,7 +1,7 @@
 """Replicas that share experts run in lockstep: all of them start a step together, and meet in every layer with experts.
 
 A step begins when all who have work have said what theirs is; who has none computes one token for nothing. Activations are
-padded to the most tokens that any replica has, and everybody waits for the slowest at each dispatch, at each combine, and
+padded to the most tokens that any replica has, where CUDA graphs hold so many, and everybody waits for the slowest at each dispatch, at each combine, and
 at the end. `detail: kernel` plays that, `detail: step` adds it up (`gpusim.runtime.lockstep_folding`).
 """
 
@@ -17,9 +17,10 @@ import simpy
 
 from gpusim.core.clock import TOGETHER, Clock, FloatArray
 from gpusim.core.component import Process
+from gpusim.model.dispatch import rows_together
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import BatchShape, StepProgram, StepShapes
+from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.executor import KernelExecutor, RunResult
@@ -62,12 +63,14 @@ class Lockstep:
         clock: Of the simulation.
         experts: The ranks of all of them.
         lowering: Of each.
+        max_num_seqs: Of each engine.
         folds: Says whether a step that starts at a tick is timed without being played.
     """
 
     clock: Clock
     experts: CollectiveGroup
     lowering: Lowering
+    max_num_seqs: int
     folds: Callable[[int], bool]
     replicas: list[Replica] = field(default_factory=list)
     results: dict[Replica, RunResult] = field(default_factory=dict)
@@ -88,7 +91,9 @@ class Lockstep:
     @cached_property
     def _folder(self) -> LockstepFolder:
         executors = [replica.executor for replica in self.replicas]
-        return LockstepFolder(executors, self.lowering, self._program(Work(ONE_TOKEN, self._nothing, None), 1))
+        return LockstepFolder(
+            executors, self.lowering, self.lowering.lower(ONE_TOKEN, windows=self._nothing.windows).sequence
+        )
 
     def join(self, replica: Replica, work: Work) -> simpy.Event:
         """Have *replica* compute *work* in the step that begins in this tick; return what happens with its end."""
@@ -118,13 +123,14 @@ class Lockstep:
         for replica in self.replicas:
             replica.num_dummies += replica not in self._joined
         self._joined = {}
-        most = max(own.shape.num_tokens for own in work)
+        tokens = [own.shape.num_tokens for own in work]
+        rows, gathered = rows_together(tokens, self.max_num_seqs, self.lowering.layout)
         if self.folds(self.clock.now):
-            results = self._folder.play(work, most, self.clock.now)
+            results = self._folder.play(work, rows, gathered, self.clock.now)
             self.results = dict(zip(self.replicas, results, strict=True))
             self.clock.call_in(int(results[0].ends[0]) - self.clock.now, lambda _: self._end())
         else:
-            playing = [self._play(*each, most) for each in zip(self.replicas, work, strict=True)]
+            playing = [self._play(*each, gathered) for each in zip(self.replicas, work, rows, strict=True)]
             self.clock.env.process(self._await([self.clock.env.process(process) for process in playing]))
 
     def _dummy(self, like: Sequence[FloatArray] | None) -> Work:
@@ -132,11 +138,9 @@ class Lockstep:
         fractions = None if like is None else [np.full_like(kind, 1.0 / kind.shape[1]) for kind in like]
         return Work(ONE_TOKEN, self._nothing, fractions)
 
-    def _program(self, work: Work, num_tokens: int) -> StepProgram:
-        return self.lowering.padded(self.lowering.lower(work.shape, windows=work.shapes.windows), num_tokens)
-
-    def _play(self, replica: Replica, work: Work, num_tokens: int) -> Process:
-        program = self._program(work, num_tokens)
+    def _play(self, replica: Replica, work: Work, rows: int, gathered: int) -> Process:
+        program = self.lowering.lower(work.shape, windows=work.shapes.windows)
+        program = self.lowering.beside(program, rows, gathered)
         self.results[replica] = yield from replica.executor.run(program, kv_channels=work.fractions)
 
     def _await(self, processes: Iterable[simpy.Event]) -> Process:

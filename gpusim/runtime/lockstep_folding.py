@@ -1,29 +1,31 @@
 """Folding of a step of several replicas that share experts: all of them in one vectorised call, a row each.
 
-Activations are padded alike, so replicas differ in attention and sampling only. Between two meetings the slowest decides:
+From dispatch to combine all have the same to do; between meetings the slowest decides:
 
-    ticks = tokens(rows) + Σ stretches · max over replicas Σ attention in the stretch
-                         + max over replicas (attention behind the last meeting + sampling)
+    ticks = gathered(all rows) + Σ stretches · max over replicas (own kernels + attention in the stretch)
 
-`tokens` are the kernels that all have alike, the meetings among them.
+and the stretch behind the last meeting ends with sampling.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray, IntArray
+from gpusim.model.dispatch import is_meeting, own_and_gathered
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import Attention, BatchShape, Collective, StepProgram, StepShapes
+from gpusim.model.work import BatchShape, Collective, Kernel, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.executor import KernelExecutor, RunResult
-from gpusim.runtime.folding import FoldedSteps, Folder, account_steps
+from gpusim.runtime.folding import FoldedSteps, Folder, TotalsTable, account_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +45,46 @@ class LockstepFolder:
     Args:
         executors: Of the replicas, all alike.
         lowering: Of each.
-        program: Any of its steps.
+        sequence: Order of the parts of its steps, the last of which samples.
     """
 
-    def __init__(self, executors: Sequence[KernelExecutor], lowering: Lowering, program: StepProgram) -> None:
+    def __init__(self, executors: Sequence[KernelExecutor], lowering: Lowering, sequence: Sequence[int]) -> None:
         self._executors = executors
-        self._timer = executors[0].timer
-        self._folder = Folder(self._timer, lowering)
+        self._timer = timer = executors[0].timer
         self._lowering = lowering
+        self._folder = Folder(timer, lowering)
+        self._gathered = TotalsTable(timer, self._gathered_kernels)
         self._meetings: dict[int, list[tuple[int, TimedCollective]]] = {}
-        *before, self._last = _stretches(program)
+        parts = [_pieces(part) for _, part in lowering.token_parts(1)]
+        places = [(part, piece) for part, pieces in enumerate(parts) for piece in range(len(pieces))]
+        self._own = [TotalsTable(timer, partial(self._own_kernels, *place)) for place in places]
+        """Of each piece, without attention."""
+        kinds = range(len(parts) - 1)
+        attends = [[int(None in parts[part][piece] and part == 1 + kind) for kind in kinds] for part, piece in places]
+        self._attends = np.array(attends, dtype=np.int64)
+        """(pieces, kinds of layers) 1 where the attention of a kind is in a piece; the first part is before the layers."""
+        *before, last = _stretches(sequence[:-1], places)
         counted = Counter(before)
-        self._stretches = np.array(list(counted), dtype=np.int64).reshape(len(counted), len(lowering.model.layers))
-        self._counts = np.array(list(counted.values()), dtype=np.int64)
+        self._stretches = np.array([*counted, last], dtype=np.int64)
+        """(stretches, pieces) How often each piece is in a stretch; the last stretch is behind the last meeting."""
+        self._counts = np.array([*counted.values(), 1], dtype=np.int64)
 
-    def play(self, work: Sequence[Work], num_tokens: int, start: int) -> list[RunResult]:
+    def play(self, work: Sequence[Work], rows: Sequence[int], gathered: int, start: int) -> list[RunResult]:
         """Account for a step from tick *start* on; return how it went for each replica.
 
         Args:
             work: Of each replica.
-            num_tokens: To which their activations are padded.
+            rows: Of the activations of each.
+            gathered: Rows of all together.
             start: Tick at which it begins.
         """
-        read = (
-            [] if work[0].fractions is None else [np.concatenate(kind) for kind in zip(*_fractions(work), strict=True)]
-        )
-        peak = [kind.max(axis=1) for kind in read] or None
-        folded = self._folder.time(_joined([own.shapes for own in work]), peak, start, padded_to=num_tokens)
-        ticks = self._ticks(folded, num_tokens)
-        for count, each in self._met(num_tokens):
+        kinds = [] if work[0].fractions is None else zip(*(own.fractions or () for own in work), strict=True)
+        read = [np.concatenate(kind) for kind in kinds]
+        shapes, peak = _joined([own.shapes for own in work]), [kind.max(axis=1) for kind in read] or None
+        alike = self._gathered.rows(np.full(len(work), gathered))
+        folded = self._folder.time(shapes, peak, start, padded=np.array(rows), gathered=alike)
+        ticks = self._ticks(folded, rows, shapes.num_sampled) + int(alike.ticks[0])
+        for count, each in self._met(gathered):
             self._executors[0].fabric.account(each.loads, count, each.link_s)
         results = []
         for row, executor in enumerate(self._executors):
@@ -83,54 +96,67 @@ class LockstepFolder:
             results.append(RunResult(start, ends, attribution_ps, int(folded.bound_ps[row]), is_folded=True))
         return results
 
-    def _ticks(self, folded: FoldedSteps, num_tokens: int) -> int:
-        """Return how long a step takes in which all wait for the slowest at every meeting."""
-        common = self._folder.token_ticks(num_tokens)
-        attention = np.array([rows.ticks for _, _, rows in folded.attention])
-        between = (self._stretches @ attention).max(axis=1, initial=0)
-        last = np.array(self._last, dtype=np.int64) @ attention + folded.fixed.ticks - common
-        return common + int(self._counts @ between) + int(last.max())
+    def _ticks(self, folded: FoldedSteps, rows: Sequence[int], sampled: IntArray) -> int:
+        """Return how long a step takes between meetings, all waiting for the slowest at each."""
+        own = np.array([[table.ticks(number) for number in rows] for table in self._own], dtype=np.int64)
+        attention = np.array([kernel.ticks for _, _, kernel in folded.attention])
+        stretches = self._stretches @ (own + self._attends @ attention)
+        stretches[-1] += [self._folder.sampling_ticks(number) for number in sampled.tolist()]
+        return int(self._counts @ stretches.max(axis=1))
 
-    def _met(self, num_tokens: int) -> list[tuple[int, TimedCollective]]:
+    def _own_kernels(self, part: int, piece: int, num_tokens: IntArray) -> list[tuple[int, Kernel]]:
+        kernels = _pieces(self._lowering.token_parts(num_tokens)[part][1])[piece]
+        return [(1, kernel) for kernel in kernels if kernel is not None]
+
+    def _gathered_kernels(self, gathered: IntArray) -> list[tuple[int, Kernel]]:
+        return own_and_gathered(self._lowering.token_kernels(gathered, gathered))[1]
+
+    def _met(self, gathered: int) -> list[tuple[int, TimedCollective]]:
         """Return the meetings of a step, with how often it has each."""
-        if num_tokens not in self._meetings:
-            kernels = self._lowering.token_kernels(num_tokens)
-            self._meetings[num_tokens] = [
+        if gathered not in self._meetings:
+            self._meetings[gathered] = [
                 (count, self._timer.group_of(kernel).timed(kernel))
-                for count, kernel in kernels
-                if isinstance(kernel, Collective) and kernel.among == "expert"
+                for count, kernel in self._lowering.token_kernels(1, gathered)
+                if isinstance(kernel, Collective) and is_meeting(kernel)
             ]
-        return self._meetings[num_tokens]
+        return self._meetings[gathered]
 
 
-def _stretches(program: StepProgram) -> list[tuple[int, ...]]:
-    """Return how often each kind of layer attends before the first meeting, between meetings, and behind the last."""
-    num_kinds = len(program.parts) - 2
-    found = [[0] * num_kinds]
-    for number in program.sequence:
-        for kernel in program.parts[number][1]:
-            if isinstance(kernel, Attention):
-                found[-1][number - 1] += 1
-            elif isinstance(kernel, Collective) and kernel.among == "expert":
-                found.append([0] * num_kinds)
+def _pieces(kernels: Iterable[Kernel | None]) -> list[list[Kernel | None]]:
+    """Return the kernels of a part up to its first dispatch, and behind each combine."""
+    pieces: list[list[Kernel | None]] = [[]]
+    is_out = False
+    for kernel in kernels:
+        if is_meeting(kernel):
+            if is_out:
+                pieces.append([])
+            is_out = not is_out
+        elif not is_out:
+            pieces[-1].append(kernel)
+    return pieces
+
+
+def _stretches(sequence: Iterable[int], places: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """Return how often each piece comes before the first dispatch, between a combine and a dispatch, and behind the last."""
+    found = [[0] * len(places)]
+    for part in sequence:
+        for number, (of, piece) in enumerate(places):
+            if of == part:
+                if piece:
+                    found.append([0] * len(places))
+                found[-1][number] += 1
     return [tuple(stretch) for stretch in found]
-
-
-def _fractions(work: Sequence[Work]) -> list[Sequence[FloatArray]]:
-    found = [own.fractions for own in work if own.fractions is not None]
-    assert len(found) == len(work), "KV lies on channels with all replicas or with none"
-    return found
 
 
 def _joined(shapes: Sequence[StepShapes]) -> StepShapes:
     """Return the steps of all replicas, one after the other."""
 
-    def column(name: str) -> IntArray:
-        return np.concatenate([getattr(each, name) for each in shapes])
+    def columns(kind: type, own: Sequence[Any]) -> dict[str, Any]:
+        names = [column.name for column in fields(kind) if column.name != "windows"]
+        return {name: np.concatenate([getattr(each, name) for each in own]) for name in names}
 
-    def window(size: int) -> WindowShapes:
-        own = [each.windows[size] for each in shapes]
-        return WindowShapes(*(np.concatenate([getattr(each, f.name) for each in own]) for f in fields(WindowShapes)))
-
-    columns = {field.name: column(field.name) for field in fields(StepShapes) if field.name != "windows"}
-    return StepShapes(**columns, windows={size: window(size) for size in shapes[0].windows})  # type: ignore[arg-type]
+    windows = {
+        window: WindowShapes(**columns(WindowShapes, [each.windows[window] for each in shapes]))
+        for window in shapes[0].windows
+    }
+    return StepShapes(**columns(StepShapes, shapes), windows=windows)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
+from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.work import Attention, Collective, Kernel, StepProgram
 from gpusim.runtime.attribution import in_ticks
 from gpusim.runtime.collective import TimedCollective
@@ -93,7 +94,7 @@ class ProgramTimer(KernelTimer):
         return {}
 
     @cached_property
-    def _known_totals(self) -> dict[tuple[int, int], StepTotals]:
+    def _known_totals(self) -> dict[tuple[int, int, int], StepTotals]:
         return {}
 
     def time(self, program: StepProgram, kv_channels: Sequence[FloatArray] | None) -> TimedProgram:
@@ -124,9 +125,13 @@ class ProgramTimer(KernelTimer):
         key = program.fixed_key
         if key not in self._known_totals:
             *up_to_head, (_, sampling) = program.parts
-            tokens = [(n, self._fixed(k)[1]) for n, part in up_to_head for k in part if not isinstance(k, Attention)]
-            sampled = [(1, self._fixed(kernel)[1]) for kernel in sampling]
-            self._known_totals[key] = StepTotals.of(tokens, 1) + StepTotals.of(sampled, 1)
+            own, gathered = own_and_gathered((n, k) for n, part in up_to_head for k in part)
+            parts = (own, gathered, [(1, kernel) for kernel in sampling])
+            sums = [
+                StepTotals.of(((n, self._fixed(k)[1]) for n, k in part if not isinstance(k, Attention)), 1)
+                for part in parts
+            ]
+            self._known_totals[key] = sums[0] + sums[1] + sums[2]
         return self._known_totals[key]
 
     def _timed(self, kernel: Kernel, kv_channels: Sequence[FloatArray] | None) -> TimedOperation:

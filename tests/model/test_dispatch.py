@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model
+from gpusim.model.dispatch import own_and_gathered, rows_together
 from gpusim.model.footprint import num_parameters
 from gpusim.model.layout import Layout
 from gpusim.model.work import AllGather, AllReduce, BatchShape, GroupedGemm, ReduceScatter
@@ -74,9 +75,31 @@ def test_padding_leaves_attention_alone():
     """Rows that are added for others are projected and normed, and attend to nothing."""
     lowering = build_lowering(MODEL, layout=sharing(1, 2))
     own = lowering.lower(BatchShape(3, 300, (), 3))
-    padded = lowering.padded(own, 10)
+    padded = lowering.beside(own, 10, 20)
     wide = lowering.lower(BatchShape(10, 300, (), 3))
-    assert padded.fixed_key == wide.fixed_key == (10, 3)
+    assert padded.fixed_key[:2] == wide.fixed_key[:2] == (10, 3)
     for (_, a), (_, b), (_, c) in zip(padded.parts, own.parts, wide.parts, strict=True):
         for kernel, before, like in zip(a, b, c, strict=True):
             assert kernel is before if kernel.name == "attention" else kernel == like
+
+
+@given(
+    tokens=st.lists(st.integers(1, 700), min_size=2, max_size=4),
+    seats=st.sampled_from([4, 64, 1000]),
+    tp=st.sampled_from([1, 2]),
+)
+def test_replicas_are_padded_where_a_graph_holds_the_step(tokens, seats, tp):
+    """All to the largest, up to twice the sequences or 512 tokens; beyond, each has its own, even in number for its ranks."""
+    rows, gathered = rows_together(tokens, seats, sharing(tp, len(tokens)))
+    assert rows == ([max(tokens)] * len(tokens) if max(tokens) <= min(512, 2 * seats) else tokens)
+    assert gathered == sum(own + own % tp for own in rows)
+
+
+@given(own=st.integers(1, 300), others=st.integers(0, 900), split=SPLITS)
+def test_experts_see_the_tokens_of_all(own, others, split):
+    """What is gathered decides what is sent and computed between dispatch and combine, a replica's tokens the rest."""
+    lowering = build_lowering(MODEL, layout=sharing(*split))
+    alone, beside = ([k for _, k in part] for part in own_and_gathered(lowering.token_kernels(own, own + others)))
+    assert alone == [k for _, k in own_and_gathered(lowering.token_kernels(own))[0]]
+    assert beside == [k for _, k in own_and_gathered(lowering.token_kernels(1, own + others))[1]]
+    assert [k.name for k in beside[:1] + beside[-1:]] == ["dispatch", "combine"]

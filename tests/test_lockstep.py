@@ -202,3 +202,17 @@ def test_what_cannot_be_shared_is_named(changes, message):
     with pytest.raises(SpecError, match=r"tiny-moe|pooled") as raised:
         build_plan(topology="dgx-a100-80gb", model="tiny-moe", **{"serving__enable_expert_parallel": True, **changes})
     assert message in str(raised.value)
+
+
+def test_accounts_of_both_details_agree(tmp_path):
+    """Bytes by channel and link, FLOPs and busy fractions of folded replicas are those of the kernels they stand for."""
+    common = {"tp": 2, "prompts": (30, 3, 8, 40), "gap_us": 5, "efficiency": "calibrated", "folder": tmp_path}
+    kernel, step = (played(detail=detail, **common)[0].cluster for detail in ("kernel", "step"))
+    for name, bank in kernel.banks.items():
+        np.testing.assert_allclose(step.banks[name].channel_bytes_out, bank.channel_bytes_out, rtol=1e-9)
+    for name, moved in kernel.fabric.moved_bytes().items():
+        assert step.fabric.moved_bytes()[name] == pytest.approx(moved, rel=1e-9)
+    for name, busy in kernel.utilisation().items():
+        assert step.utilisation()[name] == pytest.approx(busy, rel=1e-9)
+    for name, gpu in kernel.gpus.items():
+        assert step.gpus[name].compute.flops == pytest.approx(gpu.compute.flops, rel=1e-12)

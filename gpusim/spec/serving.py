@@ -29,7 +29,7 @@ class ServingSpec(Spec):
     data_parallel_size: int = Field(default=1, ge=1)
     """Replicas, each with a scheduler, a KV cache and tensor_parallel_size GPUs of its own; requests go to them in turn."""
     enable_expert_parallel: bool = False
-    """Whole experts lie on the ranks, each on one, instead of a slice of each on all."""
+    """Whole experts lie on the ranks, each on one, instead of a slice of each on all; on those of all replicas together."""
     expert_skew: float = Field(default=0.0, ge=0, le=4)
     """Zipf exponent of how often experts are chosen, the r-th as r^-skew; 0: all alike."""
     scheduler: Literal["static", "continuous"] = "continuous"

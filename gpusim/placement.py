@@ -197,7 +197,7 @@ class Placement:
                 engine.dtype.weights,
                 engine.dtype.kv,
                 engine.serving,
-                capacity_bytes=device.memory.capacity,
+                capacity_bytes=device.memory.visible_bytes,
                 pool_bytes=pool_bytes,
             )
         except CapacityError as error:

@@ -137,6 +137,9 @@ class Planned:
             planned.waiting.pop()
             joined -= 1
         self.feed.take(joined)
+        if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
+            self.commit.let_go(planned)
+            planned.settle()
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:

@@ -53,7 +53,7 @@ def test_memory_is_divided_without_remainder():
     """Weights, workspace and blocks fill the usable part of the GPU to less than one block."""
     (placed,) = build_plan(model="llama-3.1-8b").engines
     memory = placed.memory
-    usable = 0.9 * placed.device.memory.capacity
+    usable = 0.9 * placed.device.memory.visible_bytes
     used = memory.weight_bytes + memory.workspace_bytes + memory.num_blocks * memory.block_bytes
     assert memory.weight_bytes == weight_bytes(placed.model, "bf16")
     assert memory.block_bytes == 16 * kv_bytes_per_token(placed.model, "bf16")

@@ -15,7 +15,8 @@ from gpusim.spec.document import validate
 from gpusim.spec.laws import LawsSpec
 from gpusim.spec.names import read
 
-_HBM_DONOR: Final = {"hopper": "h100-sxm", "blackwell": "b200-sxm"}
+_HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
+"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU."""
 _OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
 _GDDR_DONOR: Final = "rtx-pro-6000-server"
 

@@ -38,7 +38,10 @@ def test_measured_devices_have_their_own(name):
         ("HBM3e", "blackwell", "b200-sxm"),
         ("HBM2", "volta", "a100-sxm-80gb"),
         ("HBM2e", "ampere", "a100-sxm-80gb"),
-        ("HBM3", "cdna3", "a100-sxm-80gb"),
+        ("HBM3", "cdna3", "h100-sxm"),
+        ("HBM3e", "cdna4", "b200-sxm"),
+        ("HBM2e", "cdna2", "a100-sxm-80gb"),
+        ("HBM2e", "gaudi", "a100-sxm-80gb"),
     ],
 )
 def test_memory_decides_before_family(standard, family, donor):

@@ -16,15 +16,17 @@ from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import KernelExecutor
 from gpusim.runtime.folding import Folder
-from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine
+from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine, used_by_swaps
 from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
+from gpusim.runtime.mover import HostMover
 from gpusim.runtime.program import ProgramTimer
 from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
+from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
@@ -65,11 +67,12 @@ class Assembly:
         self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
+        self._swapped = {plan.name: used_by_swaps(cluster, plan.hosts) for plan in engines}
         self._traffic = {plan.name: EngineTraffic(plan.gpus, self._groups[plan.name]) for plan in engines}
         copies = [entry.spec for entry in self.background if isinstance(entry.spec, CopySpec)]
         self._copies = ForeignCopies(cluster, copies)
         self._has_constant_copies = self._copies.are_constant(self._traffic.values()) and is_alone(
-            self._copies.resources(), self._collective_resources()
+            self._copies.resources(), [*self._collective_resources(), *self._swapped.values()]
         )
 
     def engine(self, plan: EnginePlan, log: StepLog, on_finished: Callable[[Request], None]) -> Engine:
@@ -96,6 +99,9 @@ class Assembly:
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
+            watermark_blocks=int(plan.serving.watermark * plan.memory.num_blocks),
+            host=HostBlocks(plan.memory.num_host_blocks, plan.serving.block_size) if plan.hosts else None,
+            mover=HostMover(self.cluster, plan.hosts, plan.memory.block_bytes) if plan.hosts else None,
             max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
             log=log,
             on_finished=on_finished,
@@ -122,8 +128,8 @@ class Assembly:
         return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
     def _others(self, plan: EnginePlan) -> list[Resources]:
-        """Return what other engines and background collectives load."""
-        engines = [used for name, used in self._used.items() if name != plan.name]
+        """Return what other engines, their swapped KV and background collectives load."""
+        engines = [used | self._swapped[name] for name, used in self._used.items() if name != plan.name]
         return [*engines, *self._collective_resources()]
 
     def _collective_resources(self) -> list[Resources]:
@@ -169,6 +175,7 @@ class Assembly:
             "kv_blocks_peak": kv.peak_used,
             "kv_blocks_used": kv.used,
             "kv_pool": list(plan.pool),
+            **_swap_facts(engine.host),
         }
 
     def _laws(self, figures: GpuFigures) -> KernelLaws:
@@ -188,6 +195,9 @@ class Assembly:
             bank.reserve(memory.workspace_bytes, "workspace")
             if not plan.pool:
                 bank.reserve(memory.num_blocks * memory.block_bytes, "KV blocks")
+        for host in plan.hosts.values():
+            if host in self.cluster.banks:
+                self.cluster.banks[host].reserve(memory.num_host_blocks * memory.block_bytes, "swap space")
         shares = self._pool_shares(plan)
         for name, share in shares.items():
             self.cluster.banks[name].reserve(share * memory.num_blocks * memory.block_bytes, "pooled KV blocks")
@@ -223,3 +233,16 @@ class Assembly:
         if remote is None:
             return plan.device.memory.bandwidth
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())
+
+
+def _swap_facts(host: HostBlocks | None) -> dict[str, int]:
+    if host is None:
+        return {}
+    return {
+        "swaps": host.num_swaps,
+        "host_kv_blocks": host.num_blocks,
+        "host_kv_blocks_peak": host.peak_used,
+        "host_kv_blocks_used": host.used,
+        "kv_blocks_swapped_out": host.blocks_out,
+        "kv_blocks_swapped_in": host.blocks_in,
+    }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from builders import build_request
 from gpusim.serving.request import Request
+from gpusim.serving.roster import Roster
 from gpusim.spec.serving import ServingSpec
 
 
@@ -22,6 +23,15 @@ class Load:
     budget: int
     num_blocks: int
     block_size: int
+    host_blocks: int = 0
+    """For swapped requests."""
+    watermark_blocks: int = 0
+
+    def roster(self, *, reserves_all: bool = False) -> Roster:
+        """Return the engine's roster before anybody has come."""
+        roster = Roster(self.block_size, self.num_blocks, reserves_all)
+        roster.free_host_blocks, roster.watermark_blocks = self.host_blocks, self.watermark_blocks
+        return roster
 
     def spec(self, kind: str = "continuous") -> ServingSpec:
         """Return the engine's."""
@@ -46,4 +56,6 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         budget=draw(st.integers(max_num_seqs, 30)),
         num_blocks=largest + draw(st.integers(0, spare)),
         block_size=block_size,
+        host_blocks=draw(st.sampled_from([0, 0, 1, 4, 99])),
+        watermark_blocks=draw(st.sampled_from([0, 0, 0, 1, 3])),
     )

@@ -26,6 +26,8 @@ class MemoryPlan:
     block_bytes: float
     """One KV block of all layers: on a rank, or whole where it is pooled."""
     num_blocks: int
+    num_host_blocks: int = 0
+    """Blocks of swapped KV that host memory holds, a shard of each for each rank."""
 
 
 def plan_memory(
@@ -48,7 +50,7 @@ def plan_memory(
         pool_bytes: Of the memories that hold pooled KV, together; None: KV lies beside the weights.
 
     Raises:
-        CapacityError: If the weights do not fit, or less than one block is left beside them.
+        CapacityError: If the weights do not fit, less than one block is left beside them, or swap space holds none.
     """
     layout = Layout(serving.tensor_parallel_size)
     own = weight_bytes(model, weights, layout)
@@ -78,4 +80,16 @@ def plan_memory(
             f"a KV block needs {block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left {where}; use a larger "
             "tensor_parallel_size, or a smaller block_size or dtype.kv"
         )
-    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted)
+    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted, _host_blocks(serving, block))
+
+
+def _host_blocks(serving: ServingSpec, block_bytes: float) -> int:
+    if not serving.swaps:
+        return 0
+    num_blocks = int(serving.swap_space // block_bytes)
+    if num_blocks < 1:
+        raise CapacityError(
+            f"swap_space = {serving.swap_space / GiB:.4g} GiB holds no KV block, which has {block_bytes / GiB:.4g} GiB on "
+            "each GPU; raise it, or use preemption_mode: recompute"
+        )
+    return num_blocks

@@ -13,6 +13,7 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.advance import Advancer, Blocks, KernelAdvancer, StepAdvancer
 from gpusim.serving.commit import Advance, Commit, RunLog
 from gpusim.serving.feed import NEVER, Feed
+from gpusim.serving.host_blocks import HostBlocks, Mover
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
@@ -33,6 +34,9 @@ class Engine(Component):
         executor: Plays steps kernel by kernel.
         folding: Plays them folded, where and when that is right; None: never.
         kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
+        watermark_blocks: Left free by admission.
+        host: Blocks of swapped KV; None: who is preempted computes it again.
+        mover: Moves them; None where *host* is.
         max_model_len: Longest prompt plus output it takes.
         log: Gets every run of steps.
         on_finished: Called with every request that is over.
@@ -51,6 +55,9 @@ class Engine(Component):
         executor: Executor,
         folding: StepExecutor | None,
         kernel_between: tuple[int, int] = (0, 0),
+        watermark_blocks: int = 0,
+        host: HostBlocks | None = None,
+        mover: Mover | None = None,
         max_model_len: int,
         log: RunLog,
         on_finished: Callable[[Request], None],
@@ -65,12 +72,16 @@ class Engine(Component):
         self.folding = folding
         self.max_model_len = max_model_len
         self.on_finished = on_finished
+        self.host = host
         self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all)
+        self.roster.free_host_blocks = 0 if host is None else host.num_blocks
+        self.roster.watermark_blocks = watermark_blocks
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
         self._kernel_between = kernel_between
-        self._commit = Commit(kv, channels, log)
+        self._mover = mover
+        self._commit = Commit(kv, channels, log, host)
 
     @property
     def bound_s(self) -> float:
@@ -83,7 +94,7 @@ class Engine(Component):
 
     def start(self) -> None:
         """Begin to serve."""
-        blocks = Blocks(self.clock, self.kv, self.channels, self._commit)
+        blocks = Blocks(self.clock, self.kv, self.channels, self._commit, self._mover)
         parts = (self.scheduler, self.feed, blocks)
         self._by_kernel = KernelAdvancer(*parts, lowering=self.lowering, executor=self.executor, clock=self.clock)
         self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding)
@@ -96,7 +107,7 @@ class Engine(Component):
         coming = [request for request in self.feed.requests if request.arrival <= now]
         for request in self.roster.running:
             request.segments += request.tenure(self.roster.step - 1)
-        return [*self.roster.running, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
+        return [*self.roster.running, *self.roster.swapped, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
 
     def refuse(self, request: Request) -> str | None:
         """Say why *request* can never run; None if it can."""
@@ -171,3 +182,5 @@ class Engine(Component):
             self.count("running", len(roster.running))
             self.count("waiting", len(roster.waiting))
             self.count("kv_blocks", self.kv.used)
+            if self.host is not None:
+                self.count("swapped", len(roster.swapped))

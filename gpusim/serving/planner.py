@@ -103,8 +103,10 @@ class Planner:
             outlook.finished += [(last, request) for request in finished]
             released = sum(roster.blocks_for(request.most_cached_tokens) for request in finished)
         look.sure_blocks -= free_blocks + released - roster.free_blocks
-        # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
-        return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
+        # Whose blocks move is decided for sure, and who comes when another is through is not known ahead.
+        return not (
+            batch.preempted or batch.swapped_in or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions
+        )
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.

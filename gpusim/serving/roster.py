@@ -26,6 +26,8 @@ class Batch:
     """Requests that decode for the first time."""
     preempted: Sequence[tuple[Request, int]] = ()
     """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
+    swapped_in: Sequence[tuple[Request, int]] = ()
+    """Requests whose blocks come back from host memory before it, with the tokens in them."""
     chunks: Sequence[tuple[Request, int, int]] = ()
     """Prefilling requests with the tokens they have computed, and compute now."""
     admitted: Sequence[Request] = ()
@@ -63,6 +65,11 @@ class Roster:
     """Running requests whose KV the last batch did not read."""
     free_slots: list[int] = field(default_factory=list)
     num_slots: int = 0
+    swapped: dict[Request, int] = field(default_factory=dict)
+    """Preempted requests whose blocks are in host memory, with the tokens in them; first come, first served."""
+    free_host_blocks: int = 0
+    """Blocks that host memory has room for; 0 where nothing is swapped."""
+    watermark_blocks: int = 0
 
     def __post_init__(self) -> None:
         if not self.crossings:
@@ -87,12 +94,20 @@ class Roster:
             self.unread.copy(),
             self.free_slots.copy(),
             self.num_slots,
+            self.swapped.copy(),
+            self.free_host_blocks,
+            self.watermark_blocks,
         )
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nobody is there to compute for."""
-        return not self.running and not self.waiting
+        return not (self.running or self.waiting or self.swapped)
+
+    @property
+    def kept_blocks(self) -> int:
+        """Blocks that admission leaves free: those of the watermark, as long as anybody runs who could need them."""
+        return self.watermark_blocks if self.running else 0
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
@@ -128,8 +143,27 @@ class Roster:
         """Move the first request that waits among those that run."""
         assert request is self.waiting[0]
         self.waiting.popleft()
-        self.running.append(request)
+        self._seat(request)
         self.prefilling[request] = 0
+        if self.reserves_all:
+            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
+
+    def swap_in(self) -> tuple[Request, int]:
+        """Move the first swapped request among those that run; return it with the tokens it has in the cache."""
+        request, cached = next(iter(self.swapped.items()))
+        del self.swapped[request]
+        self._seat(request)
+        self.free_blocks -= self.blocks_for(cached)
+        self.free_host_blocks += self.blocks_for(cached)
+        if cached < request.target:
+            self.prefilling[request] = cached
+        else:
+            self.ready.append(request)
+        return request, cached
+
+    def _seat(self, request: Request) -> None:
+        """Let a request run, as the one admitted last."""
+        self.running.append(request)
         request.order = self.num_admitted
         request.prompt_step = request.first_decode = -1
         self.num_admitted += 1
@@ -137,8 +171,6 @@ class Roster:
             self.free_slots.append(self.num_slots)
             self.num_slots += 1
         request.slot = self.free_slots.pop()
-        if self.reserves_all:
-            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
 
     def begin_decoding(self) -> list[Request]:
         """Have all that are ready decode from the next step on; return them."""
@@ -154,7 +186,10 @@ class Roster:
         return begun
 
     def preempt(self, request: Request) -> int:
-        """Take away the blocks of the request admitted last and have it wait before all others; return what it had cached."""
+        """Take away the blocks of the request admitted last; return how many tokens it had in the cache.
+
+        If host memory has room for them it is swapped; else it waits before all others, and computes them again.
+        """
         assert request is self.running[-1]
         self.running.pop()
         cached = self.cached(request)
@@ -167,7 +202,13 @@ class Roster:
             self._forget(request)
             self.ends = [entry for entry in self.ends if entry[2] is not request]
             self.ends.sort()
-        self.waiting.appendleft(request)
+        blocks = self.blocks_for(cached)
+        if 0 < blocks <= self.free_host_blocks:
+            self.free_host_blocks -= blocks
+            swapped = [*self.swapped.items(), (request, cached)]
+            self.swapped = dict(sorted(swapped, key=lambda entry: (entry[0].arrival, entry[0].index)))
+        else:
+            self.waiting.appendleft(request)
         return cached
 
     def cached(self, request: Request) -> int:

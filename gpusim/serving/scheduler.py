@@ -1,8 +1,8 @@
 """Schedulers decide what the next step computes. They never wait.
 
 `ContinuousScheduler` is vLLM v1: running sequences first, each its missing tokens within the step's budget, then
-waiting ones in order of arrival; where blocks run out, the running request that came last is preempted and
-recomputes later. `StaticScheduler` fills a batch, prefills all of it, decodes all of it, and only then takes the next.
+waiting ones in order of arrival; where blocks run out, the running request that came last is preempted, and
+recomputes later or, as in vLLM v0, comes back from host memory before anybody else is admitted. `StaticScheduler` fills a batch, prefills all of it, decodes all of it, and only then takes the next.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.swap import may_swap_in, swap_in
 from gpusim.spec.serving import ServingSpec
 
 
@@ -33,12 +34,12 @@ class Scheduler(Protocol):
         ...
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
-        """Tell whether the next batch might need more than that many *blocks* for its first step."""
+        """Tell whether the next batch might need more than that many *blocks* for its first step, or swap some in."""
         ...
 
 
 class ContinuousScheduler:
-    """First come, first served, with chunked prefill and preemption by recomputation.
+    """First come, first served, with chunked prefill and preemption by recomputation or swapping.
 
     Args:
         spec: Of the engine.
@@ -61,21 +62,28 @@ class ContinuousScheduler:
             needed = self._make_room(preempted, roster)
             lost = {request for request, _ in preempted}
             begun = [request for request in begun if request not in lost]
-        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
-        if roster.prefilling or (roster.waiting and not preempted):
+        swapped_in: list[tuple[Request, int]] = []
+        if roster.swapped and not preempted:
+            swapped_in, blocks = swap_in(roster, self.budget, self.max_num_seqs, roster.free_blocks - needed)
+            begun = [*begun, *roster.begin_decoding()]
+            needed += blocks
+        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted, swapped_in)
+        if roster.prefilling or (roster.waiting and not preempted and not roster.swapped):
             self._prefill(batch, roster, roster.free_blocks - needed)
         batch.is_hungry = not preempted and self.admits(roster)
-        # After a preemption the next step may admit again, so that batch holds for one step only.
-        if not batch.chunks and not preempted:
+        # After a preemption or a swap the next step may admit again, so that batch holds for one step only.
+        if not (batch.chunks or preempted or swapped_in):
             batch.steps = steps_unchanged(roster)
         return batch
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`."""
-        return len(roster.running) < self.max_num_seqs and not roster.waiting
+        return len(roster.running) < self.max_num_seqs and not roster.waiting and not roster.swapped
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
+        if roster.swapped and may_swap_in(roster, self.max_num_seqs):
+            return True
         chunks = roster.blocks_for(self.budget) + self.max_num_seqs
         return blocks < roster.num_decodes + len(roster.ready) + chunks
 
@@ -104,13 +112,13 @@ class ContinuousScheduler:
     def _prefill(self, batch: Batch, roster: Roster, free_blocks: int) -> None:
         """Add chunks of those who prefill, then of those who wait, within the budget."""
         budget = self.budget - roster.num_decodes
-        chunks = batch.chunks = [
-            (request, computed, min(request.target - computed, budget))
-            for request, computed in roster.prefilling.items()
-            if budget > 0
-        ]
-        budget -= sum(tokens for _, _, tokens in chunks)
-        if roster.waiting and not batch.preempted:
+        batch.chunks = chunks = []
+        for request, computed in roster.prefilling.items():
+            tokens = min(request.target - computed, budget)
+            if tokens > 0:
+                chunks.append((request, computed, tokens))
+                budget -= tokens
+        if roster.waiting and not batch.preempted and not roster.swapped:
             batch.admitted = self._admit(chunks, roster, budget, free_blocks)
 
     def _admit(
@@ -121,7 +129,7 @@ class ContinuousScheduler:
             request = roster.waiting[0]
             tokens = min(request.target, budget)
             free_blocks -= roster.blocks_for(tokens)
-            if free_blocks < 0:
+            if free_blocks < roster.kept_blocks:
                 break
             roster.admit(request)
             admitted.append(request)

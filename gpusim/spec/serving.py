@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
+from gpusim.units import Bytes, GiB
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
@@ -45,6 +46,14 @@ class ServingSpec(Spec):
     """Part of a GPU's memory that weights, workspace and KV blocks may fill."""
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
     """KV blocks, instead of what memory holds."""
+    watermark: float = Field(default=0.0, ge=0, lt=1)
+    """Part of the KV blocks that admission leaves free while anybody runs (vLLM v0: 0.01; v1: 0)."""
+    preemption_mode: Literal["recompute", "swap"] = "recompute"
+    """What becomes of the KV of who is preempted: computed again, or kept in host memory (names of vLLM v0)."""
+    swap_space: Bytes = Field(default=4 * GiB, gt=0)
+    """Host memory for swapped KV, for each GPU."""
+    kv_offload: Any = None
+    """KV of finished requests kept in host memory; not built yet."""
     enable_prefix_caching: bool = False
     """Prompts that begin alike share KV blocks."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
@@ -53,6 +62,12 @@ class ServingSpec(Spec):
     """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
     sampling: SamplingSpec = SamplingSpec()
     """How the next token is drawn."""
+
+    @field_validator("kv_offload")
+    @classmethod
+    def _no_offload(cls, value: Any) -> None:
+        if value is not None:
+            raise not_yet("KV offload of finished requests; leave it out, preemption_mode: swap keeps preempted ones")
 
     @field_validator("enable_prefix_caching")
     @classmethod
@@ -67,6 +82,17 @@ class ServingSpec(Spec):
         if value != "none":
             raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
         return value
+
+    @property
+    def swaps(self) -> bool:
+        """Whether KV ever moves to host memory; the static scheduler preempts nobody."""
+        return self.preemption_mode == "swap" and self.scheduler != "static"
+
+    @model_validator(mode="after")
+    def _swapped_kv_is_its_own(self) -> ServingSpec:
+        if self.swaps and self.kv_placement == "pooled":
+            raise not_yet("preemption_mode: swap of pooled KV; use kv_placement: sharded, or recompute")
+        return self
 
     @model_validator(mode="after")
     def _budget_holds_a_batch(self) -> ServingSpec:

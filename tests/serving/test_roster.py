@@ -5,7 +5,6 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import make_scheduler
 from loads import Load, loads
 

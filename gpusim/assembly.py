@@ -29,6 +29,7 @@ from gpusim.serving.engine import Engine
 from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
@@ -87,7 +88,7 @@ class Assembly:
         layout = Layout(plan.serving.tensor_parallel_size)
         lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
         scheduler = make_scheduler(plan.serving)
-        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserves_all=scheduler.reserves_all)
+        kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
         executor = self._executor(plan)
         return Engine(
             self.clock,
@@ -174,6 +175,7 @@ class Assembly:
             "kv_blocks": kv.num_blocks,
             "kv_blocks_peak": kv.peak_used,
             "kv_blocks_used": kv.used,
+            "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
             **_swap_facts(engine.host),
         }
@@ -246,3 +248,16 @@ def _swap_facts(host: HostBlocks | None) -> dict[str, int]:
         "kv_blocks_swapped_out": host.blocks_out,
         "kv_blocks_swapped_in": host.blocks_in,
     }
+
+
+def _kv_cache(plan: EnginePlan, *, reserves_all: bool) -> KvCache:
+    num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
+    prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
+    return KvCache(num_blocks, block_size, reserves_all=reserves_all, prefix=prefix)
+
+
+def _prefix_facts(engine: Engine) -> dict[str, Any] | None:
+    if engine.kv.prefix is None:
+        return None
+    queried, hit = engine.prefix_hits
+    return {"queried_tokens": queried, "hit_tokens": hit, "hit_rate": hit / max(1, queried)}

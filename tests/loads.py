@@ -8,9 +8,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from builders import build_request
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.spec.serving import ServingSpec
+from gpusim.workload.stream import Content
 
 
 @dataclass
@@ -23,13 +25,15 @@ class Load:
     budget: int
     num_blocks: int
     block_size: int
+    contents: list[Content] | None = None
+    """What each request begins with, if blocks are shared."""
     host_blocks: int = 0
     """For swapped requests."""
     watermark_blocks: int = 0
 
-    def roster(self, *, reserves_all: bool = False) -> Roster:
+    def roster(self, *, reserves_all: bool = False, prefix: PrefixCache | None = None) -> Roster:
         """Return the engine's roster before anybody has come."""
-        roster = Roster(self.block_size, self.num_blocks, reserves_all)
+        roster = Roster(self.block_size, self.num_blocks, reserves_all, prefix=prefix)
         roster.free_host_blocks, roster.watermark_blocks = self.host_blocks, self.watermark_blocks
         return roster
 
@@ -40,7 +44,10 @@ class Load:
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
         stated = enumerate(self.arrivals)
-        return [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        requests = [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        for request, content in zip(requests, self.contents or (), strict=False):
+            request.content = content
+        return requests
 
 
 @st.composite
@@ -59,3 +66,23 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         host_blocks=draw(st.sampled_from([0, 0, 1, 4, 99])),
         watermark_blocks=draw(st.sampled_from([0, 0, 0, 1, 3])),
     )
+
+
+@st.composite
+def shared_loads(draw: Any, **kwargs: Any) -> Load:
+    """Loads whose requests begin alike: whole prompts and parts of them, and texts that go on into what is generated."""
+    load = draw(loads(**kwargs))
+    spans = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=3)
+    load.host_blocks = load.watermark_blocks = 0  # what is swapped comes back as blocks that nobody shares
+    load.contents = [fitted(draw(spans), prompt + output) for _, prompt, output in load.arrivals]
+    return load
+
+
+def fitted(spans: list[tuple[int, int]], most: int) -> Content:
+    """Return *spans* without what goes beyond *most* tokens."""
+    content = []
+    for key, tokens in spans:
+        if (fits := min(tokens, most)) > 0:
+            content.append((key, fits))
+        most -= fits
+    return tuple(content)

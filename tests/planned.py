@@ -20,6 +20,7 @@ from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import make_scheduler
@@ -79,12 +80,14 @@ class Planned:
         for request in self.requests:
             self.feed.put(request)
         self.planner = Planner(self.scheduler, self.feed, Expected(expected))
-        self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=self.scheduler.reserves_all)
+        prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
+        reserves_all = self.scheduler.reserves_all
+        self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=reserves_all, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.host = HostBlocks(load.host_blocks, load.block_size)
         self.commit = Commit(self.kv, self.channels, self.log, self.host)
-        self.roster = load.roster(reserves_all=self.scheduler.reserves_all)
+        self.roster = load.roster(reserves_all=reserves_all, prefix=prefix)
         self.now = 0
 
     @property
@@ -125,6 +128,7 @@ class Planned:
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
         played = Played(starts, ends[:steps], attribution_ps, 0).after(self.moved(outlook))
         finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
+        planned.settle()
         self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
         while planned.waiting and planned.waiting[-1].arrival > self.now:
             planned.waiting.pop()

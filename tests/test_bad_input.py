@@ -92,7 +92,10 @@ WRONG = {
     "node-link JSON": (("single-gpu", "m.json"), "topology: m.json: not yet: topologies in node-link JSON"),
     "NCCL XML": (("single-gpu", "m.xml"), "topology: m.xml: not yet: topologies in NCCL XML"),
     "ranks": (("model:", "ranks: foldde\nmodel:"), "line 3: ranks: 'foldde': unknown value; did you mean \"folded\"?"),
-    "prefix cache": (("{max", "{enable_prefix_caching: true, max"), "enable_prefix_caching: not yet: prefix caching"),
+    "prefix cache": (
+        ("{max", "{enable_prefix_caching: true, scheduler: static, max"),
+        "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none",
+    ),
     "sampling": (("{max", "{sampling: {top_p: 0.9}, max"), "serving.sampling.top_p: not yet: top_p below 1"),
     "engine profile": (("{max", "{engine: vllm, max"), "serving.engine: not yet: engine profiles"),
     "newer schema": (("schema: 1", "schema: 2"), "line 1: schema: schema 2 is newer than this gpusim reads (1)"),

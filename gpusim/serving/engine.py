@@ -73,7 +73,7 @@ class Engine(Component):
         self.max_model_len = max_model_len
         self.on_finished = on_finished
         self.host = host
-        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all)
+        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all, prefix=kv.prefix)
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
@@ -87,6 +87,11 @@ class Engine(Component):
     def bound_s(self) -> float:
         """What its steps take at least: weights, KV, FLOPs and collectives at peak, one after the other."""
         return self._commit.bound_ps / TICKS_PER_S
+
+    @property
+    def prefix_hits(self) -> tuple[int, int]:
+        """Prompt tokens of requests that were scheduled, and those of them whose KV was there already."""
+        return self._commit.queried_tokens, self._commit.hit_tokens
 
     def connect(self, refill: Callable[[], bool], *, is_open: bool) -> None:
         """Have requests come from a source; see `Feed`."""
@@ -168,6 +173,7 @@ class Engine(Component):
         """Go on from what the steps that were played leave."""
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
+        roster.settle()
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
         joined, now = advance.outlook.num_joined, self.clock.now

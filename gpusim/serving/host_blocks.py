@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gpusim.core.clock import IntArray
 from gpusim.core.component import Process
-from gpusim.serving.kv_cache import FreeBlocks
+from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.request import Request
 
 
@@ -42,7 +42,7 @@ class HostBlocks:
     @property
     def used(self) -> int:
         """Blocks held by swapped requests."""
-        return self.num_blocks - self.free.count
+        return self.num_blocks - self.free.count()
 
     def count(self, swapped: Sequence[tuple[Request, int]]) -> int:
         """Count the blocks of requests with the tokens they have in the cache."""

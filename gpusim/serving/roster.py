@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from gpusim.serving.known_blocks import CachedBlock
+from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 
 
@@ -70,13 +72,33 @@ class Roster:
     free_host_blocks: int = 0
     """Blocks that host memory has room for; 0 where nothing is swapped."""
     watermark_blocks: int = 0
+    num_released: int = 0
+    """Blocks that requests have given back since the start."""
+    prefix: PrefixCache | None = None
+    """Blocks known by what they hold; shared by all copies of a roster, of which one at a time may go on."""
+    mark: Mark | None = None
+    """The state of `prefix` as this roster was made."""
 
     def __post_init__(self) -> None:
         if not self.crossings:
             self.crossings = [0] * self.block_size
+        if self.mark is None and self.prefix is not None:
+            self.mark = self.prefix.mark()
+
+    def rewind(self) -> None:
+        """Bring back what this roster shares with its copies to what it was when it was made."""
+        if self.prefix is not None:
+            assert self.mark is not None, "a roster with a prefix cache marks its state"
+            self.prefix.rewind(self.mark)
+
+    def settle(self) -> None:
+        """Note that there is no way back to an earlier roster."""
+        if self.prefix is not None:
+            self.prefix.settle(self.free_blocks)
+            self.mark = self.prefix.mark()
 
     def copy(self) -> Roster:
-        """Return a roster that can go on without this one."""
+        """Return a roster that can go on instead of this one."""
         return Roster(
             self.block_size,
             self.free_blocks,
@@ -97,6 +119,8 @@ class Roster:
             self.swapped.copy(),
             self.free_host_blocks,
             self.watermark_blocks,
+            self.num_released,
+            self.prefix,
         )
 
     @property
@@ -139,12 +163,27 @@ class Roster:
                 too_many = middle
         return enough
 
-    def admit(self, request: Request) -> None:
-        """Move the first request that waits among those that run."""
+    def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
+        """Return the blocks with which a request that waits can begin; see `PrefixCache.find`."""
+        if self.prefix is None:
+            return []
+        for other in self.prefix.growing_like(request):
+            self.prefix.note(other, self.cached(other) + (other.first_decode >= 0), self.step)
+        return self.prefix.find(request, free_blocks)
+
+    def note_chunk(self, request: Request, end: int) -> None:
+        """Note that the next step computes a running request's tokens up to *end*."""
+        if self.prefix is not None and request.content:
+            self.prefix.note(request, end, self.step)
+
+    def admit(self, request: Request, shared: list[CachedBlock] | None = None) -> None:
+        """Move the first request that waits among those that run; it begins with *shared* blocks."""
         assert request is self.waiting[0]
         self.waiting.popleft()
         self._seat(request)
-        self.prefilling[request] = 0
+        request.hit_tokens = self.prefilling[request] = self.block_size * len(shared or ())
+        if self.prefix is not None:
+            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
         if self.reserves_all:
             self.free_blocks -= self.blocks_for(request.most_cached_tokens)
 
@@ -193,7 +232,9 @@ class Roster:
         assert request is self.running[-1]
         self.running.pop()
         cached = self.cached(request)
-        self.free_blocks += self.blocks_for(cached)
+        blocks = self.blocks_for(cached)
+        is_swapped = 0 < blocks <= self.free_host_blocks
+        self._release(request, cached, self.step, resumes=not is_swapped)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -202,8 +243,7 @@ class Roster:
             self._forget(request)
             self.ends = [entry for entry in self.ends if entry[2] is not request]
             self.ends.sort()
-        blocks = self.blocks_for(cached)
-        if 0 < blocks <= self.free_host_blocks:
+        if is_swapped:
             self.free_host_blocks -= blocks
             swapped = [*self.swapped.items(), (request, cached)]
             self.swapped = dict(sorted(swapped, key=lambda entry: (entry[0].arrival, entry[0].index)))
@@ -234,8 +274,17 @@ class Roster:
             self._compute(request, computed, tokens, finished)
         for request in finished:
             self.running.remove(request)
-            self.free_blocks += self.blocks_for(request.most_cached_tokens)
+            self._release(request, request.most_cached_tokens, self.step - 1)
         return finished
+
+    def _release(self, request: Request, cached: int, step: int, *, resumes: bool = False) -> None:
+        """Get back the blocks of a request with *cached* tokens that takes part in no step after *step*."""
+        if self.prefix is None:
+            released = self.blocks_for(cached)
+        else:
+            released = self.prefix.release(request, cached, step, resumes=resumes)
+        self.num_released += released
+        self.free_blocks += released
 
     def _compute(self, request: Request, computed: int, tokens: int, finished: list[Request]) -> None:
         done = computed + tokens

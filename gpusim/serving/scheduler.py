@@ -8,6 +8,7 @@ recomputes later or, as in vLLM v0, comes back from host memory before anybody e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 from gpusim.serving.request import Request
@@ -85,7 +86,12 @@ class ContinuousScheduler:
         if roster.swapped and may_swap_in(roster, self.max_num_seqs):
             return True
         chunks = roster.blocks_for(self.budget) + self.max_num_seqs
-        return blocks < roster.num_decodes + len(roster.ready) + chunks
+        needed = roster.num_decodes + len(roster.ready) + chunks
+        if roster.prefix is not None and needed <= blocks:
+            # Those who wait may also begin with blocks that are free.
+            coming = islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running)))
+            needed += sum(roster.blocks_for(request.target) for request in coming)
+        return blocks < needed
 
     def _chunk_blocks(self, roster: Roster, request: Request, computed: int) -> int:
         """Blocks that a prefilling request, the last one that runs, needs for its next chunk."""
@@ -118,6 +124,7 @@ class ContinuousScheduler:
             if tokens > 0:
                 chunks.append((request, computed, tokens))
                 budget -= tokens
+                roster.note_chunk(request, computed + tokens)
         if roster.waiting and not batch.preempted and not roster.swapped:
             batch.admitted = self._admit(chunks, roster, budget, free_blocks)
 
@@ -127,13 +134,17 @@ class ContinuousScheduler:
         admitted = []
         while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
             request = roster.waiting[0]
-            tokens = min(request.target, budget)
-            free_blocks -= roster.blocks_for(tokens)
+            shared = roster.find(request, free_blocks)
+            computed = roster.block_size * len(shared)
+            tokens = min(request.target - computed, budget)
+            # Blocks to begin with that are free are free no more; the others are in use and cost nothing.
+            free_blocks -= roster.blocks_for(computed + tokens) - sum(block.users > 0 for block in shared)
             if free_blocks < roster.kept_blocks:
                 break
-            roster.admit(request)
+            roster.admit(request, shared)
+            roster.note_chunk(request, computed + tokens)
             admitted.append(request)
-            chunks.append((request, 0, tokens))
+            chunks.append((request, computed, tokens))
             budget -= tokens
         return admitted
 

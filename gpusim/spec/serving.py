@@ -69,13 +69,6 @@ class ServingSpec(Spec):
         if value is not None:
             raise not_yet("KV offload of finished requests; leave it out, preemption_mode: swap keeps preempted ones")
 
-    @field_validator("enable_prefix_caching")
-    @classmethod
-    def _no_prefix_cache(cls, value: bool) -> bool:
-        if value:
-            raise not_yet("prefix caching; leave it out")
-        return value
-
     @field_validator("engine")
     @classmethod
     def _no_profile(cls, value: str) -> str:
@@ -92,6 +85,15 @@ class ServingSpec(Spec):
     def _swapped_kv_is_its_own(self) -> ServingSpec:
         if self.swaps and self.kv_placement == "pooled":
             raise not_yet("preemption_mode: swap of pooled KV; use kv_placement: sharded, or recompute")
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_need_pages(self) -> ServingSpec:
+        if self.enable_prefix_caching and self.scheduler == "static":
+            raise ValueError(
+                "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none; "
+                "use scheduler: continuous"
+            )
         return self
 
     @model_validator(mode="after")

@@ -85,8 +85,15 @@ class Assembly:
             on_finished: Called with every request that is over.
         """
         self._reserve(plan)
-        layout = Layout(plan.serving.tensor_parallel_size)
-        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        layout = Layout.of(plan.serving)
+        lowering = Lowering(
+            plan.model,
+            layout,
+            plan.dtype.weights,
+            plan.dtype.kv,
+            plan.attention.attention_kernel,
+            plan.serving.sampling or plan.model.generation,
+        )
         scheduler = make_scheduler(plan.serving)
         kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
         executor = self._executor(plan)
@@ -158,7 +165,7 @@ class Assembly:
     def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
         """Return what the summary says of *engine* beside its latencies."""
         kv = engine.kv
-        layout = Layout(plan.serving.tensor_parallel_size)
+        layout = Layout.of(plan.serving)
         return {
             "detail": self.detail(plan),
             "ranks": self.ranks(plan),

@@ -96,7 +96,7 @@ WRONG = {
         ("{max", "{enable_prefix_caching: true, scheduler: static, max"),
         "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none",
     ),
-    "sampling": (("{max", "{sampling: {top_p: 0.9}, max"), "serving.sampling.top_p: not yet: top_p below 1"),
+    "sampling": (("{max", "{sampling: {top_p: 1.9}, max"), "serving.sampling.top_p: must be at most 1, not 1.9"),
     "engine profile": (("{max", "{engine: vllm, max"), "serving.engine: not yet: engine profiles"),
     "newer schema": (("schema: 1", "schema: 2"), "line 1: schema: schema 2 is newer than this gpusim reads (1)"),
     "no schema": (("schema: 1\n", ""), "schema: this key is required; write schema: 1"),

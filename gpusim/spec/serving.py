@@ -7,24 +7,11 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
+from gpusim.spec.sampling import SamplingSpec
 from gpusim.units import Bytes, GiB
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
-
-
-class SamplingSpec(Spec):
-    """How the next token is drawn."""
-
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Probability that the candidates hold together; 1: all tokens are candidates."""
-
-    @field_validator("top_p")
-    @classmethod
-    def _only_greedy(cls, value: float) -> float:
-        if value < 1:
-            raise not_yet("top_p below 1 (the cost of sorting the logits); leave it out")
-        return value
 
 
 class ServingSpec(Spec):
@@ -32,6 +19,14 @@ class ServingSpec(Spec):
 
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that hold a shard of every layer each."""
+    pad_heads: bool = False
+    """Where heads do not divide evenly over the ranks, heads of zeros make up for it (PaLM on 64 chips: 48 to 64).
+
+    With fewer KV heads than ranks, query heads alone are padded; else whole groups of a KV head and its query heads are.
+    They are stored, read and computed like any other, so projections, KV cache and attention FLOPs grow by the padding.
+
+    Reference: Pope et al., 2023, "Efficiently scaling transformer inference", section 4.
+    """
     scheduler: Literal["static", "continuous"] = "continuous"
     """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
     max_num_seqs: int = Field(default=128, ge=1, le=MOST_SEQUENCES)
@@ -60,8 +55,8 @@ class ServingSpec(Spec):
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str = "none"
     """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
-    sampling: SamplingSpec = SamplingSpec()
-    """How the next token is drawn."""
+    sampling: SamplingSpec | None = None
+    """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 
     @field_validator("kv_offload")
     @classmethod

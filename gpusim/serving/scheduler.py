@@ -2,7 +2,8 @@
 
 `ContinuousScheduler` is vLLM v1: running sequences first, each its missing tokens within the step's budget, then
 waiting ones in order of arrival; where blocks run out, the running request that came last is preempted, and
-recomputes later or, as in vLLM v0, comes back from host memory before anybody else is admitted. `StaticScheduler` fills a batch, prefills all of it, decodes all of it, and only then takes the next.
+recomputes later or, as in vLLM v0, comes back from host memory before anybody else is admitted. `StaticScheduler` fills
+a batch, prefills all of it, decodes all of it, and only then takes the next.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from gpusim.serving.engine import Engine
 from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.scheduler import make_scheduler
@@ -108,7 +109,10 @@ class Assembly:
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
             watermark_blocks=int(plan.serving.watermark * plan.memory.num_blocks),
-            host=HostBlocks(plan.memory.num_host_blocks, plan.serving.block_size) if plan.hosts else None,
+            host=HostBlocks(plan.memory.num_host_blocks, plan.serving.block_size) if plan.serving.swaps else None,
+            store=HostStore(plan.memory.num_stored_blocks, plan.serving.block_size)
+            if plan.serving.kv_offload
+            else None,
             mover=HostMover(self.cluster, plan.hosts, plan.memory.block_bytes) if plan.hosts else None,
             max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
             log=log,
@@ -185,6 +189,7 @@ class Assembly:
             "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
             **_swap_facts(engine.host),
+            **_offload_facts(engine.store),
         }
 
     def _laws(self, figures: GpuFigures) -> KernelLaws:
@@ -206,7 +211,7 @@ class Assembly:
                 bank.reserve(memory.num_blocks * memory.block_bytes, "KV blocks")
         for host in plan.hosts.values():
             if host in self.cluster.banks:
-                self.cluster.banks[host].reserve(memory.num_host_blocks * memory.block_bytes, "swap space")
+                self.cluster.banks[host].reserve(memory.host_bytes, "swapped and offloaded KV")
         shares = self._pool_shares(plan)
         for name, share in shares.items():
             self.cluster.banks[name].reserve(share * memory.num_blocks * memory.block_bytes, "pooled KV blocks")
@@ -268,3 +273,14 @@ def _prefix_facts(engine: Engine) -> dict[str, Any] | None:
         return None
     queried, hit = engine.prefix_hits
     return {"queried_tokens": queried, "hit_tokens": hit, "hit_rate": hit / max(1, queried)}
+
+
+def _offload_facts(store: HostStore | None) -> dict[str, int]:
+    if store is None:
+        return {}
+    return {
+        "offloaded_kv_blocks": store.num_blocks,
+        "offloaded_kv_blocks_used": store.used,
+        "kv_blocks_offloaded": store.blocks_out,
+        "kv_blocks_restored": store.blocks_in,
+    }

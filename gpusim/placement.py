@@ -116,13 +116,16 @@ class Placement:
 
     def _hosts(self, engine: StatedEngine, gpus: tuple[str, ...]) -> dict[str, str] | None:
         """Return where each GPU swaps to: nowhere, or to the host nearest to it; None, and a problem, without one."""
-        if not engine.serving.swaps:
+        if not engine.serving.uses_host:
             return {}
         found = {gpu: nearest_host(self.topology, gpu) for gpu in gpus}
         lost = ", ".join(gpu for gpu, host in found.items() if host is None)
         if lost:
-            message = f"swap: {lost} of {self.topology.name} reaches no host; use recompute, or a topology with hosts"
-            self.problems.add((*engine.where, "serving", "preemption_mode"), message)
+            key, way_out = ("preemption_mode", "swap: ") if engine.serving.swaps else ("kv_offload", "")
+            message = (
+                f"{way_out}{lost} of {self.topology.name} reaches no host; leave it out, or use a topology with hosts"
+            )
+            self.problems.add((*engine.where, "serving", key), message)
             return None
         return {gpu: host for gpu, host in found.items() if host is not None}
 
@@ -130,13 +133,14 @@ class Placement:
         """Check that the swap space of all engines fits the memory of their hosts."""
         known, taken = host_memories(self.topology), dict.fromkeys(host_memories(self.topology), 0.0)
         for engine, plan in placed:
-            wanted = plan.memory.num_host_blocks * plan.memory.block_bytes if plan is not None else 0.0
+            wanted = plan.memory.host_bytes if plan is not None else 0.0
             for host in plan.hosts.values() if plan is not None else ():
                 taken[host] += wanted
                 memory = known[host]
                 if memory is not None and taken[host] > memory.capacity:
                     message = f"{taken[host] / GiB:.4g} GiB for the GPUs of {host}, which has {memory.capacity / GiB:.4g} GiB; lower it"
-                    self.problems.add((*engine.where, "serving", "swap_space"), message)
+                    key = "swap_space" if engine.serving.swaps else "kv_offload"
+                    self.problems.add((*engine.where, "serving", key), message)
                     break
 
     def _gpus(self, engine: StatedEngine) -> tuple[str, ...]:

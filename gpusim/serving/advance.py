@@ -9,6 +9,7 @@ import numpy as np
 import simpy
 
 from gpusim.core.clock import ARRIVAL, Clock, IntArray
+from gpusim.core.component import Process
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor
@@ -20,6 +21,7 @@ from gpusim.serving.forecast import Forecast
 from gpusim.serving.host_blocks import Mover
 from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
@@ -58,11 +60,20 @@ class Blocks:
         channels: Where they lie; None if memory has no channels.
         commit: Takes blocks from whom an outlook preempts.
         mover: Moves blocks to host memory and back; None: none ever move.
+        store: KV of finished requests in host memory; None: none is kept.
     """
 
     def __init__(
-        self, clock: Clock, kv: KvCache, channels: KvChannels | None, commit: Commit, mover: Mover | None = None
+        self,
+        clock: Clock,
+        kv: KvCache,
+        channels: KvChannels | None,
+        commit: Commit,
+        *,
+        mover: Mover | None = None,
+        store: HostStore | None = None,
     ) -> None:
+        self._store = store
         self._clock = clock
         self._kv = kv
         self._channels = channels
@@ -79,12 +90,26 @@ class Blocks:
     def move(self, outlook: Outlook) -> Generator[simpy.Event, Any, int]:
         """Move the blocks that *outlook* swaps; return the ticks that its first step waits for them."""
         start = self._clock.now
-        for swapped, to_host in ((outlook.swapped_out, True), (outlook.swapped_in, False)):
-            num_blocks = sum(self._kv.blocks_for(cached) for _, cached in swapped)
-            if num_blocks:
-                assert self._mover is not None, "only who can move blocks swaps them"
-                yield from self._mover.move(num_blocks, to_host=to_host)
+        out, back = (
+            sum(self._kv.blocks_for(cached) for _, cached in swapped)
+            for swapped in (outlook.swapped_out, outlook.swapped_in)
+        )
+        yield from self.store()
+        yield from self._move(out, to_host=True)
+        yield from self._move(back + sum(count for *_, count in outlook.restored), to_host=False)
         return self._clock.now - start
+
+    def store(self) -> Process:
+        """Move what finished requests leave to host memory."""
+        if self._store is not None:
+            num_blocks = self._store.take_pending()
+            yield from self._move(num_blocks, to_host=True)
+            self._store.blocks_out += num_blocks
+
+    def _move(self, num_blocks: int, *, to_host: bool) -> Process:
+        if num_blocks:
+            assert self._mover is not None, "only who can move blocks swaps them"
+            yield from self._mover.move(num_blocks, to_host=to_host)
 
 
 class StepAdvancer:

@@ -28,6 +28,13 @@ class MemoryPlan:
     num_blocks: int
     num_host_blocks: int = 0
     """Blocks of swapped KV that host memory holds, a shard of each for each rank."""
+    num_stored_blocks: int = 0
+    """The same of KV that is offloaded."""
+
+    @property
+    def host_bytes(self) -> float:
+        """Host memory that each GPU takes."""
+        return (self.num_host_blocks + self.num_stored_blocks) * self.block_bytes
 
 
 def plan_memory(
@@ -80,16 +87,20 @@ def plan_memory(
             f"a KV block needs {block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left {where}; use a larger "
             "tensor_parallel_size, or a smaller block_size or dtype.kv"
         )
-    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted, _host_blocks(serving, block))
+    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted, *_host_blocks(serving, block))
 
 
-def _host_blocks(serving: ServingSpec, block_bytes: float) -> int:
-    if not serving.swaps:
-        return 0
-    num_blocks = int(serving.swap_space // block_bytes)
-    if num_blocks < 1:
+def _host_blocks(serving: ServingSpec, block_bytes: float) -> tuple[int, int]:
+    """Return how many blocks host memory holds of swapped KV, and of KV that is offloaded."""
+    swap = _blocks_in("swap_space", serving.swap_space, block_bytes) if serving.swaps else 0
+    offload = serving.kv_offload
+    return swap, 0 if offload is None else _blocks_in("kv_offload.size", offload.size, block_bytes)
+
+
+def _blocks_in(key: str, size_bytes: float, block_bytes: float) -> int:
+    if size_bytes < block_bytes:
         raise CapacityError(
-            f"swap_space = {serving.swap_space / GiB:.4g} GiB holds no KV block, which has {block_bytes / GiB:.4g} GiB on "
-            "each GPU; raise it, or use preemption_mode: recompute"
+            f"{key} = {size_bytes / GiB:.4g} GiB holds no KV block, which has {block_bytes / GiB:.4g} GiB on each GPU; "
+            "raise it or leave it out"
         )
-    return num_blocks
+    return int(size_bytes // block_bytes)

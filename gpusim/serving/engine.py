@@ -16,6 +16,7 @@ from gpusim.serving.feed import NEVER, Feed
 from gpusim.serving.host_blocks import HostBlocks, Mover
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import Scheduler
@@ -36,7 +37,8 @@ class Engine(Component):
         kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
         watermark_blocks: Left free by admission.
         host: Blocks of swapped KV; None: who is preempted computes it again.
-        mover: Moves them; None where *host* is.
+        store: KV of finished requests in host memory; None: none is kept.
+        mover: Moves blocks; None where neither is.
         max_model_len: Longest prompt plus output it takes.
         log: Gets every run of steps.
         on_finished: Called with every request that is over.
@@ -57,6 +59,7 @@ class Engine(Component):
         kernel_between: tuple[int, int] = (0, 0),
         watermark_blocks: int = 0,
         host: HostBlocks | None = None,
+        store: HostStore | None = None,
         mover: Mover | None = None,
         max_model_len: int,
         log: RunLog,
@@ -76,12 +79,13 @@ class Engine(Component):
         self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all, prefix=kv.prefix)
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks
+        self.store = self.roster.store = store
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
         self._kernel_between = kernel_between
-        self._mover = mover
-        self._commit = Commit(kv, channels, log, host)
+        self._commit = Commit(kv, channels, log, host, store)
+        self._blocks = Blocks(clock, kv, channels, self._commit, mover=mover, store=store)
 
     @property
     def bound_s(self) -> float:
@@ -99,8 +103,7 @@ class Engine(Component):
 
     def start(self) -> None:
         """Begin to serve."""
-        blocks = Blocks(self.clock, self.kv, self.channels, self._commit, self._mover)
-        parts = (self.scheduler, self.feed, blocks)
+        parts = (self.scheduler, self.feed, self._blocks)
         self._by_kernel = KernelAdvancer(*parts, lowering=self.lowering, executor=self.executor, clock=self.clock)
         self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding)
         self.clock.env.process(self._loop())
@@ -125,6 +128,7 @@ class Engine(Component):
     def _loop(self) -> Process:
         while True:
             if self.roster.is_idle:
+                yield from self._blocks.store()
                 yield from self._wait_for_arrival()
             # What completes or arrives in this tick comes before the decision.
             yield self.clock.timeout(0, priority=DECISION)

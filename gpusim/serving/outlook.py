@@ -63,6 +63,8 @@ class Outlook:
     """Those of them whose KV goes to host memory before that step."""
     swapped_in: list[tuple[Request, int]] = field(default_factory=list)
     """Requests whose KV comes back from there before it, with the tokens in it."""
+    restored: list[tuple[Request, int, int]] = field(default_factory=list)
+    """Requests admitted to it that begin with blocks from there: place of the first, and how many."""
     chunks: list[tuple[int, Request, int, int]] = field(default_factory=list)
     """Step, request, tokens computed before and in it."""
     reads: list[tuple[int, Request, int, int]] = field(default_factory=list)
@@ -96,6 +98,9 @@ class Outlook:
         if batch.swapped_in:
             assert not self.num_steps, "blocks move before a first step"
             self.swapped_in = list(batch.swapped_in)
+        if batch.restored:
+            assert not self.num_steps, "blocks move before a first step"
+            self.restored = list(batch.restored)
         if batch.chunks or batch.admitted:
             self._add_chunks(batch, run, step, roster)
         else:

@@ -103,9 +103,9 @@ class Planner:
             outlook.finished += [(last, request) for request in finished]
         look.sure_blocks -= free_blocks + roster.num_released - before - roster.free_blocks
         # Whose blocks move is decided for sure, and who comes when another is through is not known ahead.
-        return not (
-            batch.preempted or batch.swapped_in or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions
-        )
+        moves = batch.preempted or batch.swapped_in or batch.restored
+        stores = roster.store is not None and any(request.content for request in finished)
+        return not (moves or stores or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.

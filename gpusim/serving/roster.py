@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from gpusim.serving.known_blocks import CachedBlock
+from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 
@@ -30,6 +31,8 @@ class Batch:
     """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
     swapped_in: Sequence[tuple[Request, int]] = ()
     """Requests whose blocks come back from host memory before it, with the tokens in them."""
+    restored: Sequence[tuple[Request, int, int]] = ()
+    """Admitted requests that begin with blocks from host memory: place of the first, and how many."""
     chunks: Sequence[tuple[Request, int, int]] = ()
     """Prefilling requests with the tokens they have computed, and compute now."""
     admitted: Sequence[Request] = ()
@@ -72,6 +75,8 @@ class Roster:
     free_host_blocks: int = 0
     """Blocks that host memory has room for; 0 where nothing is swapped."""
     watermark_blocks: int = 0
+    store: HostStore | None = None
+    """KV of finished requests in host memory."""
     num_released: int = 0
     """Blocks that requests have given back since the start."""
     prefix: PrefixCache | None = None
@@ -119,6 +124,7 @@ class Roster:
             self.swapped.copy(),
             self.free_host_blocks,
             self.watermark_blocks,
+            self.store,
             self.num_released,
             self.prefix,
         )
@@ -176,12 +182,17 @@ class Roster:
         if self.prefix is not None and request.content:
             self.prefix.note(request, end, self.step)
 
-    def admit(self, request: Request, shared: list[CachedBlock] | None = None) -> None:
-        """Move the first request that waits among those that run; it begins with *shared* blocks."""
+    def restorable(self, request: Request, first: int) -> int:
+        """Count the blocks of a request that waits that can come from host memory, from its *first* on."""
+        return 0 if self.store is None else self.store.find(request, first)
+
+    def admit(self, request: Request, shared: list[CachedBlock] | None = None, restored: int = 0) -> None:
+        """Move the first request that waits among those that run; it begins with *shared* blocks, then *restored* ones."""
         assert request is self.waiting[0]
         self.waiting.popleft()
         self._seat(request)
-        request.hit_tokens = self.prefilling[request] = self.block_size * len(shared or ())
+        request.hit_tokens = self.prefilling[request] = self.block_size * (len(shared or ()) + restored)
+        self.free_blocks -= restored
         if self.prefix is not None:
             self.free_blocks -= self.prefix.share(request, shared or [], self.step)
         if self.reserves_all:

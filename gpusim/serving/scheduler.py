@@ -86,6 +86,8 @@ class ContinuousScheduler:
         """See `Scheduler.runs_short`."""
         if roster.swapped and may_swap_in(roster, self.max_num_seqs):
             return True
+        if roster.store is not None and any(request.content for request in roster.waiting):
+            return True
         chunks = roster.blocks_for(self.budget) + self.max_num_seqs
         needed = roster.num_decodes + len(roster.ready) + chunks
         if roster.prefix is not None and needed <= blocks:
@@ -127,22 +129,25 @@ class ContinuousScheduler:
                 budget -= tokens
                 roster.note_chunk(request, computed + tokens)
         if roster.waiting and not batch.preempted and not roster.swapped:
-            batch.admitted = self._admit(chunks, roster, budget, free_blocks)
+            batch.admitted = self._admit(batch, chunks, roster, budget, free_blocks)
 
     def _admit(
-        self, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
+        self, batch: Batch, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
     ) -> list[Request]:
         admitted = []
         while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
             request = roster.waiting[0]
             shared = roster.find(request, free_blocks)
-            computed = roster.block_size * len(shared)
+            restored = roster.restorable(request, len(shared))
+            computed = roster.block_size * (len(shared) + restored)
             tokens = min(request.target - computed, budget)
             # Blocks to begin with that are free are free no more; the others are in use and cost nothing.
             free_blocks -= roster.blocks_for(computed + tokens) - sum(block.users > 0 for block in shared)
             if free_blocks < roster.kept_blocks:
                 break
-            roster.admit(request, shared)
+            roster.admit(request, shared, restored)
+            if restored:
+                batch.restored = [*batch.restored, (request, len(shared), restored)]
             roster.note_chunk(request, computed + tokens)
             admitted.append(request)
             chunks.append((request, computed, tokens))

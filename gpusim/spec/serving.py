@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,22 @@ from gpusim.units import Bytes, GiB
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
+
+
+class KvOffloadSpec(Spec):
+    """KV that stays in host memory."""
+
+    size: Bytes = Field(gt=0)
+    """Host memory for it, for each GPU."""
+    when: Literal["finished", "evicted"] = "finished"
+    """finished: blocks of stated content go there when their request is over; evicted: when the GPU gives them up."""
+
+    @field_validator("when")
+    @classmethod
+    def _only_finished(cls, value: str) -> str:
+        if value == "evicted":
+            raise not_yet("kv_offload of evicted blocks; use when: finished")
+        return value
 
 
 class ServingSpec(Spec):
@@ -47,8 +63,8 @@ class ServingSpec(Spec):
     """What becomes of the KV of who is preempted: computed again, or kept in host memory (names of vLLM v0)."""
     swap_space: Bytes = Field(default=4 * GiB, gt=0)
     """Host memory for swapped KV, for each GPU."""
-    kv_offload: Any = None
-    """KV of finished requests kept in host memory; not built yet."""
+    kv_offload: KvOffloadSpec | None = None
+    """Keep KV in host memory for requests to come that begin alike; needs enable_prefix_caching."""
     enable_prefix_caching: bool = False
     """Prompts that begin alike share KV blocks."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
@@ -57,12 +73,6 @@ class ServingSpec(Spec):
     """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
     sampling: SamplingSpec | None = None
     """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
-
-    @field_validator("kv_offload")
-    @classmethod
-    def _no_offload(cls, value: Any) -> None:
-        if value is not None:
-            raise not_yet("KV offload of finished requests; leave it out, preemption_mode: swap keeps preempted ones")
 
     @field_validator("engine")
     @classmethod
@@ -76,10 +86,21 @@ class ServingSpec(Spec):
         """Whether KV ever moves to host memory; the static scheduler preempts nobody."""
         return self.preemption_mode == "swap" and self.scheduler != "static"
 
+    @property
+    def uses_host(self) -> bool:
+        """Whether KV ever moves to host memory."""
+        return self.swaps or self.kv_offload is not None
+
     @model_validator(mode="after")
-    def _swapped_kv_is_its_own(self) -> ServingSpec:
-        if self.swaps and self.kv_placement == "pooled":
-            raise not_yet("preemption_mode: swap of pooled KV; use kv_placement: sharded, or recompute")
+    def _kv_in_host_memory_is_its_own(self) -> ServingSpec:
+        if self.uses_host and self.kv_placement == "pooled":
+            raise not_yet("swapping or offloading pooled KV; use kv_placement: sharded, or recompute")
+        return self
+
+    @model_validator(mode="after")
+    def _offloaded_kv_is_known(self) -> ServingSpec:
+        if self.kv_offload is not None and not self.enable_prefix_caching:
+            raise ValueError("kv_offload keeps blocks by what they hold: add enable_prefix_caching: true")
         return self
 
     @model_validator(mode="after")

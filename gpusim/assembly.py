@@ -115,6 +115,7 @@ class Assembly:
             else None,
             mover=HostMover(self.cluster, plan.hosts, plan.memory.block_bytes) if plan.hosts else None,
             max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
+            lags=plan.serving.async_scheduling,
             log=log,
             on_finished=on_finished,
             probes=self.cluster.probes,

@@ -31,10 +31,11 @@ class Load:
     """For swapped requests."""
     watermark_blocks: int = 0
 
-    def roster(self, *, reserves_all: bool = False, prefix: PrefixCache | None = None) -> Roster:
+    def roster(self, *, reserves_all: bool = False, lags: bool = False, prefix: PrefixCache | None = None) -> Roster:
         """Return the engine's roster before anybody has come."""
-        roster = Roster(self.block_size, self.num_blocks, reserves_all, prefix=prefix)
-        roster.free_host_blocks, roster.watermark_blocks = self.host_blocks, self.watermark_blocks
+        roster = Roster(self.block_size, self.num_blocks, reserves_all, lags=lags, prefix=prefix)
+        # With steps in flight nothing is swapped.
+        roster.free_host_blocks, roster.watermark_blocks = 0 if lags else self.host_blocks, self.watermark_blocks
         return roster
 
     def spec(self, kind: str = "continuous") -> ServingSpec:

@@ -72,6 +72,7 @@ class Planned:
         expected: int = TICKS,
         channels: tuple[ChannelMap, float] | None = None,
         ticks: int = TICKS,
+        lags: bool = False,
     ) -> None:
         self.load, self.duration = load, duration
         self.scheduler = make_scheduler(load.spec(kind))
@@ -79,7 +80,7 @@ class Planned:
         self.requests = load.requests(ticks=ticks)
         for request in self.requests:
             self.feed.put(request)
-        self.planner = Planner(self.scheduler, self.feed, Expected(expected))
+        self.planner = Planner(self.scheduler, self.feed, Expected(expected), lags=lags)
         prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
         reserves_all = self.scheduler.reserves_all
         self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=reserves_all, prefix=prefix)
@@ -87,7 +88,7 @@ class Planned:
         self.log = StepLog("engine")
         self.host = HostBlocks(load.host_blocks, load.block_size)
         self.commit = Commit(self.kv, self.channels, self.log, self.host)
-        self.roster = load.roster(reserves_all=reserves_all, prefix=prefix)
+        self.roster = load.roster(reserves_all=reserves_all, lags=lags, prefix=prefix)
         self.now = 0
 
     @property
@@ -114,10 +115,9 @@ class Planned:
         return BLOCK_TICKS * self.host.count([*outlook.swapped_out, *outlook.swapped_in])
 
     def times(self, outlook: Outlook) -> tuple[IntArray, IntArray]:
-        """Return the starts of the runs and the ends of the steps."""
+        """Return the starts and the ends of the steps."""
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
-        starts, ends = back_to_back(np.array(durations), self.now + self.moved(outlook), outlook.wakes)
-        return starts[outlook.runs().first], ends
+        return back_to_back(np.array(durations), self.now + self.moved(outlook), outlook.wakes)
 
     def keep(self, outlook: Outlook, planned: Roster, steps: int, read: IntArray | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
@@ -126,11 +126,15 @@ class Planned:
             planned = self.planner.replay(self.roster, outlook, steps)
         attribution_ps = np.zeros((steps, len(CATEGORIES)), dtype=np.int64)
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
-        played = Played(starts, ends[:steps], attribution_ps, 0).after(self.moved(outlook))
-        finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
+        runs = outlook.runs()
+        played = Played(starts[runs.first], ends[:steps], attribution_ps, 0).after(self.moved(outlook))
+        advance = Advance(outlook, runs, planned, played, read)
+        finished = self.commit.run(advance)
         planned.settle()
+        planned.fixed = advance.last_start
         self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
-        while planned.waiting and planned.waiting[-1].arrival > self.now:
+        fixed = planned.fixed if planned.lags else self.now
+        while planned.waiting and planned.waiting[-1].arrival > fixed:
             planned.waiting.pop()
             joined -= 1
         self.feed.take(joined)
@@ -140,7 +144,7 @@ class Planned:
         """Plan, and commit all steps that are confirmed; return how many were planned in vain."""
         outlook, planned = self.plan(horizon)
         read = self.place(outlook)
-        right = self.planner.confirmed(outlook, *self.times(outlook))
+        right = self.planner.confirmed(outlook, self.times(outlook)[0], self.roster.fixed)
         self.keep(outlook, planned, right, read)
         return outlook.num_steps - right
 

@@ -132,6 +132,37 @@ def test_both_details_keep_and_restore_alike():
     assert seen["swapped"] >= 1
 
 
+def test_turns_of_sessions_come_back_from_the_host():
+    """Conversations that take turns on a GPU too small for all of them: with offload every later turn finds its history."""
+    changes = ENGINE | {
+        "serving__num_gpu_blocks_override": 40,
+        "workload": {
+            "sessions": {
+                "turns": {"kind": "fixed", "value": 4},
+                "think_time": {"kind": "fixed", "value": "20 ms"},
+            },
+            "arrivals": {"kind": "constant", "rate": "1000 /s"},
+            "prompt_tokens": {"kind": "fixed", "value": 16},
+            "output_tokens": {"kind": "fixed", "value": 12},
+            "num_requests": 24,
+        },
+    }
+    runs = []
+    for offload in (None, {"size": "1 GiB"}):
+        simulation = build_simulation(**changes | {"serving__kv_offload": offload, "detail": "step"})
+        summary = simulation.run().summary()
+        assert summary["requests"]["finished"] == 24
+        runs.append(summary["engines"]["engine"])
+    kernel = build_simulation(**changes | {"detail": "kernel"})
+    kernel.run()
+    assert token_ticks(kernel) == token_ticks(simulation)
+    without, with_host = runs
+    assert with_host["kv_blocks_restored"] > 0
+    # Turn t repeats t times 28 tokens, of which the last was not computed and the last full block is short of.
+    history = 6 * sum((28 * turn - 1) // 4 * 4 for turn in range(1, 4))
+    assert without["prefix_cache"]["hit_tokens"] < with_host["prefix_cache"]["hit_tokens"] == history
+
+
 class Request:
     """What a store needs of one."""
 

@@ -40,6 +40,7 @@ class Engine(Component):
         store: KV of finished requests in host memory; None: none is kept.
         mover: Moves blocks; None where neither is.
         max_model_len: Longest prompt plus output it takes.
+        lags: Whether the batch of a step is fixed when the step before it starts.
         log: Gets every run of steps.
         on_finished: Called with every request that is over.
         probes: Shared by all components.
@@ -62,6 +63,7 @@ class Engine(Component):
         store: HostStore | None = None,
         mover: Mover | None = None,
         max_model_len: int,
+        lags: bool = False,
         log: RunLog,
         on_finished: Callable[[Request], None],
         probes: list[Probe] | None = None,
@@ -76,7 +78,7 @@ class Engine(Component):
         self.max_model_len = max_model_len
         self.on_finished = on_finished
         self.host = host
-        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all, prefix=kv.prefix)
+        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all, lags=lags, prefix=kv.prefix)
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks
         self.store = self.roster.store = store
@@ -104,15 +106,17 @@ class Engine(Component):
     def start(self) -> None:
         """Begin to serve."""
         parts = (self.scheduler, self.feed, self._blocks)
-        self._by_kernel = KernelAdvancer(*parts, lowering=self.lowering, executor=self.executor, clock=self.clock)
-        self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding)
+        lags = self.roster.lags
+        self._by_kernel = KernelAdvancer(
+            *parts, lowering=self.lowering, executor=self.executor, clock=self.clock, lags=lags
+        )
+        self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding, lags=lags)
         self.clock.env.process(self._loop())
 
     def unfinished(self) -> list[Request]:
         """Return the requests that run or wait now, with the tokens they have got, once the run is over."""
         now = self.clock.now
-        self.feed.reach_tick(now)
-        coming = [request for request in self.feed.requests if request.arrival <= now]
+        coming = self.feed.arrived_by(now)
         for request in self.roster.running:
             request.segments += request.tenure(self.roster.step - 1)
         return [*self.roster.running, *self.roster.swapped, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
@@ -141,16 +145,17 @@ class Engine(Component):
             self._settle((yield from advancer.run(self.roster, until)))
 
     def _has_arrivals(self) -> bool:
-        return bool(self.feed.ticks) and self.feed.ticks[0] <= self.clock.now
+        return self.feed.has_arrived(self.clock.now)
 
     def _wait_for_arrival(self) -> Process:
         """Wait until a request has arrived, and in an open loop for ever if none is left."""
         self.feed.arrived = self.clock.event()
         tick = self.feed.next_tick()
-        if tick < NEVER:
-            yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
-        else:
+        if tick == NEVER:
             yield self.feed.arrived
+            return
+        announced = self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+        yield announced if self.feed.is_open else announced | self.feed.arrived
 
     def refuse_arrived(self, now: int) -> None:
         """Be through with the requests that have come by tick *now* and can never run."""
@@ -180,9 +185,10 @@ class Engine(Component):
         roster.settle()
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
-        joined, now = advance.outlook.num_joined, self.clock.now
-        while roster.waiting and roster.waiting[-1].arrival > now:
-            roster.waiting.pop()  # expected too early: it goes back to the feed
+        roster.fixed = advance.last_start
+        joined, fixed = advance.outlook.num_joined, roster.fixed if roster.lags else self.clock.now
+        while roster.waiting and self.feed.is_too_early(roster.waiting[-1], fixed):
+            roster.waiting.pop()  # it goes back to the feed
             joined -= 1
         self.feed.take(joined)
         for end, request in finished:

@@ -41,6 +41,8 @@ class Outlook:
     """Arrivals among those who wait after the last step, or run."""
     admitted_of: list[int] = field(default_factory=list)
     """Arrivals that had to be there, because they were admitted."""
+    is_late: list[bool] = field(default_factory=list)
+    """Whether the run's batch is fixed when it starts, though others may be fixed a step earlier: nothing was in flight."""
     is_fresh: list[bool] = field(default_factory=list)
     """Whether the run's batch is another than that of the run before."""
     is_steady: list[bool] = field(default_factory=list)
@@ -57,6 +59,10 @@ class Outlook:
     admitted: list[tuple[int, Request]] = field(default_factory=list)
     begun: list[tuple[int, Request]] = field(default_factory=list)
     finished: list[tuple[int, Request]] = field(default_factory=list)
+    gone: list[tuple[int, Request]] = field(default_factory=list)
+    """Those who are over, with the step by the end of which they have left their seats and blocks to others."""
+    gone_before: list[Request] = field(default_factory=list)
+    """The same of those who left before the first step."""
     preempted: list[tuple[Request, int]] = field(default_factory=list)
     """In the first step, with the tokens they had in the cache."""
     swapped_out: list[tuple[Request, int]] = field(default_factory=list)
@@ -70,12 +76,13 @@ class Outlook:
     reads: list[tuple[int, Request, int, int]] = field(default_factory=list)
     """Step, request, tokens, and 1 or -1: KV in the cache that is read again, or no more, from that step on."""
 
-    def note(self, joined: int, admitted: int, *, is_hungry: bool, is_open: bool) -> None:
+    def note(self, joined: int, admitted: int, *, is_hungry: bool, is_open: bool, is_late: bool) -> None:
         """Note on which arrivals the run that comes next depends."""
         self.joined.append(joined)
         self.admitted_of.append(admitted)
         self.is_hungry.append(is_hungry)
         self.open_to.append(is_open)
+        self.is_late.append(is_late)
 
     def add(self, batch: Batch, steps: int, roster: Roster) -> None:
         """Add a run of *steps* steps of *batch*, decided on *roster*, before they pass."""

@@ -70,6 +70,14 @@ class Roster:
     """Running requests whose KV the last batch did not read."""
     free_slots: list[int] = field(default_factory=list)
     num_slots: int = 0
+    lags: bool = False
+    """Whether the batch of the next step is fixed when a step starts, before those are gone who are over in it."""
+    fixed: int = 0
+    """Tick at which the batch of the next step was fixed, if this lags: start of the last step."""
+    leaving: list[Request] = field(default_factory=list)
+    """Requests that are over and hold their seats and blocks until the next batch is fixed."""
+    gone: list[tuple[int, Request]] = field(default_factory=list)
+    """Those who left, and the step by the end of which they did, since this was last emptied."""
     swapped: dict[Request, int] = field(default_factory=dict)
     """Preempted requests whose blocks are in host memory, with the tokens in them; first come, first served."""
     free_host_blocks: int = 0
@@ -121,6 +129,10 @@ class Roster:
             self.unread.copy(),
             self.free_slots.copy(),
             self.num_slots,
+            self.lags,
+            self.fixed,
+            self.leaving.copy(),
+            [],
             self.swapped.copy(),
             self.free_host_blocks,
             self.watermark_blocks,
@@ -138,6 +150,11 @@ class Roster:
     def kept_blocks(self) -> int:
         """Blocks that admission leaves free: those of the watermark, as long as anybody runs who could need them."""
         return self.watermark_blocks if self.running else 0
+
+    @property
+    def num_seated(self) -> int:
+        """Requests that count against the most that may run."""
+        return len(self.running) + len(self.leaving)
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
@@ -245,7 +262,7 @@ class Roster:
         cached = self.cached(request)
         blocks = self.blocks_for(cached)
         is_swapped = 0 < blocks <= self.free_host_blocks
-        self._release(request, cached, self.step, resumes=not is_swapped)
+        self._release(request, cached, resumes=not is_swapped)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -277,6 +294,7 @@ class Roster:
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
+        self.gone += [(self.step, request) for request in self.let_go()]
         self.free_blocks -= self.blocks_needed(steps)
         self.decode_context += steps * self.num_decodes
         self.step += steps
@@ -285,15 +303,24 @@ class Roster:
             self._compute(request, computed, tokens, finished)
         for request in finished:
             self.running.remove(request)
-            self._release(request, request.most_cached_tokens, self.step - 1)
+        self.leaving += finished
+        if not self.lags or self.is_idle:
+            self.gone += [(self.step - 1, request) for request in self.let_go()]
         return finished
 
-    def _release(self, request: Request, cached: int, step: int, *, resumes: bool = False) -> None:
-        """Get back the blocks of a request with *cached* tokens that takes part in no step after *step*."""
+    def let_go(self) -> list[Request]:
+        """Have those leave who are over; return them."""
+        gone, self.leaving = self.leaving, []
+        for request in gone:
+            self._release(request, request.most_cached_tokens)
+        return gone
+
+    def _release(self, request: Request, cached: int, *, resumes: bool = False) -> None:
+        """Get back the blocks of a request with *cached* tokens."""
         if self.prefix is None:
             released = self.blocks_for(cached)
         else:
-            released = self.prefix.release(request, cached, step, resumes=resumes)
+            released = self.prefix.release(request, cached, self.step, resumes=resumes)
         self.num_released += released
         self.free_blocks += released
 

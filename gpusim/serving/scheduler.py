@@ -31,6 +31,10 @@ class Scheduler(Protocol):
         """
         ...
 
+    def must_wait(self, roster: Roster) -> bool:
+        """Tell whether the next batch cannot be fixed while some who are over hold their seats and blocks."""
+        ...
+
     def admits(self, roster: Roster) -> bool:
         """Tell whether a request that arrives now could change the batch of the next step."""
         ...
@@ -74,13 +78,21 @@ class ContinuousScheduler:
             self._prefill(batch, roster, roster.free_blocks - needed)
         batch.is_hungry = not preempted and self.admits(roster)
         # After a preemption or a swap the next step may admit again, so that batch holds for one step only.
-        if not (batch.chunks or preempted or swapped_in):
-            batch.steps = steps_unchanged(roster)
+        if batch.num_decodes and not (batch.chunks or preempted or swapped_in):
+            # Seats of those who are over are free for the step after this one.
+            is_held_up = roster.leaving and (roster.waiting or roster.num_seated >= self.max_num_seqs)
+            batch.steps = 1 if is_held_up else steps_unchanged(roster)
         return batch
+
+    def must_wait(self, roster: Roster) -> bool:
+        """See `Scheduler.must_wait`: nobody is preempted while blocks are about to be released."""
+        needed = roster.blocks_needed(1) + sum(request.target % roster.block_size == 0 for request in roster.ready)
+        needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
+        return needed > roster.free_blocks
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`."""
-        return len(roster.running) < self.max_num_seqs and not roster.waiting and not roster.swapped
+        return roster.num_seated < self.max_num_seqs and not roster.waiting and not roster.swapped
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
@@ -92,7 +104,7 @@ class ContinuousScheduler:
         needed = roster.num_decodes + len(roster.ready) + chunks
         if roster.prefix is not None and needed <= blocks:
             # Those who wait may also begin with blocks that are free.
-            coming = islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running)))
+            coming = islice(roster.waiting, max(0, self.max_num_seqs - roster.num_seated))
             needed += sum(roster.blocks_for(request.target) for request in coming)
         return blocks < needed
 
@@ -135,7 +147,7 @@ class ContinuousScheduler:
         self, batch: Batch, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
     ) -> list[Request]:
         admitted = []
-        while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
+        while roster.waiting and budget > 0 and roster.num_seated < self.max_num_seqs:
             request = roster.waiting[0]
             shared = roster.find(request, free_blocks)
             restored = roster.restorable(request, len(shared))
@@ -182,6 +194,10 @@ class StaticScheduler:
             return Batch(0, 0, chunks=chunks, admitted=admitted, is_hungry=is_hungry)
         begun = roster.begin_decoding()
         return Batch(roster.num_decodes, roster.decode_context, begun, steps=steps_unchanged(roster))
+
+    def must_wait(self, roster: Roster) -> bool:
+        """See `Scheduler.must_wait`: a batch is over when all of it is."""
+        return not roster.running
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`: a running batch takes nobody in."""

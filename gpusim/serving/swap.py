@@ -13,7 +13,7 @@ from gpusim.serving.roster import Roster
 def may_swap_in(roster: Roster, max_num_seqs: int) -> bool:
     """Tell whether the next decision might bring somebody back; if not, it does not."""
     cached = next(iter(roster.swapped.values()))
-    return len(roster.running) < max_num_seqs and roster.blocks_for(cached + 1) <= roster.free_blocks
+    return roster.num_seated < max_num_seqs and roster.blocks_for(cached + 1) <= roster.free_blocks
 
 
 def swap_in(roster: Roster, budget: int, max_num_seqs: int, free_blocks: int) -> tuple[list[tuple[Request, int]], int]:
@@ -31,7 +31,7 @@ def swap_in(roster: Roster, budget: int, max_num_seqs: int, free_blocks: int) ->
     left = budget - roster.num_decodes - sum(r.target - computed for r, computed in roster.prefilling.items())
     swapped_in: list[tuple[Request, int]] = []
     needed = 0
-    while roster.swapped and left > 0 and len(roster.running) < max_num_seqs:
+    while roster.swapped and left > 0 and roster.num_seated < max_num_seqs:
         request, cached = next(iter(roster.swapped.items()))
         tokens = max(1, min(request.target - cached, left))
         blocks = roster.blocks_for(cached + tokens)

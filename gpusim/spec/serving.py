@@ -67,6 +67,9 @@ class ServingSpec(Spec):
     """Keep KV in host memory for requests to come that begin alike; needs enable_prefix_caching."""
     enable_prefix_caching: bool = False
     """Prompts that begin alike share KV blocks."""
+    async_scheduling: bool = False
+    """The batch of the next step is fixed when a step starts, not when it ends, as vLLM does to hide its host time: a request
+    that arrives during step k runs in step k + 2, and one that ends in it gives way to another in step k + 2."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str = "none"
@@ -95,6 +98,8 @@ class ServingSpec(Spec):
     def _kv_in_host_memory_is_its_own(self) -> ServingSpec:
         if self.uses_host and self.kv_placement == "pooled":
             raise not_yet("swapping or offloading pooled KV; use kv_placement: sharded, or recompute")
+        if self.uses_host and self.async_scheduling:
+            raise not_yet("swapping or offloading with steps in flight; leave async_scheduling out, or recompute")
         return self
 
     @model_validator(mode="after")
@@ -109,6 +114,14 @@ class ServingSpec(Spec):
             raise ValueError(
                 "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none; "
                 "use scheduler: continuous"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_continuous_is_asynchronous(self) -> ServingSpec:
+        if self.async_scheduling and self.scheduler != "continuous":
+            raise ValueError(
+                f"async_scheduling: the {self.scheduler} scheduler decides when a step is over; use scheduler: continuous"
             )
         return self
 

@@ -46,6 +46,7 @@ class Driven:
             assert computed == self.cached[request]
             self.cached[request] += tokens
         finished = self.roster.advance(batch, steps)
+        self.roster.gone.clear()
         assert set(finished) == {r for r, cached in self.cached.items() if cached == r.most_cached_tokens}
         for request in finished:
             del self.cached[request]

@@ -23,7 +23,7 @@ def play(load, horizon=40):
         assert not moves or outlook.num_steps == 1
         assert not (engine.roster.swapped and outlook.admitted) or outlook.swapped_in
         engine.place(outlook)
-        right = engine.planner.confirmed(outlook, *engine.times(outlook))
+        right = engine.planner.confirmed(outlook, engine.times(outlook)[0], engine.roster.fixed)
         engine.keep(outlook, planned, right)
         check(engine)
         swapped += len(outlook.swapped_out)

@@ -7,24 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpusim.errors import SpecError
 from gpusim.machine import copy_ends, gpu_devices, read_topology
 from gpusim.model.attention import with_attention
 from gpusim.model.layout import Layout
-from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine
+from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate, validate_leniently
 from gpusim.spec.expand import expand, set_key
-from gpusim.spec.model import ModelSpec
+from gpusim.spec.model import ModelSpec, MoeSpec
 from gpusim.spec.names import read
 from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.files import locate_trace
-from gpusim.workload.replayed import check_use
-from gpusim.workload.trace import open_trace
+from gpusim.workload.named import read_workload
 
 _PLACEHOLDERS = {"schema": 1, "topology": ""}
 """Stand for what a scenario cannot be without while its other problems are looked for."""
@@ -140,7 +137,7 @@ class _Planner:
         known = [engine for engine in stated if engine is not None]
         if topology is None:
             return None
-        engines = Placement(topology, self.problems).place(known)
+        engines = Placement(topology, self.problems).place([one for engine in known for one in replicas(engine)])
         self._check_background(scenario, topology)
         self._check_lengths(engines, workload)
         if self.problems.found:
@@ -155,7 +152,7 @@ class _Planner:
         own = scenario.model_copy(update={name: getattr(spec, name) for name in stated})
         serving = spec.serving or scenario.serving
         served = None if model is None else self._served(model, own, serving, where)
-        if model is None or served is None:
+        if model is None or served is None or not self._can_replicate(model, serving, where):
             return None
         return StatedEngine(
             spec=spec,
@@ -189,6 +186,20 @@ class _Planner:
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None
+
+    def _can_replicate(self, model: ModelSpec, serving: ServingSpec, where: Location) -> bool:
+        """Say whether an engine can have replicas if it wants them; add a problem if it cannot."""
+        message = ""
+        if serving.data_parallel_size > 1 and where:
+            message = "not yet: data_parallel_size of one of several engines; list its replicas as engines"
+        elif serving.data_parallel_size > 1 and any(isinstance(group.mlp, MoeSpec) for group in model.layers):
+            message = (
+                f"not yet: data_parallel_size of {model.name}, whose replicas would share experts and meet in every layer; "
+                "list independent replicas under engines"
+            )
+        if message:
+            self.problems.add((*where, "serving", "data_parallel_size"), message)
+        return not message
 
     def _workload(self, stated: str | WorkloadSpec | None, where: Location) -> WorkloadSpec | None:
         """Return a workload with the path of its trace made absolute."""
@@ -236,35 +247,6 @@ def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
 def _sampling_stated(serving: ServingSpec, model: ModelSpec) -> ServingSpec:
     """Return *serving* with the sampling that it leaves to the model."""
     return serving.model_copy(update={"sampling": serving.sampling or model.generation})
-
-
-def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
-    """Return the workload that *stated* means, those it merges read and the paths of traces made absolute.
-
-    Raises:
-        SpecError: If there is no such workload or trace, or a trace leaves open what the workload does not say.
-    """
-    if isinstance(stated, str):
-        document = read("workload", stated, folder)
-        return read_workload(validate(WorkloadSpec, document), document.folder)
-    spec = stated
-    if spec.merge is not None:
-        return spec.model_copy(update={"merge": [_part(part, folder) for part in spec.merge]})
-    if spec.trace is None:
-        return spec
-    path = locate_trace(spec.trace, folder).resolve()
-    check_use(spec, open_trace(path))
-    return spec.model_copy(update={"trace": str(path)})
-
-
-def _part(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
-    """Return a workload that is merged with others."""
-    spec = read_workload(stated, folder)
-    try:
-        spec.check_mergeable()
-    except ValueError as error:
-        raise SpecError(f"merge: {stated if isinstance(stated, str) else spec.name}: {error}") from None
-    return spec
 
 
 def read_model(name: str, folder: Path) -> ModelSpec:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gpusim.core.clock import Clock, IntArray
 from gpusim.hardware.channel_map import ChannelMap
+from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.folding import back_to_back
@@ -22,7 +23,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Roster
+from gpusim.serving.roster import Batch, Roster
 from gpusim.serving.scheduler import make_scheduler
 from loads import Load
 
@@ -50,6 +51,12 @@ class Expected:
     def __init__(self, ticks: int) -> None:
         self.ticks = ticks
 
+    def begin(self, decoding: Iterable[Request]) -> None:
+        """Which requests decode does not matter."""
+
+    def look_at(self, batch: Batch, step: int) -> None:
+        """Nor what is computed."""
+
     def step(self, *_shape: float) -> float:
         """Return the ticks of one step."""
         return self.ticks
@@ -70,7 +77,7 @@ class Planned:
         *,
         duration: Callable[[int], int] = lambda _: TICKS,
         expected: int = TICKS,
-        channels: tuple[ChannelMap, float] | None = None,
+        channels: tuple[ChannelMap, Sequence[KvKind]] | None = None,
         ticks: int = TICKS,
         lags: bool = False,
     ) -> None:
@@ -103,7 +110,7 @@ class Planned:
         planned = self.roster.copy()
         return self.planner.look_ahead(planned, self.now, horizon), planned
 
-    def place(self, outlook: Outlook) -> IntArray | None:
+    def place(self, outlook: Outlook) -> list[IntArray] | None:
         """Give the steps their blocks; return what they read on each channel."""
         self.commit.preempt(outlook, self.now)
         tenures = Tenures.of(outlook)
@@ -119,7 +126,7 @@ class Planned:
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
         return back_to_back(np.array(durations), self.now + self.moved(outlook), outlook.wakes)
 
-    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: IntArray | None = None) -> list[Request]:
+    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: list[IntArray] | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
         starts, ends = self.times(outlook)
         if steps < outlook.num_steps:
@@ -138,6 +145,9 @@ class Planned:
             planned.waiting.pop()
             joined -= 1
         self.feed.take(joined)
+        if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
+            self.commit.let_go(planned)
+            planned.settle()
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:
@@ -173,3 +183,16 @@ def steps_of(outlook: Outlook) -> list[Step]:
         for request in finished:
             cached.pop(request, None)
     return steps
+
+
+def windows_of_step(step: Step, windows: Sequence[int]) -> Windows:
+    """Count what one step reads through each window, request by request and query by query."""
+    chunks = [(computed, computed + new) for _, computed, new in step.chunks]
+    shapes = {}
+    for window in windows:
+        attended = [[range(max(0, i + 1 - window), i + 1) for i in range(*span)] for span in chunks]
+        decode = sum(min(step.tokens[request], window) for request in step.decoding)
+        context = sum(len(set().union(*queries)) for queries in attended)
+        pairs = sum(len(keys) for queries in attended for keys in queries)
+        shapes[window] = WindowShapes(np.array([decode]), np.array([context]), np.array([float(pairs)]))
+    return shapes

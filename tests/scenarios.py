@@ -14,6 +14,7 @@ ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 DEPENDENT = ("thinking", "sessions")
 """Workloads whose requests come some time after others are over."""
 MACHINES = ("single", "split", "engines")
+MODELS = ("tiny", "tiny", "tiny", "tiny-moe", "tiny-mla")
 
 
 def plan_of(data: dict[str, Any], detail: str) -> Plan:
@@ -75,6 +76,31 @@ def workloads(draw: Any, kind: str) -> dict[str, Any]:
 
 
 @st.composite
+def hybrids(draw: Any) -> dict[str, Any]:
+    """A model of the size of the tiny one whose layers differ: local and global, other KV heads, another stored type."""
+    kind = {"mlp": {"intermediate_size": 512}}
+    local = {"num_heads": 8, "num_kv_heads": 4, "head_dim": 32, "window": draw(st.sampled_from([1, 4, 9, 30]))}
+    full = {"num_heads": 8, "num_kv_heads": draw(st.sampled_from([2, 4])), "head_dim": 32}
+    full |= draw(st.sampled_from([{}, {"window": 12}]))
+    layers: list[dict[str, Any]] = [kind | {"count": 2, "attention": local}, kind | {"count": 1, "attention": full}]
+    layers[1] |= draw(st.sampled_from([{}, {"kv_dtype": "fp8"}]))
+    sizes = {"hidden_size": 256, "vocab_size": 1024, "max_model_len": 2048}
+    return {"schema": 1, "name": "hybrid", **sizes, "layers": layers, "pattern": [0, 1, 0]}
+
+
+def models() -> st.SearchStrategy[Any]:
+    """The tiny model, most often, one of several kinds of layers, one with experts, one with latent attention."""
+    return st.integers(-2, 4).flatmap(lambda number: hybrids() if number < 0 else st.just(MODELS[number]))
+
+
+def experts() -> st.SearchStrategy[dict[str, Any]]:
+    """How experts are split and chosen."""
+    return st.fixed_dictionaries(
+        {"enable_expert_parallel": st.booleans(), "expert_skew": st.sampled_from([0.0, 0.0, 1.2])}
+    )
+
+
+@st.composite
 def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
     """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
     max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
@@ -94,13 +120,14 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
 @st.composite
 def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
     """One engine on one GPU or split over some, or several that share a machine, some with requests of their own."""
-    data: dict[str, Any] = {"schema": 1, "model": "tiny", "workload": draw(workloads(kind))}
+    data: dict[str, Any] = {"schema": 1, "model": draw(models()), "workload": draw(workloads(kind))}
     data |= {"seed": draw(st.integers(0, 9)), "detail": draw(st.sampled_from(["kernel", "step"]))}
     if machine == "single":
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"
     if machine == "split":
-        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8]))))}
+        own = draw(experts()) if data["model"] in ("tiny-moe", "tiny-mla") else {}
+        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8])))) | own}
     return data | {"engines": draw(_engines(kind))}
 
 
@@ -121,7 +148,7 @@ def swapping(
     draw: Any, scenario: st.SearchStrategy[dict[str, Any]], prompt: int = 8, output: int = 16
 ) -> dict[str, Any]:
     """A *scenario* with long outputs in which who is preempted is swapped, to host memory with room for few or for all."""
-    data = draw(scenario)
+    data = draw(scenario) | {"model": "tiny"}
     lengths = {
         "prompt_tokens": {"kind": "uniform", "low": 1, "high": prompt},
         "output_tokens": {"kind": "uniform", "low": output * 3 // 4, "high": output},
@@ -143,6 +170,7 @@ def _swaps(draw: Any, serving: dict[str, Any], longest: int) -> dict[str, Any]:
     seats = max(3, serving["max_num_seqs"])
     return {
         "scheduler": "continuous",
+        "async_scheduling": False,
         "preemption_mode": "swap",
         "swap_space": f"{num_blocks * block_bytes} B",
         "num_gpu_blocks_override": -(-longest // size) + draw(st.integers(0, 3)),

@@ -17,7 +17,7 @@ from gpusim.results.result import Result
 from gpusim.runtime.program import ProgramTimer, TimedKernel
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
-from planned import steps_of
+from planned import steps_of, windows_of_step
 from scenarios import ARRIVALS, DEPENDENT, MACHINES, scenarios, swapping
 
 
@@ -28,19 +28,22 @@ class Watched:
         self.simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
         self.spreads = {name: [] for name in self.simulation.engines}
         self.shapes = {name: [] for name in self.simulation.engines}
+        self.windows = {name: [] for name in self.simulation.engines}
         for name, engine in self.simulation.engines.items():
-            self._watch(engine, self.shapes[name], self.spreads[name])
+            self._watch(engine, self.shapes[name], self.windows[name], self.spreads[name])
         self.result: Result = self.simulation.run()
 
     @staticmethod
-    def _watch(engine, shapes, spreads):
+    def _watch(engine, shapes, windows, spreads):
         """Note what each step of each commit computes, and how its KV is spread over the channels."""
         commit = engine._commit.run
 
         def watched(advance):
             steps = steps_of(advance.outlook)[: len(advance.played.ends)]
             shapes.extend(map(shape_of, steps))
-            spreads.extend([None] * len(steps) if advance.read is None else advance.read[: len(steps)])
+            windows.extend(windows_of_step(step, engine.lowering.model.windows) for step in steps)
+            spreads.extend([None] * len(steps) if advance.read is None else zip(*advance.read, strict=True))
+            del spreads[len(shapes) :]
             return commit(advance)
 
         engine._commit.run = watched
@@ -51,9 +54,9 @@ class Watched:
         timer = engine.executor.timer
         fresh = ProgramTimer(timer.figures, timer.laws, timer.bank, timer.collectives, timer.remote)
         assert len(self.shapes[name]) == len(self.simulation.logs[name])
-        for shape, read in zip(self.shapes[name], self.spreads[name], strict=True):
-            spread = None if read is None else (read / read.sum())[None]
-            for operation in fresh.time(engine.lowering.lower(shape, 1), spread).operations:
+        for shape, windows, read in zip(self.shapes[name], self.windows[name], self.spreads[name], strict=True):
+            spread = None if read is None else [(kind / kind.sum())[None] for kind in read]
+            for operation in fresh.time(engine.lowering.lower(shape, 1, windows), spread).operations:
                 yield operation, 0
 
 

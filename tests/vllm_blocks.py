@@ -112,6 +112,9 @@ class SlowEngine:
         preempting, or nothing at all, the decision waits for the end of the step before.
         """
         self._arrive(fixed)
+        if not self.running and not self.waiting:
+            self._let_go()
+            return self._decide(now)
         before, self.leaving = self.leaving, []
         if before and self._is_short():
             self._release(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -69,8 +70,8 @@ class Advance:
     roster: Roster
     """As they leave it."""
     played: Played
-    read: IntArray | None
-    """(steps, channels) Bytes of KV that each reads on each memory channel, if that matters."""
+    read: Sequence[IntArray] | None
+    """(steps, channels) of each kind of KV: bytes that each reads on each memory channel, if that matters."""
     is_by_kernel: bool = False
 
     @property
@@ -138,14 +139,12 @@ class Commit:
                 self._store.bring_back(*entry)
             for _, request in finished:
                 self._store.keep(request)
-        gone = [(step, request) for step, request in outlook.gone if step < steps]
+        gone = [(since, request) for final, since, request in outlook.gone if final < steps]
         self._kv.keep(steps, gone)
         if self._channels is not None and advance.read is not None:
             self._channels.keep(outlook, advance.read, steps)
         left = [*outlook.gone_before, *(request for request, _ in outlook.preempted), *(request for _, request in gone)]
-        for request in left:
-            roster.free_slots.append(request.slot)
-            request.slot = -1
+        _free_slots(left, roster)
         has_ended = bool(finished) and finished[-1][0] == steps - 1
         self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
         return [self._finish(request, step, outlook, played) for step, request in finished]
@@ -197,6 +196,13 @@ class Commit:
                 request.status = "running"
                 _go_on(request, tick)
 
+    def let_go(self, roster: Roster) -> None:
+        """Have those leave who are over, where nobody else is there."""
+        gone = roster.let_go()
+        self._kv.share()
+        self._kv.release([(request, request.most_cached_tokens) for request in gone])
+        _free_slots(gone, roster)
+
     @staticmethod
     def _finish(request: Request, step: int, outlook: Outlook, played: Played) -> tuple[int, Request]:
         request.status = "finished"
@@ -223,3 +229,9 @@ def _go_on(request: Request, tick: int) -> None:
     if request.preempted_at is not None:
         request.preempted_ticks += tick - request.preempted_at
         request.preempted_at = None
+
+
+def _free_slots(requests: Iterable[Request], roster: Roster) -> None:
+    for request in requests:
+        roster.free_slots.append(request.slot)
+        request.slot = -1

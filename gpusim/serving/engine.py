@@ -183,14 +183,17 @@ class Engine(Component):
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
         roster.settle()
+        roster.fixed = advance.last_start
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
-        roster.fixed = advance.last_start
         joined, fixed = advance.outlook.num_joined, roster.fixed if roster.lags else self.clock.now
         while roster.waiting and self.feed.is_too_early(roster.waiting[-1], fixed):
             roster.waiting.pop()  # it goes back to the feed
             joined -= 1
         self.feed.take(joined)
+        if roster.leaving and roster.is_idle and not self.feed.has_arrived(roster.fixed):
+            self._commit.let_go(roster)
+            roster.settle()
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.model.work import StepShapes, chunk_pairs
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Batch, Roster
@@ -59,8 +60,8 @@ class Outlook:
     admitted: list[tuple[int, Request]] = field(default_factory=list)
     begun: list[tuple[int, Request]] = field(default_factory=list)
     finished: list[tuple[int, Request]] = field(default_factory=list)
-    gone: list[tuple[int, Request]] = field(default_factory=list)
-    """Those who are over, with the step by the end of which they have left their seats and blocks to others."""
+    gone: list[tuple[int, int, Request]] = field(default_factory=list)
+    """Those who left their seats and blocks to others: the step that makes it final, the step from which on, who."""
     gone_before: list[Request] = field(default_factory=list)
     """The same of those who left before the first step."""
     preempted: list[tuple[Request, int]] = field(default_factory=list)
@@ -163,8 +164,8 @@ class Outlook:
             prefill_tokens[list(runs)] = tokens
         return RunColumns(np.array(self.first_of), steps, decodes, prefill_tokens, decodes + np.array(self.completed))
 
-    def shapes(self, runs: RunColumns) -> StepShapes:
-        """Return what each step computes."""
+    def shapes(self, runs: RunColumns, windows: Windows = NO_WINDOWS) -> StepShapes:
+        """Return what each step computes; *windows* says it of layers with one."""
         steps = runs.steps
         of = np.repeat(np.arange(len(steps)), steps)
         offset = np.arange(self.num_steps) - runs.first[of]
@@ -179,9 +180,11 @@ class Outlook:
             num_tokens=decodes + runs.num_prefill_tokens[of],
             num_sampled=runs.num_tokens[of],
             num_sequences=decodes + chunks[of],
+            num_decodes=decodes,
             decode_context=np.array(self.decode_context)[of] + decodes * offset,
             chunk_context=chunk_context[of],
             chunk_pairs=pairs[of],
+            windows=windows,
         )
 
 

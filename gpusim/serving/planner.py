@@ -74,6 +74,8 @@ class Planner:
         """Plan steps from tick *now* on; *roster* is left as it is after them."""
         self.feed.reach(ARRIVALS_AHEAD)
         outlook = Outlook(roster.step, [request for _, _, request in roster.ends])
+        if self.forecast is not None:
+            self.forecast.begin(outlook.decoding)
         fixed = roster.fixed if roster.lags else now
         look = _Look(roster, outlook, now, fixed, roster.free_blocks, -len(roster.waiting))
         while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
@@ -90,6 +92,8 @@ class Planner:
             outlook.snapshots.append((runs, look.joined, roster.copy()))
         if not self._arrive(look) or (runs and scheduler.runs_short(roster, look.sure_blocks)):
             return False
+        if look.is_late:
+            self._let_go(look)
         free_blocks, num_released = roster.free_blocks, roster.num_released
         batch = self._decide(look)
         if batch is None:
@@ -100,11 +104,13 @@ class Planner:
         if steps > 1:
             steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
+            self.forecast.look_at(batch, roster.step)
             steps = self._expect(look, batch, steps, is_open=is_open)
         outlook.note(look.joined, look.admitted, is_hungry=batch.is_hungry, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
-        outlook.gone += [(step - outlook.first_step, request) for step, request in roster.gone]
+        begin = outlook.first_step
+        outlook.gone += [(final - begin, since - begin, request) for final, since, request in roster.gone]
         roster.gone.clear()
         if finished:
             last = outlook.num_steps - 1
@@ -132,9 +138,9 @@ class Planner:
         roster = roster if found is None else found
         roster.rewind()
         roster = roster.copy()
-        if found is None and outlook.gone_before:
-            roster.let_go()
         while outlook.first_of[run] < steps:
+            if outlook.is_late[run]:
+                roster.let_go()
             while joined < outlook.joined[run]:
                 roster.waiting.append(self.feed.requests[joined])
                 joined += 1
@@ -217,11 +223,20 @@ class Planner:
                 return batch
         if look.outlook.run_steps:
             return None
-        look.outlook.gone_before = roster.let_go()
-        look.sure_blocks = roster.free_blocks
+        self._let_go(look)
         look.is_late = True
         self._join(look, look.clock)
         return self.scheduler.next_batch(roster)
+
+    @staticmethod
+    def _let_go(look: _Look) -> None:
+        """Have those leave who are over, before the next run's batch is fixed."""
+        roster, outlook = look.roster, look.outlook
+        if outlook.run_steps:
+            outlook.gone += [(outlook.num_steps, outlook.num_steps, request) for request in roster.let_go()]
+        else:
+            outlook.gone_before += roster.let_go()
+            look.sure_blocks = roster.free_blocks
 
     def _join(self, look: _Look, tick: int) -> None:
         feed = self.feed

@@ -43,6 +43,12 @@ class ServingSpec(Spec):
 
     Reference: Pope et al., 2023, "Efficiently scaling transformer inference", section 4.
     """
+    data_parallel_size: int = Field(default=1, ge=1)
+    """Replicas, each with a scheduler, a KV cache and tensor_parallel_size GPUs of its own; requests go to them in turn."""
+    enable_expert_parallel: bool = False
+    """Whole experts lie on the ranks, each on one, instead of a slice of each on all."""
+    expert_skew: float = Field(default=0.0, ge=0, le=4)
+    """Zipf exponent of how often experts are chosen, the r-th as r^-skew; 0: all alike."""
     scheduler: Literal["static", "continuous"] = "continuous"
     """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
     max_num_seqs: int = Field(default=128, ge=1, le=MOST_SEQUENCES)

@@ -155,6 +155,8 @@ def swapping(
     }
     for part in (data, *data.get("engines", [])):
         if "serving" in part:
+            for key in ("enable_expert_parallel", "expert_skew"):
+                part["serving"].pop(key, None)
             part["serving"] |= draw(_swaps(part["serving"], prompt + output))
         if "workload" in part:
             part["workload"] |= lengths

@@ -210,7 +210,7 @@ def test_requests_that_wait_for_others_get_the_same_tokens():
     machines = st.sampled_from(MACHINES) | st.just("engines")
     kinds = st.sampled_from([*DEPENDENT, "sessions"])
     strategy = st.tuples(kinds, machines).flatmap(lambda choice: scenarios(*choice))
-    compare_all(strategy, 60, AFTER_OTHERS)
+    compare_all(strategy, 75, AFTER_OTHERS)
 
 
 CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}

@@ -8,7 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from builders import build_request
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
+from gpusim.serving.roster import Roster
 from gpusim.spec.serving import ServingSpec
 from gpusim.workload.stream import Content
 
@@ -25,6 +27,16 @@ class Load:
     block_size: int
     contents: list[Content] | None = None
     """What each request begins with, if blocks are shared."""
+    host_blocks: int = 0
+    """For swapped requests."""
+    watermark_blocks: int = 0
+
+    def roster(self, *, reserves_all: bool = False, lags: bool = False, prefix: PrefixCache | None = None) -> Roster:
+        """Return the engine's roster before anybody has come."""
+        roster = Roster(self.block_size, self.num_blocks, reserves_all, lags=lags, prefix=prefix)
+        # With steps in flight nothing is swapped.
+        roster.free_host_blocks, roster.watermark_blocks = 0 if lags else self.host_blocks, self.watermark_blocks
+        return roster
 
     def spec(self, kind: str = "continuous") -> ServingSpec:
         """Return the engine's."""
@@ -52,6 +64,8 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         budget=draw(st.integers(max_num_seqs, 30)),
         num_blocks=largest + draw(st.integers(0, spare)),
         block_size=block_size,
+        host_blocks=draw(st.sampled_from([0, 0, 1, 4, 99])),
+        watermark_blocks=draw(st.sampled_from([0, 0, 0, 1, 3])),
     )
 
 
@@ -60,6 +74,7 @@ def shared_loads(draw: Any, **kwargs: Any) -> Load:
     """Loads whose requests begin alike: whole prompts and parts of them, and texts that go on into what is generated."""
     load = draw(loads(**kwargs))
     spans = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=3)
+    load.host_blocks = load.watermark_blocks = 0  # what is swapped comes back as blocks that nobody shares
     load.contents = [fitted(draw(spans), prompt + output) for _, prompt, output in load.arrivals]
     return load
 

@@ -194,12 +194,13 @@ def test_seconds_played_by_kernels_change_nothing(tmp_path):
             "6 ranks (2 in each of 3 replicas) do not divide num_experts = 8 of tiny-moe; try data_parallel_size = 1, 2, 4",
         ),
         ({"serving__data_parallel_size": 2, "serving__kv_placement": "pooled"}, "not yet: kv_placement: pooled"),
+        ({"serving__data_parallel_size": 2, "serving__preemption_mode": "swap"}, "not yet: preemption_mode: swap"),
         ({"serving__data_parallel_size": 2, "serving__enable_expert_parallel": False}, "not yet: data_parallel_size"),
     ],
 )
 def test_what_cannot_be_shared_is_named(changes, message):
-    """Experts that do not divide; pooled KV; slices of experts over all replicas."""
-    with pytest.raises(SpecError, match=r"tiny-moe|pooled") as raised:
+    """Experts that do not divide; pooled KV; swapping; slices of experts over all replicas."""
+    with pytest.raises(SpecError, match=r"tiny-moe|not yet") as raised:
         build_plan(topology="dgx-a100-80gb", model="tiny-moe", **{"serving__enable_expert_parallel": True, **changes})
     assert message in str(raised.value)
 

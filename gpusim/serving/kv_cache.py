@@ -71,7 +71,12 @@ class KvCache:
     @property
     def used(self) -> int:
         """Blocks held by requests."""
-        return self.num_blocks - self.free.count(self._holes)
+        return self.num_blocks - self.num_free
+
+    @property
+    def num_free(self) -> int:
+        """Blocks held by no request."""
+        return self.free.count(self._holes)
 
     @property
     def _holes(self) -> list[int]:
@@ -164,7 +169,8 @@ class KvCache:
             rows = [(step, r.order, r.slot, 0, self.blocks_for(r.most_cached_tokens)) for step, r in outlook.admitted]
             return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
         size = self.block_size
-        rows = []
+        rows = [(0, r.order, r.slot, 0, self.blocks_for(cached)) for r, cached in outlook.swapped_in]
+        rows += [(0, r.order, r.slot, first, count) for r, first, count in outlook.restored]
         for step, request, computed, tokens in outlook.chunks:
             first = -(-computed // size)
             rows.append((step, request.order, request.slot, first, -(-(computed + tokens) // size) - first))

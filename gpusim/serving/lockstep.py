@@ -40,9 +40,8 @@ class LockstepAdvancer(KernelAdvancer):
         self._replica = replica
 
     def _play(
-        self, outlook: Outlook, runs: RunColumns, read: Sequence[IntArray] | None, until: int
+        self, outlook: Outlook, runs: RunColumns, read: Sequence[IntArray] | None
     ) -> Generator[simpy.Event, Any, RunResult]:
-        del until  # a step is never cut, and no other is planned behind it
         shapes = outlook.shapes(runs, windows_of(outlook, runs, self._windows))
         return (yield from self._replica.run(Work(shape_of(outlook), shapes, fractions_of(read))))
 

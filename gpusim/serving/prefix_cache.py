@@ -152,6 +152,7 @@ class PrefixCache:
         freed_blocks = first + len(freed) - self._tail
         self._tail = first + len(freed)
         if not resumes:
+            self._undo.append((setattr, (request, "block_keys", request.block_keys)))
             request.block_keys = None
         self.events.append(Released(step, request, kept, freed_blocks))
         return freed_blocks

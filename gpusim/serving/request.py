@@ -54,13 +54,13 @@ class Request:
     """What its full blocks hold; see `gpusim.serving.prefix_keys`."""
 
     generated: int = 0
-    """Tokens it had when it was admitted last."""
+    """Tokens it had when it was admitted last: those among them that it must compute before the next one comes out."""
     order: int = -1
     """Number of its admission among all of its engine."""
     slot: int = -1
     """Row of its block table, while running."""
     prompt_step: int = -1
-    """Step that computed the last token it had at admission."""
+    """Step that computed the last token it had at admission; -1 where all were in host memory."""
     first_decode: int = -1
     """Step in which it began to decode."""
     last_step: int = -1
@@ -82,10 +82,11 @@ class Request:
 
     def tenure(self, until: int) -> list[tuple[int, int]]:
         """Return the segments of its tokens since its admission, up to step *until*, included."""
+        decodes = [(self.first_decode, until)] if 0 <= self.first_decode <= until else []
         if not 0 <= self.prompt_step <= until:
-            return []
-        if self.first_decode > until or self.first_decode < 0:
+            return decodes if self.prompt_step < 0 else []
+        if not decodes:
             return [(self.prompt_step, self.prompt_step)]
         if self.first_decode == self.prompt_step + 1:
             return [(self.prompt_step, until)]
-        return [(self.prompt_step, self.prompt_step), (self.first_decode, until)]
+        return [(self.prompt_step, self.prompt_step), *decodes]

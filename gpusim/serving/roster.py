@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from gpusim.serving.known_blocks import CachedBlock
+from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 
@@ -28,6 +29,10 @@ class Batch:
     """Requests that decode for the first time."""
     preempted: Sequence[tuple[Request, int]] = ()
     """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
+    swapped_in: Sequence[tuple[Request, int]] = ()
+    """Requests whose blocks come back from host memory before it, with the tokens in them."""
+    restored: Sequence[tuple[Request, int, int]] = ()
+    """Admitted requests that begin with blocks from host memory: place of the first, and how many."""
     chunks: Sequence[tuple[Request, int, int]] = ()
     """Prefilling requests with the tokens they have computed, and compute now."""
     admitted: Sequence[Request] = ()
@@ -73,6 +78,13 @@ class Roster:
     """Requests that are over and hold their seats and blocks until the next batch is fixed."""
     gone: list[tuple[int, int, Request]] = field(default_factory=list)
     """Those who left since this was last emptied, with the step that makes it final and the one from which on it holds."""
+    swapped: dict[Request, int] = field(default_factory=dict)
+    """Preempted requests whose blocks are in host memory, with the tokens in them; first come, first served."""
+    free_host_blocks: int = 0
+    """Blocks that host memory has room for; 0 where nothing is swapped."""
+    watermark_blocks: int = 0
+    store: HostStore | None = None
+    """KV of finished requests in host memory."""
     num_released: int = 0
     """Blocks that requests have given back since the start."""
     prefix: PrefixCache | None = None
@@ -121,6 +133,10 @@ class Roster:
             self.fixed,
             self.leaving.copy(),
             self.gone.copy(),
+            self.swapped.copy(),
+            self.free_host_blocks,
+            self.watermark_blocks,
+            self.store,
             self.num_released,
             self.prefix,
         )
@@ -128,7 +144,12 @@ class Roster:
     @property
     def is_idle(self) -> bool:
         """Tell whether nobody is there to compute for."""
-        return not self.running and not self.waiting
+        return not (self.running or self.waiting or self.swapped)
+
+    @property
+    def kept_blocks(self) -> int:
+        """Blocks that admission leaves free: those of the watermark, as long as anybody runs who could need them."""
+        return self.watermark_blocks if self.running else 0
 
     @property
     def num_seated(self) -> int:
@@ -178,12 +199,38 @@ class Roster:
         if self.prefix is not None and request.content:
             self.prefix.note(request, end, self.step)
 
-    def admit(self, request: Request, shared: list[CachedBlock] | None = None) -> None:
-        """Move the first request that waits among those that run; it begins with *shared* blocks."""
+    def restorable(self, request: Request, first: int) -> int:
+        """Count the blocks of a request that waits that can come from host memory, from its *first* on."""
+        return 0 if self.store is None else self.store.find(request, first)
+
+    def admit(self, request: Request, shared: list[CachedBlock] | None = None, restored: int = 0) -> None:
+        """Move the first request that waits among those that run; it begins with *shared* blocks, then *restored* ones."""
         assert request is self.waiting[0]
         self.waiting.popleft()
+        self._seat(request)
+        request.hit_tokens = self.prefilling[request] = self.block_size * (len(shared or ()) + restored)
+        self.free_blocks -= restored
+        if self.prefix is not None:
+            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
+        if self.reserves_all:
+            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
+
+    def swap_in(self) -> tuple[Request, int]:
+        """Move the first swapped request among those that run; return it with the tokens it has in the cache."""
+        request, cached = next(iter(self.swapped.items()))
+        del self.swapped[request]
+        self._seat(request)
+        self.free_blocks -= self.blocks_for(cached)
+        self.free_host_blocks += self.blocks_for(cached)
+        if cached < request.target:
+            self.prefilling[request] = cached
+        else:
+            self.ready.append(request)
+        return request, cached
+
+    def _seat(self, request: Request) -> None:
+        """Let a request run, as the one admitted last."""
         self.running.append(request)
-        request.hit_tokens = self.prefilling[request] = self.block_size * len(shared or ())
         request.order = self.num_admitted
         request.prompt_step = request.first_decode = -1
         self.num_admitted += 1
@@ -191,10 +238,6 @@ class Roster:
             self.free_slots.append(self.num_slots)
             self.num_slots += 1
         request.slot = self.free_slots.pop()
-        if self.prefix is not None:
-            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
-        if self.reserves_all:
-            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
 
     def begin_decoding(self) -> list[Request]:
         """Have all that are ready decode from the next step on; return them."""
@@ -210,11 +253,16 @@ class Roster:
         return begun
 
     def preempt(self, request: Request) -> int:
-        """Take away the blocks of the request admitted last and have it wait before all others; return what it had cached."""
+        """Take away the blocks of the request admitted last; return how many tokens it had in the cache.
+
+        If host memory has room for them it is swapped; else it waits before all others, and computes them again.
+        """
         assert request is self.running[-1]
         self.running.pop()
         cached = self.cached(request)
-        self._release(request, cached, resumes=True)
+        blocks = self.blocks_for(cached)
+        is_swapped = 0 < blocks <= self.free_host_blocks
+        self._release(request, cached, resumes=not is_swapped)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -223,7 +271,12 @@ class Roster:
             self._forget(request)
             self.ends = [entry for entry in self.ends if entry[2] is not request]
             self.ends.sort()
-        self.waiting.appendleft(request)
+        if is_swapped:
+            self.free_host_blocks -= blocks
+            swapped = [*self.swapped.items(), (request, cached)]
+            self.swapped = dict(sorted(swapped, key=lambda entry: (entry[0].arrival, entry[0].index)))
+        else:
+            self.waiting.appendleft(request)
         return cached
 
     def cached(self, request: Request) -> int:

@@ -1,8 +1,9 @@
 """Schedulers decide what the next step computes. They never wait.
 
 `ContinuousScheduler` is vLLM v1: running sequences first, each its missing tokens within the step's budget, then
-waiting ones in order of arrival; where blocks run out, the running request that came last is preempted and
-recomputes later. `StaticScheduler` fills a batch, prefills all of it, decodes all of it, and only then takes the next.
+waiting ones in order of arrival; where blocks run out, the running request that came last is preempted, and
+recomputes later or, as in vLLM v0, comes back from host memory before anybody else is admitted. `StaticScheduler` fills
+a batch, prefills all of it, decodes all of it, and only then takes the next.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.swap import may_swap_in, swap_in
 from gpusim.spec.serving import ServingSpec
 
 
@@ -38,12 +40,12 @@ class Scheduler(Protocol):
         ...
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
-        """Tell whether the next batch might need more than that many *blocks* for its first step."""
+        """Tell whether the next batch might need more than that many *blocks* for its first step, or swap some in."""
         ...
 
 
 class ContinuousScheduler:
-    """First come, first served, with chunked prefill and preemption by recomputation.
+    """First come, first served, with chunked prefill and preemption by recomputation or swapping.
 
     Args:
         spec: Of the engine.
@@ -66,12 +68,17 @@ class ContinuousScheduler:
             needed = self._make_room(preempted, roster)
             lost = {request for request, _ in preempted}
             begun = [request for request in begun if request not in lost]
-        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
-        if roster.prefilling or (roster.waiting and not preempted):
+        swapped_in: list[tuple[Request, int]] = []
+        if roster.swapped and not preempted:
+            swapped_in, blocks = swap_in(roster, self.budget, self.max_num_seqs, roster.free_blocks - needed)
+            begun = [*begun, *roster.begin_decoding()]
+            needed += blocks
+        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted, swapped_in)
+        if roster.prefilling or (roster.waiting and not preempted and not roster.swapped):
             self._prefill(batch, roster, roster.free_blocks - needed)
         batch.is_hungry = not preempted and self.admits(roster)
-        # After a preemption the next step may admit again, so that batch holds for one step only.
-        if batch.num_decodes and not batch.chunks and not preempted:
+        # After a preemption or a swap the next step may admit again, so that batch holds for one step only.
+        if batch.num_decodes and not (batch.chunks or preempted or swapped_in):
             # Seats of those who are over are free for the step after this one.
             is_held_up = roster.leaving and (roster.waiting or roster.num_seated >= self.max_num_seqs)
             batch.steps = 1 if is_held_up else steps_unchanged(roster)
@@ -85,10 +92,14 @@ class ContinuousScheduler:
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`."""
-        return roster.num_seated < self.max_num_seqs and not roster.waiting
+        return roster.num_seated < self.max_num_seqs and not roster.waiting and not roster.swapped
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
+        if roster.swapped and may_swap_in(roster, self.max_num_seqs):
+            return True
+        if roster.store is not None and any(request.content for request in roster.waiting):
+            return True
         chunks = roster.blocks_for(self.budget) + self.max_num_seqs
         needed = roster.num_decodes + len(roster.ready) + chunks
         if roster.prefix is not None and needed <= blocks:
@@ -122,31 +133,33 @@ class ContinuousScheduler:
     def _prefill(self, batch: Batch, roster: Roster, free_blocks: int) -> None:
         """Add chunks of those who prefill, then of those who wait, within the budget."""
         budget = self.budget - roster.num_decodes
-        chunks = batch.chunks = [
-            (request, computed, min(request.target - computed, budget))
-            for request, computed in roster.prefilling.items()
-            if budget > 0
-        ]
-        for request, computed, tokens in chunks:
-            budget -= tokens
-            roster.note_chunk(request, computed + tokens)
-        if roster.waiting and not batch.preempted:
-            batch.admitted = self._admit(chunks, roster, budget, free_blocks)
+        batch.chunks = chunks = []
+        for request, computed in roster.prefilling.items():
+            tokens = min(request.target - computed, budget)
+            if tokens > 0:
+                chunks.append((request, computed, tokens))
+                budget -= tokens
+                roster.note_chunk(request, computed + tokens)
+        if roster.waiting and not batch.preempted and not roster.swapped:
+            batch.admitted = self._admit(batch, chunks, roster, budget, free_blocks)
 
     def _admit(
-        self, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
+        self, batch: Batch, chunks: list[tuple[Request, int, int]], roster: Roster, budget: int, free_blocks: int
     ) -> list[Request]:
         admitted = []
         while roster.waiting and budget > 0 and roster.num_seated < self.max_num_seqs:
             request = roster.waiting[0]
             shared = roster.find(request, free_blocks)
-            computed = roster.block_size * len(shared)
+            restored = roster.restorable(request, len(shared))
+            computed = roster.block_size * (len(shared) + restored)
             tokens = min(request.target - computed, budget)
             # Blocks to begin with that are free are free no more; the others are in use and cost nothing.
             free_blocks -= roster.blocks_for(computed + tokens) - sum(block.users > 0 for block in shared)
-            if free_blocks < 0:
+            if free_blocks < roster.kept_blocks:
                 break
-            roster.admit(request, shared)
+            roster.admit(request, shared, restored)
+            if restored:
+                batch.restored = [*batch.restored, (request, len(shared), restored)]
             roster.note_chunk(request, computed + tokens)
             admitted.append(request)
             chunks.append((request, computed, tokens))

@@ -5,7 +5,6 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.serving.roster import Roster
 from gpusim.serving.scheduler import make_scheduler
 from loads import Load, loads
 
@@ -18,7 +17,7 @@ class Driven:
 
     def __init__(self, load, kind):
         self.scheduler = make_scheduler(load.spec(kind))
-        self.roster = Roster(load.block_size, load.num_blocks, self.scheduler.reserves_all)
+        self.roster = load.roster(reserves_all=self.scheduler.reserves_all)
         self.coming, self.load = deque(load.requests()), load
         self.cached, self.decoding = {}, set()
 
@@ -30,9 +29,12 @@ class Driven:
         batch = self.scheduler.next_batch(roster)
         for request, cached in batch.preempted:
             assert cached == self.cached.pop(request)
-            request.generated = max(0, cached + 1 - request.prompt_tokens)
+            has_token = request.generated or cached >= request.prompt_tokens
+            if has_token and cached >= request.target:
+                request.generated = cached - request.prompt_tokens + (request not in roster.swapped)
             self.decoding.discard(request)
         self.decoding.update(batch.begun)
+        self.cached.update(batch.swapped_in)
         self.cached.update(dict.fromkeys(batch.admitted, 0))
         return batch
 
@@ -44,6 +46,7 @@ class Driven:
             assert computed == self.cached[request]
             self.cached[request] += tokens
         finished = self.roster.advance(batch, steps)
+        self.roster.gone.clear()
         assert set(finished) == {r for r, cached in self.cached.items() if cached == r.most_cached_tokens}
         for request in finished:
             del self.cached[request]
@@ -65,6 +68,7 @@ class Driven:
         held = {r: self.blocks(r.most_cached_tokens if roster.reserves_all else n) for r, n in cached.items()}
         assert set(roster.running) == set(cached)
         assert roster.free_blocks == self.load.num_blocks - sum(held.values())
+        assert roster.free_host_blocks == self.load.host_blocks - sum(map(self.blocks, roster.swapped.values()))
         assert roster.num_decodes == len(roster.ends) == len(self.decoding)
         assert roster.decode_context == sum(cached[request] + 1 for request in self.decoding)
         assert sum(roster.crossings) == len(self.decoding)
@@ -117,7 +121,7 @@ def traced(load, kind, lengths, vain):
         before, copy = driven.roster.copy(), driven.roster.copy()
         for _ in range(vain):
             batch = None if copy.is_idle else driven.scheduler.next_batch(copy)
-            if batch is None or batch.preempted:
+            if batch is None or batch.preempted or batch.swapped_in:
                 break
             copy.advance(batch, batch.steps)
         assert driven.roster == before

@@ -29,7 +29,7 @@ def decide(scheduler, roster):
 
 def play(load, scheduler, *, longest=10**9, decide=decide):
     """Play *load* as an engine does, in runs of at most *longest* steps that arrivals may cut; return every step."""
-    roster = Roster(load.block_size, load.num_blocks, scheduler.reserves_all)
+    roster = load.roster(reserves_all=scheduler.reserves_all)
     coming, steps, tokens_of = deque(load.requests()), [], {}
     while coming or not roster.is_idle:
         arrive(coming, roster.waiting, len(steps))
@@ -39,6 +39,8 @@ def play(load, scheduler, *, longest=10**9, decide=decide):
         batch = decide(scheduler, roster)
         for request, _ in batch.preempted:
             request.generated = tokens_of.get(request.index, 0)
+            # Of one that decodes, the last token is not among those that go to host memory.
+            request.generated -= request.generated > 0 and roster.swapped.get(request) == request.target - 1
         decodes = [request for *_, request in sorted(roster.ends, key=lambda end: end[1])]
         assert len(decodes) == batch.num_decodes
         assert decodes or batch.chunks
@@ -78,12 +80,18 @@ class Rules:
     def __init__(self, load):
         self.load = load
         self.free = load.num_blocks
-        self.waiting, self.running = [], []
+        self.free_host = load.host_blocks
+        self.waiting, self.running, self.swapped = [], [], []
         self.have, self.computed, self.held = {}, {}, {}
         """Tokens a request has, those of them computed, blocks it holds; by request."""
+        self.kept = {}
+        """Blocks of host memory, by request."""
 
     def continuous(self):
-        """Play vLLM v1: running first, in order; preempt from the end; then who waits, if nobody was preempted."""
+        """Play vLLM v1: running first, in order; preempt from the end; then who waits, if nobody was preempted.
+
+        Those in host memory come back before that, as in v0: if any is left there, nobody is admitted.
+        """
         step, budget = Step([]), self.load.budget
         for request in list(self.running):
             if request in step.preempted or budget == 0:
@@ -94,14 +102,18 @@ class Rules:
             if request not in step.preempted:
                 step.tokens.append((request, tokens))
                 budget -= tokens
-        while not step.preempted and self.waiting and budget and len(self.running) < self.load.max_num_seqs:
-            request = self.waiting[0]
-            tokens = min(self.have[request], budget)
-            if not self.reserve(request, tokens):
-                break
-            self.running.append(self.waiting.pop(0))
-            step.tokens.append((request, tokens))
-            budget -= tokens
+        for queue in (self.swapped, self.waiting):
+            while not step.preempted and queue and budget and len(self.running) < self.load.max_num_seqs:
+                request = queue[0]
+                tokens = min(self.have[request] - self.computed[request], budget)
+                if not self.reserve(request, self.computed[request] + tokens, keep=self.load.watermark_blocks):
+                    return step
+                self.free_host += self.kept.pop(request, 0)
+                self.running.append(queue.pop(0))
+                step.tokens.append((request, tokens))
+                budget -= tokens
+            if queue:
+                return step
         return step
 
     def static(self):
@@ -121,9 +133,9 @@ class Rules:
         step.tokens = step.tokens or [(request, 1) for request in self.running]
         return step
 
-    def reserve(self, request, num_tokens):
+    def reserve(self, request, num_tokens, keep=0):
         needed = max(0, -(-num_tokens // self.load.block_size) - self.held.get(request, 0))
-        if needed > self.free:
+        if needed + (keep if self.running else 0) > self.free:
             return False
         self.free -= needed
         self.held[request] = self.held.get(request, 0) + needed
@@ -131,15 +143,21 @@ class Rules:
 
     def preempt(self, step):
         victim = self.running.pop()
-        self.free += self.held.pop(victim)
-        self.computed[victim] = 0
-        self.waiting.insert(0, victim)
+        blocks = self.held.pop(victim)
+        self.free += blocks
         step.preempted.append(victim)
+        if blocks <= self.free_host:
+            self.free_host -= blocks
+            self.kept[victim] = blocks
+            self.swapped = sorted([*self.swapped, victim])
+        else:
+            self.computed[victim] = 0
+            self.waiting.insert(0, victim)
 
     def play(self, rule):
         """Play all steps by *rule*, each decided anew."""
         steps, coming = [], list(enumerate(self.load.arrivals))
-        while coming or self.waiting or self.running:
+        while coming or self.waiting or self.running or self.swapped:
             while coming and coming[0][1][0] <= len(steps):
                 request, (_, prompt, _) = coming.pop(0)
                 self.waiting.append(request)
@@ -202,7 +220,7 @@ def test_limits_hold_in_every_step(load, kind):
     computed = sum(tokens for step in steps for _, tokens in step.tokens)
     needed = sum(prompt + output - 1 for _, prompt, output in load.arrivals)
     assert computed >= needed
-    if not any(step.preempted for step in steps):
+    if load.host_blocks == 99 or not any(step.preempted for step in steps):
         assert computed == needed
 
 
@@ -244,7 +262,7 @@ def test_only_a_free_seat_lets_an_arrival_in(running, waiting):
 
 def described(batch):
     """What the engine does with a batch."""
-    events = (batch.chunks, batch.admitted, batch.begun, batch.preempted)
+    events = (batch.chunks, batch.admitted, batch.begun, batch.preempted, batch.swapped_in)
     return batch.num_decodes, batch.decode_context, [list(each) for each in events]
 
 

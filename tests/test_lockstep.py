@@ -217,3 +217,22 @@ def test_accounts_of_both_details_agree(tmp_path):
         assert step.utilisation()[name] == pytest.approx(busy, rel=1e-9)
     for name, gpu in kernel.gpus.items():
         assert step.gpus[name].compute.flops == pytest.approx(gpu.compute.flops, rel=1e-12)
+
+
+def test_every_rank_played_gives_the_same_tokens(tmp_path):
+    """All ranks of each replica meet as the one that stands for them does."""
+    common = {"tp": 2, "prompts": (30, 3, 8), "gap_us": 5, "detail": "kernel", "folder": tmp_path}
+    one, every = (played(ranks=ranks, **common) for ranks in ("folded", "all"))
+    assert [run[1]["engines"]["engine1"]["ranks"] for run in (one, every)] == ["folded", "all"]
+    assert token_ticks(one[0]) == token_ticks(every[0])
+
+
+def test_gpus_of_two_kinds_do_not_share_experts():
+    """They would take other times for the same kernels, of which one alone is timed."""
+    kinds = [("a", "a100-sxm-80gb"), ("h", "h100-sxm")]
+    nodes = [{"kind": "gpu", "name": name, "count": 1, "device": device} for name, device in kinds]
+    links = [{"kind": "nvlink", "pairs": [["a0", "h0"]], "bandwidth": "100 GB/s", "latency": "1 us"}]
+    topology = {"schema": 1, "name": "mixed", "nodes": nodes, "links": links}
+    serving = {"data_parallel_size": 2, "enable_expert_parallel": True}
+    with pytest.raises(SpecError, match="replicas that share experts must be alike"):
+        build_plan(topology=topology, model="tiny-moe", serving=serving)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gpusim.model.work import AllGather, AllReduce
+from gpusim.model.work import AllGather, AllReduce, ReduceScatter
 from gpusim.runtime.laws.attention import AttentionRows, attention_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.spec.base import DTYPE_BYTES
@@ -120,6 +120,9 @@ def test_matrix_products(gpu, dtype, limit):
     assert error(seconds_of(timing), table) < limit
 
 
+COLLECTIVES = {"all_reduce": AllReduce, "all_gather": AllGather, "reduce_scatter": ReduceScatter}
+
+
 def core_collectives(gpu, impl, op):
     table = measured("collectives").filter(pl.col("gpu") == gpu, pl.col("impl") == impl, pl.col("op") == op)
     if impl == "nccl":
@@ -136,20 +139,23 @@ def core_collectives(gpu, impl, op):
         ("a100_sxm", "nccl", "all_gather", 0.124),  # 0.120, with the constants of all-reduce
         ("h100_sxm", "nccl", "all_gather", 0.101),  # 0.097, likewise
         ("b200_sxm", "nccl", "all_gather", 0.101),  # 0.097, likewise
+        ("a100_sxm", "nccl", "reduce_scatter", 0.097),  # 0.093, likewise
+        ("h100_sxm", "nccl", "reduce_scatter", 0.095),  # 0.091, likewise
+        ("b200_sxm", "nccl", "reduce_scatter", 0.090),  # 0.086, likewise
         ("a100_sxm", "vllm_custom", "all_reduce", 0.055),  # 0.052
         ("h100_sxm", "vllm_custom", "all_reduce", 0.021),  # 0.019
         ("b200_sxm", "sglang_custom", "all_reduce", 0.067),  # 0.064
     ],
 )
 def test_collectives(gpu, impl, op, limit):
-    """All-reduce and all-gather of 2 and 8 GPUs on the topologies of the catalog; the engine whose law the device has."""
+    """All-reduce, all-gather and reduce-scatter of 2 and 8 GPUs on the topologies of the catalog; the engine whose law the device has."""
     machine, table = Machine(TOPOLOGIES[gpu]), core_collectives(gpu, impl, op)
     predicted_s = []
     for ranks, size in table.select("n_gpus", "bytes").iter_rows():
         group = machine.group(*(f"gpu{i}" for i in range(ranks)))
         if impl == "nccl":
             group.laws = group.laws.model_copy(update={"engine_all_reduce": None})
-        timed = group.timed((AllReduce if op == "all_reduce" else AllGather)("", float(size)))
+        timed = group.timed(COLLECTIVES[op]("", float(size)))
         predicted_s.append(timed.fixed_s + timed.link_s)
     assert len(table) >= 30
     assert error(np.array(predicted_s), table) < limit

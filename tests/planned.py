@@ -137,7 +137,7 @@ class Planned:
         played = Played(starts[runs.first], ends[:steps], attribution_ps, 0).after(self.moved(outlook))
         advance = Advance(outlook, runs, planned, played, read)
         finished = self.commit.run(advance)
-        planned.settle()
+        self.kv.settle(planned)
         planned.fixed = advance.last_start
         self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
         fixed = planned.fixed if planned.lags else self.now
@@ -147,7 +147,7 @@ class Planned:
         self.feed.take(joined)
         if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
             self.commit.let_go(planned)
-            planned.settle()
+            self.kv.settle(planned)
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:

@@ -182,7 +182,7 @@ class Engine(Component):
         """Go on from what the steps that were played leave."""
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
-        roster.settle()
+        self.kv.settle(roster)
         roster.fixed = advance.last_start
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
@@ -193,7 +193,7 @@ class Engine(Component):
         self.feed.take(joined)
         if roster.leaving and roster.is_idle and not self.feed.has_arrived(roster.fixed):
             self._commit.let_go(roster)
-            roster.settle()
+            self.kv.settle(roster)
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

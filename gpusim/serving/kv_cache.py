@@ -12,6 +12,7 @@ from gpusim.serving.known_blocks import Filled, Released, Shared
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
+from gpusim.serving.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,21 @@ class KvCache:
         self.free = FreeBlocks(num_blocks)
         self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
         """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
+        self.most_holes = max(1024, num_blocks)
+        """In the queue of free blocks, before those behind them are moved up."""
         self.peak_used = 0
         """The most blocks ever held."""
         self._taken_in: IntArray = np.zeros(0, dtype=np.int64)
         """Steps of the outlook, one a block, in which blocks were taken."""
         self._first_step = self._num_steps = 0
+
+    def settle(self, roster: Roster) -> None:
+        """Note that there is no way back from *roster*, whose steps are kept; see `Roster.settle`."""
+        roster.settle()
+        if self.prefix is not None and len(self.prefix.holes) > self.most_holes:
+            self.free.close(self.prefix.holes)
+            self.prefix.close_holes()
+            roster.mark = self.prefix.mark()
 
     @property
     def used(self) -> int:

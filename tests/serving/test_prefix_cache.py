@@ -32,10 +32,12 @@ def play(engine, slow, cuts):
 
 
 @settings(max_examples=300)
-@given(load=shared_loads() | shared_loads(spare=40, longest=30), cuts=CUTS)
-def test_every_step_is_that_of_vllm(load, cuts):
+@given(load=shared_loads() | shared_loads(spare=40, longest=30), cuts=CUTS, is_tidy=st.booleans())
+def test_every_step_is_that_of_vllm(load, cuts, is_tidy):
     """Hits, chunks, preemptions, tables, free blocks and what is evicted: as of blocks written out one by one."""
     engine, slow = Planned(load, "continuous"), SlowEngine(load)
+    if is_tidy:
+        engine.kv.most_holes = 0
     play(engine, slow, cycle(cuts))
     left = engine.kv.free.take(load.num_blocks, engine.kv.prefix.holes).tolist()
     assert left == [block.number for block in slow.pool.free]

@@ -28,7 +28,7 @@ from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
-from gpusim.serving.scheduler import make_scheduler
+from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 from gpusim.spec.scenario import Detail, Ranks
 
@@ -83,8 +83,9 @@ class Assembly:
         self._reserve(plan)
         layout = Layout(plan.serving.tensor_parallel_size)
         lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
-        scheduler = make_scheduler(plan.serving)
-        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserves_all=scheduler.reserves_all)
+        max_model_len = plan.serving.max_model_len or plan.model.max_model_len
+        scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
+        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserve=scheduler.reserve)
         executor = self._executor(plan)
         return Engine(
             self.clock,
@@ -96,7 +97,7 @@ class Assembly:
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
-            max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
+            max_model_len=max_model_len,
             log=log,
             on_finished=on_finished,
             probes=self.cluster.probes,

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from builders import build_request
 from gpusim.serving.request import Request
+from gpusim.serving.roster import Roster
+from gpusim.serving.schedulers import Scheduler, make_scheduler
+from gpusim.serving.schedulers.base import Watermark
 from gpusim.spec.serving import ServingSpec
+
+SCHEDULERS = ("continuous", "vllm-v0", "orca", "sarathi", "static", "static padded")
+POLICIES = ("fcfs", "priority", "sjf")
+KINDS = tuple(
+    f"{scheduler} {policy}"
+    for scheduler in SCHEDULERS
+    for policy in POLICIES
+    if (scheduler, policy) != ("vllm-v0", "priority")
+)
+"""All that a load may be served by; the policy may be left out."""
 
 
 @dataclass
@@ -22,15 +35,51 @@ class Load:
     budget: int
     num_blocks: int
     block_size: int
+    watermark: int = 0
+    """Blocks that admissions leave free, where the scheduler leaves any."""
 
     def spec(self, kind: str = "continuous") -> ServingSpec:
         """Return the engine's."""
-        return ServingSpec(scheduler=kind, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.budget)
+        words = kind.split()
+        return ServingSpec(
+            scheduler=words[0],
+            pad="padded" in words,
+            scheduling_policy=words[-1] if words[-1] in POLICIES else "fcfs",
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.budget,
+            block_size=self.block_size,
+        )
+
+    def scheduler(self, kind: str) -> Scheduler:
+        """Return a scheduler of that *kind*."""
+        longest = max(prompt + output for _, prompt, output in self.arrivals)
+        scheduler = make_scheduler(self.spec(kind), self.num_blocks, longest)
+        if isinstance(scheduler, Watermark):
+            scheduler.watermark = self.watermark
+        return scheduler
+
+    def roster(self, scheduler: Scheduler) -> Roster:
+        """Return an empty roster of the engine."""
+        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key)
+
+    def fit(self, kind: str) -> Load:
+        """Return a load whose requests a scheduler of that *kind* can run, with more blocks or tokens if need be."""
+        most = max(prompt + output for _, prompt, output in self.arrivals)
+        blocks, budget = -(-most // self.block_size), self.budget
+        if kind.startswith(("vllm-v0", "sarathi")):
+            blocks += max(1, self.watermark)
+        if kind.startswith("vllm-v0"):
+            budget = max(budget, most)
+        fits = self.num_blocks if kind.startswith(("continuous", "static")) else max(self.num_blocks, blocks)
+        return replace(self, num_blocks=fits, budget=budget)
 
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
         stated = enumerate(self.arrivals)
-        return [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        return [
+            build_request(i, prompt=p, output=o, arrival=step * ticks, priority=(7 * i + p) % 3)
+            for i, (step, p, o) in stated
+        ]
 
 
 @st.composite
@@ -46,4 +95,5 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         budget=draw(st.integers(max_num_seqs, 30)),
         num_blocks=largest + draw(st.integers(0, spare)),
         block_size=block_size,
+        watermark=draw(st.integers(0, 2)),
     )

@@ -21,7 +21,6 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import make_scheduler
 from loads import Load
 
 TICKS = 1000
@@ -69,18 +68,19 @@ class Planned:
         channels: tuple[ChannelMap, float] | None = None,
         ticks: int = TICKS,
     ) -> None:
+        load = load.fit(kind)
         self.load, self.duration = load, duration
-        self.scheduler = make_scheduler(load.spec(kind))
+        self.scheduler = load.scheduler(kind)
         self.feed = Feed(Clock(), refill=lambda: False, refuse=lambda _: None, is_open=True)
         self.requests = load.requests(ticks=ticks)
         for request in self.requests:
             self.feed.put(request)
         self.planner = Planner(self.scheduler, self.feed, Expected(expected))
-        self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=self.scheduler.reserves_all)
+        self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.commit = Commit(self.kv, self.channels, self.log)
-        self.roster = Roster(load.block_size, load.num_blocks, self.scheduler.reserves_all)
+        self.roster = load.roster(self.scheduler)
         self.now = 0
 
     @property
@@ -117,11 +117,8 @@ class Planned:
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
         played = Played(starts, ends[:steps], attribution_ps, 0)
         finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
-        self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
-        while planned.waiting and planned.waiting[-1].arrival > self.now:
-            planned.waiting.pop()
-            joined -= 1
-        self.feed.take(joined)
+        self.roster, self.now = planned, int(ends[steps - 1])
+        self.feed.take(outlook.num_joined - planned.part_early(self.now))
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:
@@ -140,20 +137,20 @@ class Planned:
 
 def steps_of(outlook: Outlook) -> list[Step]:
     """Write out every step of *outlook* from its events, token by token."""
-    cached = {request: request.cached_before(outlook.first_step) for request in outlook.decoding}
+    cached = {request: request.cached_before(outlook.first_round) for request in outlook.decoding}
     steps = []
     for step in range(outlook.num_steps):
         for at, request in outlook.begun:
             if at == step:
                 cached[request] = request.target
-        for request in cached:
+        decodes = [] if step in outlook.pauses else sorted(cached, key=lambda request: request.order)
+        for request in decodes:
             cached[request] += 1
         chunks = [(r, computed, new) for at, r, computed, new in outlook.chunks if at == step]
         finished = [request for at, request in outlook.finished if at == step]
-        tokens = cached | {request: computed + new for request, computed, new in chunks}
+        tokens = {r: cached[r] for r in decodes} | {request: computed + new for request, computed, new in chunks}
         admitted = [request for at, request in outlook.admitted if at == step]
-        decoding = sorted(cached, key=lambda request: request.order)
-        steps.append(Step(decoding, chunks, admitted, finished, tokens))
+        steps.append(Step(decodes, chunks, admitted, finished, tokens))
         for request in finished:
             cached.pop(request, None)
     return steps

@@ -46,15 +46,29 @@ def workloads(draw: Any, kind: str) -> dict[str, Any]:
 def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
     """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
     max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
+    ruled = draw(rules())
     serving = {
         "tensor_parallel_size": tp,
-        "scheduler": draw(st.sampled_from(["continuous", "static"])),
+        **ruled,
         "max_num_seqs": max_num_seqs,
         "max_num_batched_tokens": draw(st.integers(max_num_seqs, 40)),
         "block_size": block_size,
         "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)),
     }
-    return serving | draw(st.sampled_from([{}, {"max_model_len": 20}]))
+    # Orca reserves blocks for the longest request.
+    longest = [{"max_model_len": 20}] if ruled["scheduler"] == "orca" else [{}, {"max_model_len": 20}]
+    return serving | draw(st.sampled_from(longest))
+
+
+@st.composite
+def rules(draw: Any) -> dict[str, Any]:
+    """A scheduler and a policy; half of them the default one."""
+    scheduler = draw(st.sampled_from(["continuous", "continuous", "static", "vllm-v0", "sarathi", "orca"]))
+    if scheduler == "continuous" and draw(st.booleans()):
+        return {"scheduler": scheduler}
+    policy = draw(st.sampled_from(["fcfs", "sjf"] if scheduler == "vllm-v0" else ["fcfs", "sjf", "priority"]))
+    padded = {"pad": True} if scheduler == "static" and draw(st.booleans()) else {}
+    return {"scheduler": scheduler, "scheduling_policy": policy, **padded}
 
 
 @st.composite

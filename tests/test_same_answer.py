@@ -14,13 +14,16 @@ from builders import build_simulation, token_ticks
 from gpusim.core.clock import TICKS_PER_S, Clock
 from gpusim.errors import SimulationError
 from gpusim.results.request_log import STATUSES
+from gpusim.serving import source
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.planner import Planner
+from gpusim.serving.request import Request
 from gpusim.simulation import Simulation
-from scenarios import ARRIVALS, MACHINES, plan_of, scenarios, servings
+from scenarios import ARRIVALS, MACHINES, plan_of, rules, scenarios, servings
 from scenarios import arrivals as arrivals_of
 
-EVERYWHERE = {"continuous": 10, "static": 10, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
+EVERYWHERE = {"continuous": 10, "static": 5, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
+EVERYWHERE |= {"vllm-v0": 10, "orca": 10, "sarathi": 10, "padded": 4, "fcfs": 20, "sjf": 10, "priority": 10}
 EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5}
 MEANT = {
     "single": EVERYWHERE | {"TP 1": 50, "closed loop": 8},
@@ -40,7 +43,16 @@ ON_BUSY |= {
     "TP 4": 5,
     "TP 8": 5,
     "continuous": 20,
-    "static": 8,
+    "static": 5,
+    "vllm-v0": 5,
+    "orca": 5,
+    "sarathi": 5,
+    "padded": 2,
+    "sjf": 5,
+    "priority": 5,
+    "vllm-v0 preempted": 1,
+    "sarathi preempted": 1,
+    "decodes paused": 3,
     "prefill chunk beside decodes": 20,
     "plan given up": 3,
 }
@@ -78,15 +90,21 @@ def requests_of(simulation):
     return sorted(zip(*columns, reasons, strict=True), key=lambda row: (row[1], row[0]))
 
 
+def prioritised(index, *shape):
+    """Return a request as a source makes it, of one of three priorities."""
+    return Request(index, *shape[:-1], priority=7 * index % 3)
+
+
 def compare(data):
     """Compare all that both details tell about a scenario; return what was special about it."""
     with pytest.MonkeyPatch.context() as patch:
         # Guesses are good enough here to be right nearly always; a third of them is made wrong.
         given_up, replay, step, wrong = [], Planner.replay, Forecast.step, cycle((1.0, 1.0, 1.7))
         patch.setattr(Forecast, "step", lambda self, *shape: next(wrong) * step(self, *shape))
+        patch.setattr(source, "Request", prioritised)
         patch.setattr(Planner, "replay", lambda *args: (given_up.append(1), replay(*args))[1])
         step = played(data, "step")
-    kernel = played(data, "kernel")
+        kernel = played(data, "kernel")
     if kernel is None or step is None:
         assert kernel is step
         return set()
@@ -110,9 +128,12 @@ def kinds_of(data, simulation):
     """Name what was special about a run."""
     rows, plan = simulation.requests.rows, simulation.plan
     yield from (engine.serving.scheduler for engine in plan.engines)
+    yield from (engine.serving.scheduling_policy for engine in plan.engines)
+    yield from ("padded" for engine in plan.engines if engine.serving.pad)
     yield from (f"TP {engine.serving.tensor_parallel_size}" for engine in plan.engines)
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"
+    yield from (f"{e.serving.scheduler} preempted" for e in plan.engines if (rows["num_preemptions"] > 0).any())
     if (rows["reason"] >= 0).any():
         yield "rejected"
     if len(plan.engines) > 1:
@@ -135,6 +156,8 @@ def kinds_of_steps(simulation):
             yield "eight seats or more"
         if (log.starts[1:] > log.ends[:-1]).any():
             yield "idle between requests"
+        if simulation.engines[log.engine]._commit._pauses:
+            yield "decodes paused"
         if len(log) and log.ends[-1] > 10**5 * TICKS_PER_S:
             yield "after 100,000 s"
     for engine in simulation.engines.values():
@@ -145,7 +168,7 @@ def kinds_of_steps(simulation):
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_step_and_kernel_detail_give_the_same_tokens(machine):
-    """Every token of every request in the same tick: preemption, chunked prefill, both schedulers, TP, several engines."""
+    """Every token of every request in the same tick: preemption, chunked prefill, all schedulers, TP, several engines."""
     compare_all(st.sampled_from(ARRIVALS).flatmap(lambda kind: scenarios(kind, machine)), 200, MEANT[machine])
 
 
@@ -158,7 +181,7 @@ def busy(draw):
     blocks = draw(st.integers(90, 900)) // block_size
     serving = {
         "tensor_parallel_size": tp,
-        "scheduler": draw(st.sampled_from(["continuous", "continuous", "static"])),
+        **draw(rules()),
         "max_num_seqs": seats,
         "max_num_batched_tokens": draw(st.sampled_from([seats, 24, 64, 400])),
         "block_size": block_size,

@@ -22,7 +22,7 @@ from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 
 ONE_RUN: Final = Horizon(steps=32, decisions=1)
 """What kernel detail is given at a time; bounds the memory of the steps' KV histograms."""

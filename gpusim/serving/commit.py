@@ -77,15 +77,20 @@ class Commit:
         self._log = log
         self.bound_ps = 0
         """What all steps take at least."""
+        self._pauses: list[int] = []
+        """Steps in which nobody decoded who could have."""
         self._is_unchanged = False
         """Whether the last step leaves a batch that may simply go on."""
 
     def preempt(self, outlook: Outlook, now: int) -> None:
         """Take their blocks from the requests that *outlook* preempts, for others of its steps to use."""
-        if outlook.preempted:
-            for request, cached in outlook.preempted:
-                _give_way(request, cached, outlook.first_step, now)
-            self._kv.release(outlook.preempted)
+        self._kv.release(outlook.preempted)
+        for request, cached in outlook.preempted:
+            self._give_way(request, cached, outlook.first_step, now)
+
+    def tenure(self, request: Request, until: int) -> list[tuple[int, int]]:
+        """Return the segments of the tokens of a request since its admission, up to step *until*, included."""
+        return request.tenure(until, self._pauses)
 
     def run(self, advance: Advance) -> list[tuple[int, Request]]:
         """Commit steps that were played; return who is finished, in order, each with the tick of its last token."""
@@ -93,11 +98,12 @@ class Commit:
         steps = len(played.ends)
         finished = [(step, request) for step, request in outlook.finished if step < steps]
         self._write_log(outlook, runs, played)
+        self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
         self._kv.keep(steps, finished)
         if self._channels is not None and advance.read is not None:
-            self._channels.keep(outlook, advance.read, steps)
+            self._channels.keep(outlook, steps)
         for request, _ in outlook.preempted:
             _leave(request, roster)
         has_ended = bool(finished) and finished[-1][0] == steps - 1
@@ -141,25 +147,25 @@ class Commit:
                 request.preempted_ticks += tick - request.preempted_at
                 request.preempted_at = None
 
-    @staticmethod
-    def _finish(request: Request, step: int, outlook: Outlook, roster: Roster, played: Played) -> tuple[int, Request]:
+    def _finish(
+        self, request: Request, step: int, outlook: Outlook, roster: Roster, played: Played
+    ) -> tuple[int, Request]:
         request.status = "finished"
         request.finished = int(played.ends[step])
-        request.segments += request.tenure(outlook.first_step + step)
+        request.segments += self.tenure(request, outlook.first_step + step)
         _leave(request, roster)
         return request.finished, request
 
-
-def _give_way(request: Request, cached: int, step: int, now: int) -> None:
-    """Note that a request is preempted at tick *now*, before *step*; it computes all it has again."""
-    has_token = request.prompt_step >= 0
-    if has_token:
-        request.segments += request.tenure(step - 1)
-        request.generated = cached + 1 - request.prompt_tokens
-    request.prompt_step = request.first_decode = -1
-    request.status = "waiting"
-    request.num_preemptions += 1
-    request.preempted_at = now
+    def _give_way(self, request: Request, cached: int, step: int, now: int) -> None:
+        """Note that a request is preempted at tick *now*, before *step*; it computes all it has again."""
+        has_token = request.prompt_step >= 0
+        if has_token:
+            request.segments += self.tenure(request, step - 1)
+            request.generated = cached + 1 - request.prompt_tokens
+        request.prompt_step = request.decode_step = request.first_decode = -1
+        request.status = "waiting"
+        request.num_preemptions += 1
+        request.preempted_at = now
 
 
 def _leave(request: Request, roster: Roster) -> None:

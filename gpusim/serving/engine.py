@@ -17,7 +17,7 @@ from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 
 
 class Engine(Component):
@@ -65,7 +65,7 @@ class Engine(Component):
         self.folding = folding
         self.max_model_len = max_model_len
         self.on_finished = on_finished
-        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all)
+        self.roster = Roster(kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key)
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
@@ -94,9 +94,12 @@ class Engine(Component):
         now = self.clock.now
         self.feed.reach_tick(now)
         coming = [request for request in self.feed.requests if request.arrival <= now]
-        for request in self.roster.running:
-            request.segments += request.tenure(self.roster.step - 1)
-        return [*self.roster.running, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
+        roster = self.roster
+        for request in (*roster.prefilling, *roster.ready):
+            request.decode_step = -1  # a plan that was given up may have had it decode
+        for request in roster.running:
+            request.segments += self._commit.tenure(request, roster.step - 1)
+        return [*roster.running, *roster.waiting, *coming, *self.feed.take_refused(now)]
 
     def refuse(self, request: Request) -> str | None:
         """Say why *request* can never run; None if it can."""
@@ -104,7 +107,7 @@ class Engine(Component):
             return f"prompt and output are longer than max_model_len = {self.max_model_len}"
         if self.kv.blocks_for(request.most_cached_tokens) > self.kv.num_blocks:
             return f"needs more KV blocks than the {self.kv.num_blocks} there are"
-        return None
+        return self.scheduler.refuse(request)
 
     def _loop(self) -> Process:
         while True:
@@ -159,11 +162,8 @@ class Engine(Component):
         finished = self._commit.run(advance)
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
-        joined, now = advance.outlook.num_joined, self.clock.now
-        while roster.waiting and roster.waiting[-1].arrival > now:
-            roster.waiting.pop()  # expected too early: it goes back to the feed
-            joined -= 1
-        self.feed.take(joined)
+        # Those who were expected too early go back to the feed.
+        self.feed.take(advance.outlook.num_joined - roster.part_early(self.clock.now))
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

@@ -10,6 +10,7 @@ import numpy as np
 from gpusim.core.clock import IntArray
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.request import Request
+from gpusim.serving.reserve import NOTHING, Reserve
 
 _SMALLEST_RING: Final = 256
 
@@ -64,29 +65,29 @@ class FreeBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Tenures:
-    """Stretches of an outlook in which requests decode; arrays (tenures,)."""
+    """Stretches of an outlook in which requests decode, in its rounds; arrays (tenures,)."""
 
     slot: IntArray
     order: IntArray
     cached: IntArray
-    """Tokens in the cache at the start of the first step of the stretch."""
+    """Tokens in the cache at the start of the first round of the stretch."""
     begin: IntArray
-    """First step, counted from the start of the outlook."""
+    """First round, counted from the start of the outlook."""
     end: IntArray
-    """The step behind the last."""
+    """The round behind the last."""
 
     @classmethod
     def of(cls, outlook: Outlook) -> Tenures:
         """Return every stretch of *outlook*."""
-        first = outlook.first_step
+        first = outlook.first_round
         requests = [*outlook.decoding, *(request for _, request in outlook.begun)]
         columns = np.array(
-            [(r.slot, r.order, r.target - r.first_decode, r.first_decode, r.last_step) for r in requests],
+            [(r.slot, r.order, r.target - r.first_decode, r.first_decode, r.last_round) for r in requests],
             dtype=np.int64,
         ).reshape(-1, 5)
         slot, order, offset, begin, last = columns.T
         begin = np.maximum(begin - first, 0)
-        end = np.minimum(last + 1 - first, outlook.num_steps)
+        end = np.minimum(last + 1 - first, outlook.num_steps - len(outlook.pauses))
         return cls(slot, order, offset + first + begin, begin, end)
 
 
@@ -96,13 +97,13 @@ class KvCache:
     Args:
         num_blocks: In the pool; on every rank the same.
         block_size: Tokens in a block.
-        reserves_all: Whether a request gets all of its blocks when it is admitted.
+        reserve: What a request gets when it is admitted.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, *, reserves_all: bool = False) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, reserve: Reserve = NOTHING) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
-        self.reserves_all = reserves_all
+        self.reserve = reserve
         self.free = FreeBlocks(num_blocks)
         self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
         """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
@@ -119,6 +120,10 @@ class KvCache:
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
         return -(-num_tokens // self.block_size)
+
+    def blocks_held(self, request: Request, cached: int) -> int:
+        """Blocks that a running request holds with *cached* tokens in the cache."""
+        return self.blocks_for(max(cached, self.reserve.tokens(request)))
 
     def blocks_of(self, request: Request, num_tokens: int) -> IntArray:
         """Return the blocks of the first *num_tokens* tokens of a running request."""
@@ -154,32 +159,33 @@ class KvCache:
 
     def release(self, released: list[tuple[Request, int]]) -> None:
         """Release the blocks of requests with the tokens they had in the cache, each last block first."""
-        if released:
-            self.free.release(np.concatenate([self.blocks_of(*entry)[::-1] for entry in released]))
+        held = [(request.slot, self.blocks_held(request, cached)) for request, cached in released]
+        if held:
+            self.free.release(np.concatenate([self.tables[slot, :number][::-1] for slot, number in held]))
 
     def _note_peak(self, taken_in: IntArray, steps: int, released: list[tuple[int, Request]]) -> None:
         held = np.bincount(taken_in, minlength=steps + 1)
         for last, request in released:
-            held[last + 1] -= self.blocks_for(request.most_cached_tokens)
+            held[last + 1] -= self.blocks_held(request, request.most_cached_tokens)
         before = self.used - len(taken_in)
         self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
 
     def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
         """Return who needs blocks: step, order of admission, slot, place of the first block in its table, how many."""
-        if self.reserves_all:
-            rows = [(step, r.order, r.slot, 0, self.blocks_for(r.most_cached_tokens)) for step, r in outlook.admitted]
+        size, rows = self.block_size, []
+        if self.reserve.kind != "none":
+            rows = [(step, r.order, r.slot, 0, self.blocks_held(r, 0)) for step, r in outlook.admitted]
+        if self.reserve.is_complete:
             return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
-        size = self.block_size
-        rows = []
         for step, request, computed, tokens in outlook.chunks:
-            first = -(-computed // size)
-            rows.append((step, request.order, request.slot, first, -(-(computed + tokens) // size) - first))
+            first = self.blocks_held(request, computed)
+            rows.append((step, request.order, request.slot, first, self.blocks_held(request, computed + tokens) - first))
         chunks = np.array(rows, dtype=np.int64).reshape(-1, 5)
         held = -(-tenures.cached // size)
         wanted = -(-(tenures.cached + tenures.end - tenures.begin) // size) - held
         of = np.repeat(np.arange(len(wanted)), wanted)
         place = held[of] + np.arange(len(of)) - (np.cumsum(wanted) - wanted)[of]
-        step_of = place * size - tenures.cached[of] + tenures.begin[of]
+        step_of = outlook.steps_of(place * size - tenures.cached[of] + tenures.begin[of])
         decodes = np.stack((step_of, tenures.order[of], tenures.slot[of], place, np.ones_like(of)), axis=1)
         return tuple(np.concatenate((chunks, decodes)).T)
 

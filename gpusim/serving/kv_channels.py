@@ -35,6 +35,8 @@ class KvChannels:
         self._kv = kv
         self.num_channels = channel_map.num_channels
         self._read: IntArray = np.zeros(self.num_channels, dtype=np.int64)
+        self._held: IntArray = np.zeros((0, self.num_channels), dtype=np.int64)
+        """What each step of the outlook would read, if nobody paused."""
 
     @property
     def held_bytes(self) -> IntArray:
@@ -43,18 +45,26 @@ class KvChannels:
 
     def look_ahead(self, outlook: Outlook, tenures: Tenures) -> IntArray:
         """Return the bytes on each channel that every step of *outlook* reads, (steps, channels)."""
-        changes = self._filled(tenures, outlook.num_steps)
+        changes = self._filled(outlook, tenures)
         changes += self._ranges(_reads_of(outlook), outlook.num_steps)
         changes[0] += self._read
         read: IntArray = changes.T.cumsum(axis=1).T
+        self._held = read
+        if outlook.pauses:
+            # Only prompts are read there, from their first token on.
+            pauses = set(outlook.pauses)
+            alone = [(step, r, 0, computed + tokens, 1) for step, r, computed, tokens in outlook.chunks if step in pauses]
+            read = read.copy()
+            read[outlook.pauses] = self._ranges(alone, outlook.num_steps)[outlook.pauses]
         return read
 
-    def keep(self, outlook: Outlook, read: IntArray, steps: int) -> None:
-        """Note that *steps* steps of *outlook* were played, which have *read* what `look_ahead` told."""
+    def keep(self, outlook: Outlook, steps: int) -> None:
+        """Note that *steps* steps of *outlook*, which `look_ahead` was asked about, were played."""
+        held = self._held[steps - 1]
         over = [(0, r, 0, r.most_cached_tokens, -1) for last, r in outlook.finished if last == steps - 1]
-        self._read = read[steps - 1] + self._ranges(over, 1)[0] if over else read[steps - 1].copy()
+        self._read = held + self._ranges(over, 1)[0] if over else held.copy()
 
-    def _filled(self, tenures: Tenures, num_steps: int) -> IntArray:
+    def _filled(self, outlook: Outlook, tenures: Tenures) -> IntArray:
         """Return the bytes of the tokens that decodes add in each step, (steps, channels)."""
         counts = tenures.end - tenures.begin
         of = np.repeat(np.arange(len(counts)), counts)
@@ -63,7 +73,8 @@ class KvChannels:
         block = token // self._kv.block_size
         # The number of a token in the region is its block's first one's, and how far it is from that.
         number = (self._kv.tables[tenures.slot[of], block] - block) * self._kv.block_size + token
-        return self._map.changes(tenures.begin[of] + after, num_steps, *self._addresses(number, number + 1))
+        steps = outlook.steps_of(tenures.begin[of] + after)
+        return self._map.changes(steps, outlook.num_steps, *self._addresses(number, number + 1))
 
     def _ranges(self, reads: Reads, num_steps: int) -> IntArray:
         """Return the bytes of *reads* by the step from which on they count, (steps, channels)."""

@@ -16,7 +16,7 @@ from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.roster import Batch, Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 
 ARRIVALS_AHEAD = 512
 """Arrivals that are known at the start of a plan; more become known as it needs them."""
@@ -67,7 +67,7 @@ class Planner:
     def look_ahead(self, roster: Roster, now: int, horizon: Horizon) -> Outlook:
         """Plan steps from tick *now* on; *roster* is left as it is after them."""
         self.feed.reach(ARRIVALS_AHEAD)
-        outlook = Outlook(roster.step, [request for _, _, request in roster.ends])
+        outlook = Outlook.on(roster)
         look = _Look(roster, outlook, now, roster.free_blocks, -len(roster.waiting))
         while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
             pass
@@ -94,14 +94,14 @@ class Planner:
             ticks = self.feed.ticks
             coming = ticks[look.joined] if is_open and look.joined < len(ticks) else None
             steps, look.clock = self._expect(batch, steps, look.clock, coming)
-        outlook.note(look.joined, look.admitted, is_hungry=batch.is_hungry, is_open=is_open)
+        outlook.note(batch, look.joined, look.admitted, is_open=is_open)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
         released = 0
         if finished:
             last = outlook.num_steps - 1
             outlook.finished += [(last, request) for request in finished]
-            released = sum(roster.blocks_for(request.most_cached_tokens) for request in finished)
+            released = sum(roster.blocks_held(request, request.most_cached_tokens) for request in finished)
         look.sure_blocks -= free_blocks + released - roster.free_blocks
         # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
         return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
@@ -122,11 +122,11 @@ class Planner:
         roster = roster if found is None else found.copy()
         while outlook.first_of[run] < steps:
             while joined < outlook.joined[run]:
-                roster.waiting.append(self.feed.requests[joined])
+                roster.join(self.feed.requests[joined])
                 joined += 1
             passing = min(outlook.run_steps[run], steps - outlook.first_of[run])
             batch = self.scheduler.next_batch(roster)
-            Outlook(roster.step, []).add(batch, passing, roster)
+            Outlook.on(roster).add(batch, passing, roster)
             roster.advance(batch, passing)
             run += 1
             if run == len(outlook.run_steps):
@@ -145,8 +145,10 @@ class Planner:
         ticks = np.array(self.feed.ticks[: outlook.joined[-1] + 1], dtype=np.int64)
         there = np.searchsorted(ticks, starts, side="right")
         joined = np.array(outlook.joined)
-        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has.
+        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has. Where those who
+        # wait are not in order of arrival, exactly those expected have.
         right = (there >= np.array(outlook.admitted_of)) & (~np.array(outlook.is_hungry) | (there <= joined))
+        right &= ~np.array(outlook.is_picky) | (there == joined)
         right[0] = True
         wrong = np.flatnonzero(~right)
         last_run = int(wrong[0]) if len(wrong) else len(starts)
@@ -183,7 +185,7 @@ class Planner:
         feed.reach_tick(look.clock)
         ticks = feed.ticks
         while look.joined < len(ticks) and ticks[look.joined] <= look.clock:
-            look.roster.waiting.append(feed.requests[look.joined])
+            look.roster.join(feed.requests[look.joined])
             look.joined += 1
 
     def _expect(self, batch: Batch, steps: int, clock: int, coming: int | None) -> tuple[int, int]:

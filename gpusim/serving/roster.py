@@ -2,24 +2,29 @@
 
 All decoding requests get a token in every step, so a step moves one number and not a hundred requests: their contexts
 grow together, the first to end is on top of a heap, and who needs a block in a step is told by a remainder. A roster is
-small, so steps are planned ahead on a copy of it.
+small, so steps are planned ahead on a copy of it. Where decodes pause, all pause: what concerns them counts in *rounds*,
+which are the steps without those in which they paused.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from gpusim.serving.policy import Key
 from gpusim.serving.request import Request
+from gpusim.serving.reserve import NOTHING, Reserve
 
 
 @dataclass(slots=True)
 class Batch:
-    """What a step computes, and for how many steps that holds; all decoding requests take part."""
+    """What a step computes, and for how many steps that holds; all decoding requests take part, or none."""
 
     num_decodes: int
+    """Sequences that decode; 0 while there are some: they pause."""
     decode_context: int
     """Tokens of context of all decoding requests in the first step, each including the token it computes."""
     begun: Sequence[Request] = ()
@@ -32,6 +37,10 @@ class Batch:
     steps: int = 1
     is_hungry: bool = False
     """Whether another request would have been admitted, had there been one."""
+    is_picky: bool = False
+    """Whether it is right only with exactly those waiting who do, as one who comes late may go first."""
+    num_idle: int = 0
+    """Decodes whose token nobody wants: padding."""
 
 
 @dataclass(slots=True)
@@ -40,10 +49,14 @@ class Roster:
 
     block_size: int
     free_blocks: int
-    reserves_all: bool = False
-    """Whether requests hold the blocks for all of their tokens from their admission on."""
+    reserve: Reserve = NOTHING
+    """What requests get at their admission."""
+    key: Key | None = None
+    """Orders those who wait; None: as they came."""
     step: int = 0
     """Number of the next step."""
+    round: int = 0
+    """The same without the steps in which decodes paused."""
     num_admitted: int = 0
     waiting: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
@@ -56,13 +69,15 @@ class Roster:
     decode_context: int = 0
     """Tokens of context of all decoding requests in the next step, each including the token it computes."""
     ends: list[tuple[int, int, Request]] = field(default_factory=list)
-    """Heap of (last step, order, request) of those that decode."""
+    """Heap of (last round, order, request) of those that decode."""
     crossings: list[int] = field(default_factory=list)
-    """Decoding requests by the remainder of the steps, divided by the block size, in which they need a block."""
+    """Decoding requests by the remainder of the rounds, divided by the block size, in which they need a block."""
     unread: dict[Request, None] = field(default_factory=dict)
     """Running requests whose KV the last batch did not read."""
     free_slots: list[int] = field(default_factory=list)
     num_slots: int = 0
+    num_idle: int = 0
+    """Of the last batch; see `Batch.num_idle`."""
 
     def __post_init__(self) -> None:
         if not self.crossings:
@@ -73,8 +88,10 @@ class Roster:
         return Roster(
             self.block_size,
             self.free_blocks,
-            self.reserves_all,
+            self.reserve,
+            self.key,
             self.step,
+            self.round,
             self.num_admitted,
             self.waiting.copy(),
             self.running.copy(),
@@ -87,6 +104,7 @@ class Roster:
             self.unread.copy(),
             self.free_slots.copy(),
             self.num_slots,
+            self.num_idle,
         )
 
     @property
@@ -94,15 +112,40 @@ class Roster:
         """Tell whether nobody is there to compute for."""
         return not self.running and not self.waiting
 
+    def join(self, request: Request) -> None:
+        """Have a request wait that arrives."""
+        if self.key is None:
+            self.waiting.append(request)
+        else:
+            insort(self.waiting, request, key=self.key)
+
+    def part_early(self, now: int) -> int:
+        """Take out those who wait and arrive only after tick *now*; return how many."""
+        number = len(self.waiting)
+        if self.key is None:
+            while self.waiting and self.waiting[-1].arrival > now:
+                self.waiting.pop()
+        else:
+            self.waiting = deque(request for request in self.waiting if request.arrival <= now)
+        return number - len(self.waiting)
+
+    def first_to_go(self) -> Request:
+        """Return the running request that gives way when blocks run out."""
+        return self.running[-1] if self.key is None else max(self.running, key=self.key)
+
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
         return -(-num_tokens // self.block_size)
 
+    def blocks_held(self, request: Request, cached: int) -> int:
+        """Blocks that an admitted request holds with *cached* tokens in the cache."""
+        return self.blocks_for(max(cached, self.reserve.tokens(request)))
+
     def blocks_needed(self, steps: int) -> int:
-        """Blocks that the decoding requests need for the next *steps* steps."""
-        if self.reserves_all:
+        """Blocks that the decoding requests need for the next *steps* steps, if they do not pause."""
+        if self.reserve.is_complete:
             return 0
-        begin = self.step % self.block_size
+        begin = self.round % self.block_size
         if steps == 1:
             return self.crossings[begin]
         rounds, rest = divmod(steps, self.block_size)
@@ -131,34 +174,32 @@ class Roster:
         self.running.append(request)
         self.prefilling[request] = 0
         request.order = self.num_admitted
-        request.prompt_step = request.first_decode = -1
+        request.prompt_step = request.decode_step = request.first_decode = -1
         self.num_admitted += 1
         if not self.free_slots:
             self.free_slots.append(self.num_slots)
             self.num_slots += 1
         request.slot = self.free_slots.pop()
-        if self.reserves_all:
-            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
+        self.free_blocks -= self.blocks_held(request, 0)
 
     def begin_decoding(self) -> list[Request]:
         """Have all that are ready decode from the next step on; return them."""
         begun, self.ready = self.ready, []
         for request in begun:
-            target = request.prompt_tokens + request.generated
-            request.first_decode = self.step
-            last = request.last_step = self.step + request.prompt_tokens + request.output_tokens - target - 2
+            target = request.target
+            request.decode_step, request.first_decode = self.step, self.round
+            last = request.last_round = self.round + request.most_cached_tokens - target - 1
             heappush(self.ends, (last, request.order, request))
             self.num_decodes += 1
             self.decode_context += target + 1
-            self.crossings[(self.step - target) % self.block_size] += 1
+            self.crossings[(self.round - target) % self.block_size] += 1
         return begun
 
     def preempt(self, request: Request) -> int:
-        """Take away the blocks of the request admitted last and have it wait before all others; return what it had cached."""
-        assert request is self.running[-1]
-        self.running.pop()
+        """Take away the blocks of a running request and have it wait in its place, or first; return what it had cached."""
+        self.running.remove(request)
         cached = self.cached(request)
-        self.free_blocks += self.blocks_for(cached)
+        self.free_blocks += self.blocks_held(request, cached)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -167,7 +208,10 @@ class Roster:
             self._forget(request)
             self.ends = [entry for entry in self.ends if entry[2] is not request]
             self.ends.sort()
-        self.waiting.appendleft(request)
+        if self.key is None:
+            self.waiting.appendleft(request)
+        else:
+            self.join(request)
         return cached
 
     def cached(self, request: Request) -> int:
@@ -176,30 +220,35 @@ class Roster:
             return self.prefilling[request]
         if request in self.ready:
             return request.target
-        return request.cached_before(self.step)
+        return request.cached_before(self.round)
 
     def needs_block(self, request: Request) -> bool:
         """Tell whether a running request decodes and needs a block for the next step."""
         decodes = request.first_decode >= 0
-        return decodes and not self.reserves_all and self._crossing(request) == self.step % self.block_size
+        return decodes and not self.reserve.is_complete and self._crossing(request) == self.round % self.block_size
+
+    def pauses(self, batch: Batch) -> bool:
+        """Tell whether decodes pause in *batch*."""
+        return batch.num_decodes < self.num_decodes
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
-        self.free_blocks -= self.blocks_needed(steps)
-        self.decode_context += steps * self.num_decodes
+        if not self.pauses(batch):
+            self.free_blocks -= self.blocks_needed(steps)
+            self.decode_context += steps * self.num_decodes
+            self.round += steps
         self.step += steps
-        finished = self._ended() if self.ends and self.ends[0][0] < self.step else []
+        finished = self._ended() if self.ends and self.ends[0][0] < self.round else []
         for request, computed, tokens in batch.chunks:
             self._compute(request, computed, tokens, finished)
         for request in finished:
             self.running.remove(request)
-            self.free_blocks += self.blocks_for(request.most_cached_tokens)
+            self.free_blocks += self.blocks_held(request, request.most_cached_tokens)
         return finished
 
     def _compute(self, request: Request, computed: int, tokens: int, finished: list[Request]) -> None:
         done = computed + tokens
-        if not self.reserves_all:
-            self.free_blocks -= self.blocks_for(done) - self.blocks_for(computed)
+        self.free_blocks -= self.blocks_held(request, done) - self.blocks_held(request, computed)
         if done < request.target:
             self.prefilling[request] = done
             return
@@ -212,7 +261,7 @@ class Roster:
 
     def _ended(self) -> list[Request]:
         finished = []
-        while self.ends and self.ends[0][0] < self.step:
+        while self.ends and self.ends[0][0] < self.round:
             request = heappop(self.ends)[2]
             self._forget(request)
             finished.append(request)
@@ -221,7 +270,7 @@ class Roster:
     def _forget(self, request: Request) -> None:
         """Take out of the sums a request that decodes no more."""
         self.num_decodes -= 1
-        self.decode_context -= request.cached_before(self.step) + 1
+        self.decode_context -= request.cached_before(self.round) + 1
         self.crossings[self._crossing(request)] -= 1
 
     def _crossing(self, request: Request) -> int:

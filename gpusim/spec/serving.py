@@ -31,12 +31,18 @@ class ServingSpec(Spec):
 
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that hold a shard of every layer each."""
-    scheduler: Literal["static", "continuous"] = "continuous"
-    """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
+    scheduler: Literal["static", "continuous", "vllm-v1", "vllm-v0", "orca", "sarathi"] = "continuous"
+    """continuous, or vllm-v1: prompts in chunks beside decodes; vllm-v0: whole prompts first, in steps of their own; orca:
+    whole prompts beside decodes, memory for the longest request reserved; sarathi: as continuous, with a prompt's blocks
+    taken at once; static: a batch is filled, prefilled and decoded to its last token before the next."""
+    scheduling_policy: Literal["fcfs", "priority", "sjf"] = "fcfs"
+    """Who waits goes first in order of arrival, by priority (lower first), or by prompt and output together (shorter first)."""
+    pad: bool = False
+    """With static: every prompt as long as the longest of its batch, and all decode until the last is done."""
     max_num_seqs: int = Field(default=128, ge=1, le=MOST_SEQUENCES)
     """Sequences in a batch."""
     max_num_batched_tokens: int = Field(default=2048, ge=1)
-    """Token budget of a step; longer prompts are prefilled in chunks."""
+    """Token budget of a step, or chunk size; longer prompts are prefilled in chunks. orca has none."""
     max_model_len: int | None = Field(default=None, ge=2)
     """Longest prompt plus output; longer requests are rejected. Default: the model's own."""
     block_size: int = Field(default=16, ge=1)
@@ -70,9 +76,21 @@ class ServingSpec(Spec):
 
     @model_validator(mode="after")
     def _budget_holds_a_batch(self) -> ServingSpec:
-        if self.scheduler == "continuous" and self.max_num_batched_tokens < self.max_num_seqs:
+        if self.scheduler not in ("static", "orca") and self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is below max_num_seqs = {self.max_num_seqs}: "
                 "a step of only decodes would not fit its budget; raise the one or lower the other"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pads_batches(self) -> ServingSpec:
+        if self.pad and self.scheduler != "static":
+            raise ValueError(f"pad is for scheduler: static, {self.scheduler} has nothing to pad; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _no_forced_preemption(self) -> ServingSpec:
+        if self.scheduler == "vllm-v0" and self.scheduling_policy == "priority":
+            raise not_yet("priority with vllm-v0, which preempts for requests that wait; use fcfs, or vllm-v1")
         return self

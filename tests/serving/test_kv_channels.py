@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.serving.planner import Horizon
-from loads import Load, loads
+from loads import KINDS, Load, loads
 from planned import Planned, steps_of
 
 MAPS = st.sampled_from([ChannelMap("rotate", 7, 40), ChannelMap("hash", 7, 40), ChannelMap("rotate", 4, 64)])
@@ -51,9 +51,12 @@ def watch(load, kind, channel_map, token_bytes, cuts, *, horizon=40):
         seen |= {"unread"} if outlook.reads else set()
         seen |= {"mixed"} if any(step.chunks and step.decoding for step in steps) else set()
         seen |= {"cut"} if number < outlook.num_steps else set()
+        seen |= {"paused"} if outlook.pauses else set()
         last = steps[number - 1]
         engine.keep(outlook, planned, number, read)
         rest = {r: n for r, n in last.tokens.items() if r not in last.finished}
+        if number - 1 in outlook.pauses:
+            rest |= {r: engine.roster.cached(r) for r in engine.roster.running}
         held = count_bytes(engine, rest, channel_map, token_bytes)
         assert engine.channels.held_bytes.tolist() == held.tolist()
     assert not engine.channels.held_bytes.any()
@@ -63,7 +66,7 @@ def watch(load, kind, channel_map, token_bytes, cuts, *, horizon=40):
 @settings(max_examples=200)
 @given(
     load=loads(most=6) | loads(most=6, spare=60),
-    kind=st.sampled_from(["continuous", "static"]),
+    kind=st.sampled_from(KINDS),
     channel_map=MAPS,
     token_bytes=st.sampled_from([24, 32, 0.5, 1.5]),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=9),
@@ -89,6 +92,14 @@ def test_who_waits_for_the_prompts_of_others_is_not_read(kind, cut):
     """A static batch computes prompts of 5, 11 and 9 with 4 tokens a step; meanwhile those that are ready are not read."""
     load = Load([(0, 5, 4), (0, 11, 3), (0, 9, 5)], max_num_seqs=3, budget=4, num_blocks=30, block_size=2)
     assert "unread" in watch(load, "static", ChannelMap(kind, 7, 40), 24, cycle([cut]))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 99])
+@pytest.mark.parametrize("kind", ["rotate", "hash"])
+def test_who_pauses_is_not_read(kind, cut):
+    """Prompts that come one after the other make decodes pause, some of which have just been prompts themselves."""
+    load = Load([(0, 5, 9), (2, 9, 3), (3, 11, 9), (3, 2, 5), (9, 4, 4)], max_num_seqs=5, budget=16, num_blocks=40, block_size=2)
+    assert "paused" in watch(load, "vllm-v0", ChannelMap(kind, 7, 40), 24, cycle([cut]))
 
 
 def test_growing_is_filling():

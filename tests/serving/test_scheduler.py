@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builders import build_request
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import ContinuousScheduler, StaticScheduler, make_scheduler
+from gpusim.serving.schedulers import ContinuousScheduler, StaticScheduler, make_scheduler
 from gpusim.spec.serving import ServingSpec
 from loads import Load, loads
 
@@ -184,7 +184,7 @@ def test_static_takes_one_batch_after_another(load):
 
 
 @settings(max_examples=150)
-@given(load=loads(), kind=st.sampled_from(["static", "continuous"]), longest=st.integers(1, 4))
+@given(load=loads(), kind=st.sampled_from(KINDS), longest=st.integers(1, 4))
 def test_a_batch_holds_for_as_long_as_it_says(load, kind, longest):
     """Deciding anew after each step, or after at most a few, gives the same steps as letting every batch run out."""
     whole = play(load, make_scheduler(load.spec(kind)))
@@ -192,7 +192,7 @@ def test_a_batch_holds_for_as_long_as_it_says(load, kind, longest):
 
 
 @settings(max_examples=150)
-@given(load=loads(), kind=st.sampled_from(["static", "continuous"]))
+@given(load=loads(), kind=st.sampled_from(KINDS))
 def test_limits_hold_in_every_step(load, kind):
     """No step has more sequences than seats or more tokens than its budget; every token is computed."""
     steps = play(load, make_scheduler(load.spec(kind)))
@@ -249,7 +249,7 @@ def described(batch):
 
 
 @settings(max_examples=150)
-@given(load=loads(), kind=st.sampled_from(["static", "continuous"]))
+@given(load=loads(), kind=st.sampled_from(KINDS))
 def test_only_a_hungry_batch_misses_somebody(load, kind):
     """Unless it says it is hungry, a batch is the same with one more small request at the end of those who wait."""
 
@@ -266,7 +266,7 @@ def test_only_a_hungry_batch_misses_somebody(load, kind):
 
 
 @settings(max_examples=150)
-@given(load=loads(), kind=st.sampled_from(["static", "continuous"]), extra=st.integers(0, 60))
+@given(load=loads(), kind=st.sampled_from(KINDS), extra=st.integers(0, 60))
 def test_who_does_not_run_short_takes_no_more(load, kind, extra):
     """A batch that was not called short needs at most those blocks in its first step, and preempts nobody."""
     load.num_blocks += extra

@@ -1,0 +1,88 @@
+"""vLLM v1 and Sarathi-Serve: running sequences first, then waiting ones, prompts in chunks beside decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpusim.serving.request import Request
+from gpusim.serving.reserve import Reserve
+from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.schedulers.base import Admission, Watermark, make_room, steps_unchanged
+
+
+class ContinuousScheduler(Admission):
+    """vLLM v1: a step gives every running request its missing tokens within a budget, and what is left to those who wait.
+
+    Where blocks run out, a running request is preempted, and recomputes later.
+
+    Args:
+        spec: Of the engine.
+        num_blocks: KV blocks that there are.
+    """
+
+    spare = 0
+    """Blocks that must be free beside those it takes for a decode that takes none."""
+
+    def next_batch(self, roster: Roster) -> Batch:
+        """See `Scheduler.next_batch`."""
+        begun: Sequence[Request] = roster.begin_decoding() if roster.ready else ()
+        preempted: list[tuple[Request, int]] = []
+        needed = roster.blocks_needed(1)
+        if roster.prefilling:
+            needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
+        if needed + self.spare > roster.free_blocks:
+            needed = make_room(preempted, roster, lambda request: self._demand(roster, request))
+            lost = {request for request, _ in preempted}
+            begun = [request for request in begun if request not in lost]
+        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
+        budget = self.budget - roster.num_decodes
+        if roster.prefilling:
+            budget = self._go_on(batch, roster, budget)
+        if not preempted:
+            # After a preemption the next step may admit again, so that batch holds for one step only.
+            self.admit(batch, roster, budget, roster.free_blocks - needed)
+            if not batch.chunks:
+                batch.steps = steps_unchanged(roster, self.spare)
+        return batch
+
+    def runs_short(self, roster: Roster, blocks: int) -> bool:
+        """See `Scheduler.runs_short`."""
+        needed = roster.num_decodes + len(roster.ready) + self.spare
+        if roster.prefilling:
+            needed += roster.blocks_for(self.budget) + 1
+        return blocks < needed or (bool(roster.waiting) and blocks < needed + self.most_admitted_blocks(roster))
+
+    def _demand(self, roster: Roster, request: Request) -> tuple[int, int]:
+        if request in roster.prefilling:
+            blocks = self._chunk_blocks(roster, request, roster.prefilling[request])
+            return blocks, blocks
+        blocks = int(roster.needs_block(request))
+        return max(blocks, self.spare), blocks
+
+    def _chunk_blocks(self, roster: Roster, request: Request, computed: int) -> int:
+        """Blocks that a prefilling request, the last one that runs, needs for its next chunk."""
+        tokens = min(request.target - computed, max(0, self.budget - roster.num_decodes))
+        return roster.blocks_held(request, computed + tokens) - roster.blocks_held(request, computed)
+
+    def _go_on(self, batch: Batch, roster: Roster, budget: int) -> int:
+        """Add the next chunks of those who prefill; return what is left of the budget."""
+        chunks = []
+        for request, computed in roster.prefilling.items():
+            tokens = min(request.target - computed, budget)
+            if tokens > 0:
+                chunks.append((request, computed, tokens))
+                budget -= tokens
+        batch.chunks = chunks
+        return budget
+
+
+class SarathiScheduler(Watermark, ContinuousScheduler):
+    """Sarathi-Serve: the same order, but a prompt gets all its blocks when it is admitted, above a watermark.
+
+    Args:
+        spec: Of the engine; its budget is the chunk size.
+        num_blocks: KV blocks that there are.
+    """
+
+    reserve = Reserve("prompt")
+    spare = 1

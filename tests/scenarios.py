@@ -47,13 +47,14 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
     """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
     max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
     ruled = draw(rules())
+    spare = int(ruled["scheduler"] in ("vllm-v0", "sarathi"))  # a block that must be free for a decode to go on
     serving = {
         "tensor_parallel_size": tp,
         **ruled,
         "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": draw(st.integers(max_num_seqs, 40)),
+        "max_num_batched_tokens": draw(st.integers(24 if ruled["scheduler"] == "vllm-v0" else max_num_seqs, 40)),
         "block_size": block_size,
-        "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)),
+        "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)) + spare,
     }
     # Orca reserves blocks for the longest request.
     longest = [{"max_model_len": 20}] if ruled["scheduler"] == "orca" else [{}, {"max_model_len": 20}]

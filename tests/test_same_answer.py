@@ -104,6 +104,7 @@ def compare(data):
         patch.setattr(source, "Request", prioritised)
         patch.setattr(Planner, "replay", lambda *args: (given_up.append(1), replay(*args))[1])
         step = played(data, "step")
+        was_given_up = bool(given_up)
         kernel = played(data, "kernel")
     if kernel is None or step is None:
         assert kernel is step
@@ -121,7 +122,7 @@ def compare(data):
         assert other.kv.peak_used == engine.kv.peak_used
         free = [each.kv.free.take(each.kv.num_blocks).tolist() for each in (other, engine)]
         assert free[0] == free[1], "blocks are taken and released in the same order"
-    return set(kinds_of(data, kernel)) | ({"plan given up"} if given_up else set())
+    return set(kinds_of(data, kernel)) | ({"plan given up"} if was_given_up else set())
 
 
 def kinds_of(data, simulation):
@@ -179,11 +180,14 @@ def busy(draw):
     tp = draw(st.sampled_from([1, 1, 2, 4, 8]))
     block_size = draw(st.sampled_from([1, 4, 16]))
     blocks = draw(st.integers(90, 900)) // block_size
+    ruled = draw(rules())
+    whole = ruled["scheduler"] == "vllm-v0"  # which takes no longer prompts than a step has tokens
     serving = {
         "tensor_parallel_size": tp,
-        **draw(rules()),
+        **ruled,
         "max_num_seqs": seats,
-        "max_num_batched_tokens": draw(st.sampled_from([seats, 24, 64, 400])),
+        "max_num_batched_tokens": draw(st.sampled_from([64, 400] if whole else [seats, 24, 64, 400])),
+        "max_model_len": 90,
         "block_size": block_size,
         "num_gpu_blocks_override": max(blocks, -(-90 // block_size)),
     }
@@ -231,7 +235,7 @@ def late_ones(draw, folder):
 def test_late_in_time_they_give_the_same_tokens(tmp_path):
     """Beyond 100,000 s, where floats are coarser than ticks, arrivals, steps and waits are still the same to the tick."""
     compare_all(
-        late_ones(tmp_path), 60, {"after 100,000 s": 40, "preempted and resumed": 5, "idle between requests": 5}
+        late_ones(tmp_path), 70, {"after 100,000 s": 40, "preempted and resumed": 4, "idle between requests": 5}
     )
 
 

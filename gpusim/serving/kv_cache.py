@@ -179,7 +179,9 @@ class KvCache:
             return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
         for step, request, computed, tokens in outlook.chunks:
             first = self.blocks_held(request, computed)
-            rows.append((step, request.order, request.slot, first, self.blocks_held(request, computed + tokens) - first))
+            rows.append(
+                (step, request.order, request.slot, first, self.blocks_held(request, computed + tokens) - first)
+            )
         chunks = np.array(rows, dtype=np.int64).reshape(-1, 5)
         held = -(-tenures.cached // size)
         wanted = -(-(tenures.cached + tenures.end - tenures.begin) // size) - held

@@ -53,7 +53,9 @@ class KvChannels:
         if outlook.pauses:
             # Only prompts are read there, from their first token on.
             pauses = set(outlook.pauses)
-            alone = [(step, r, 0, computed + tokens, 1) for step, r, computed, tokens in outlook.chunks if step in pauses]
+            alone = [
+                (step, r, 0, computed + tokens, 1) for step, r, computed, tokens in outlook.chunks if step in pauses
+            ]
             read = read.copy()
             read[outlook.pauses] = self._ranges(alone, outlook.num_steps)[outlook.pauses]
         return read

@@ -98,7 +98,9 @@ def test_who_waits_for_the_prompts_of_others_is_not_read(kind, cut):
 @pytest.mark.parametrize("kind", ["rotate", "hash"])
 def test_who_pauses_is_not_read(kind, cut):
     """Prompts that come one after the other make decodes pause, some of which have just been prompts themselves."""
-    load = Load([(0, 5, 9), (2, 9, 3), (3, 11, 9), (3, 2, 5), (9, 4, 4)], max_num_seqs=5, budget=16, num_blocks=40, block_size=2)
+    load = Load(
+        [(0, 5, 9), (2, 9, 3), (3, 11, 9), (3, 2, 5), (9, 4, 4)], max_num_seqs=5, budget=16, num_blocks=40, block_size=2
+    )
     assert "paused" in watch(load, "vllm-v0", ChannelMap(kind, 7, 40), 24, cycle([cut]))
 
 

@@ -72,11 +72,17 @@ def test_wrong_guesses_change_no_token(machine, nonsense):
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-@pytest.mark.parametrize("scheduler", ["continuous", "static"])
+@pytest.mark.parametrize("scheduler", ["continuous", "vllm-v0", "sarathi", "orca", "static"])
 def test_wrong_guesses_change_no_token_of_a_busy_engine(nonsense, scheduler):
     """Neither with eight seats that come and go, outputs of up to 60 tokens, and too few blocks for all of them."""
+    ruled = {
+        "scheduler": scheduler,
+        "max_model_len": 101,
+        "scheduling_policy": "fcfs" if scheduler == "continuous" else "sjf",
+    }
+    budget = 100 if scheduler == "vllm-v0" else 24
     data = scenario_data(
-        serving={"scheduler": scheduler, "max_num_seqs": 8, "max_num_batched_tokens": 24, "block_size": 4},
+        serving={**ruled, "max_num_seqs": 8, "max_num_batched_tokens": budget, "block_size": 4},
         serving__num_gpu_blocks_override=60,
         workload__arrivals={"kind": "poisson", "rate": "2000 /s"},
         workload__prompt_tokens={"kind": "uniform", "low": 1, "high": 40},
@@ -114,6 +120,7 @@ def test_what_is_confirmed_is_what_would_have_been_decided(load, kind, steps_tak
     assert far.tokens() == near.tokens()
     assert far.log.runs.tobytes() == near.log.runs.tobytes()
     assert far.kv.peak_used == near.kv.peak_used
+    assert far.log.total("num_tokens") == sum(len(tokens) for tokens in far.tokens())
     for one, other in zip(far.requests, near.requests, strict=True):
         assert (one.scheduled, one.preempted_ticks, one.num_preemptions) == (
             other.scheduled,

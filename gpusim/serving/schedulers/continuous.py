@@ -30,14 +30,15 @@ class ContinuousScheduler(Admission):
         needed = roster.blocks_needed(1)
         if roster.prefilling:
             needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
+        turns: dict[Request, int] = {}
         if needed + self.spare > roster.free_blocks:
-            needed = make_room(preempted, roster, lambda request: self._demand(roster, request))
+            needed = make_room(preempted, roster, lambda request: self._demand(roster, request, turns))
             lost = {request for request, _ in preempted}
             begun = [request for request in begun if request not in lost]
         batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
         budget = self.budget - roster.num_decodes
         if roster.prefilling:
-            budget = self._go_on(batch, roster, budget)
+            budget = self._go_on(batch, roster, budget, turns)
         if not preempted:
             # After a preemption the next step may admit again, so that batch holds for one step only.
             self.admit(batch, roster, budget, roster.free_blocks - needed)
@@ -52,8 +53,10 @@ class ContinuousScheduler(Admission):
             needed += roster.blocks_for(self.budget) + 1
         return blocks < needed or (bool(roster.waiting) and blocks < needed + self.most_admitted_blocks(roster))
 
-    def _demand(self, roster: Roster, request: Request) -> tuple[int, int]:
+    def _demand(self, roster: Roster, request: Request, turns: dict[Request, int]) -> tuple[int, int]:
+        """Return what a request needs as its turn comes; *turns* gets the tokens that are left for its prompt then."""
         if request in roster.prefilling:
+            turns[request] = self.budget - roster.num_decodes
             blocks = self._chunk_blocks(roster, request, roster.prefilling[request])
             return blocks, blocks
         blocks = int(roster.needs_block(request))
@@ -64,11 +67,11 @@ class ContinuousScheduler(Admission):
         tokens = min(request.target - computed, max(0, self.budget - roster.num_decodes))
         return roster.blocks_held(request, computed + tokens) - roster.blocks_held(request, computed)
 
-    def _go_on(self, batch: Batch, roster: Roster, budget: int) -> int:
+    def _go_on(self, batch: Batch, roster: Roster, budget: int, turns: dict[Request, int]) -> int:
         """Add the next chunks of those who prefill; return what is left of the budget."""
         chunks = []
         for request, computed in roster.prefilling.items():
-            tokens = min(request.target - computed, budget)
+            tokens = min(request.target - computed, turns.get(request, budget), budget)
             if tokens > 0:
                 chunks.append((request, computed, tokens))
                 budget -= tokens

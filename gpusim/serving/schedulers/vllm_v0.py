@@ -47,5 +47,7 @@ class VllmV0Scheduler(Watermark):
     def refuse(self, request: Request) -> str | None:
         """See `Scheduler.refuse`: a preempted request computes all it has in one step."""
         if request.most_cached_tokens > self.budget:
-            return f"prompt and output are longer than max_num_batched_tokens = {self.budget}, and vllm-v0 splits nothing"
+            return (
+                f"prompt and output are longer than max_num_batched_tokens = {self.budget}, and vllm-v0 splits nothing"
+            )
         return super().refuse(request)

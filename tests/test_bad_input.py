@@ -53,7 +53,10 @@ WRONG = {
     "negative quantity": (("2000 /s", "-2000 /s"), "line 6: workload.arrivals.rate: must be more than 0, not -2000 /s"),
     "negative count": (("10\n", "-10\n"), "line 9: workload.num_requests: must be at least 1, not -10"),
     "wrong unit": (("2000 /s", "2000 GB"), "'GB' is not a unit of per second; use one of /s, k/s"),
-    "padding where nothing is padded": (("{max", "{pad: true, max"), "pad is for scheduler: static, continuous has noth"),
+    "padding where nothing is padded": (
+        ("{max", "{pad: true, max"),
+        "pad is for scheduler: static, continuous has noth",
+    ),
     "a budget below its decodes": (
         ("max_num_batched_tokens: 64", "max_num_batched_tokens: 4, scheduler: sarathi"),
         "max_num_batched_tokens = 4 is below max_num_seqs = 8",

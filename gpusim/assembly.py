@@ -27,7 +27,9 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
+from gpusim.serving.reserve import Reserve
 from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 from gpusim.spec.scenario import Detail, Ranks
@@ -81,11 +83,18 @@ class Assembly:
             on_finished: Called with every request that is over.
         """
         self._reserve(plan)
-        layout = Layout(plan.serving.tensor_parallel_size)
-        lowering = Lowering(plan.model, layout, plan.dtype.weights, plan.dtype.kv, plan.attention.attention_kernel)
+        layout = Layout.of(plan.serving)
+        lowering = Lowering(
+            plan.model,
+            layout,
+            plan.dtype.weights,
+            plan.dtype.kv,
+            plan.attention.attention_kernel,
+            plan.serving.sampling or plan.model.generation,
+        )
         max_model_len = plan.serving.max_model_len or plan.model.max_model_len
         scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
-        kv = KvCache(plan.memory.num_blocks, plan.serving.block_size, reserve=scheduler.reserve)
+        kv = _kv_cache(plan, scheduler.reserve)
         executor = self._executor(plan)
         return Engine(
             self.clock,
@@ -152,7 +161,7 @@ class Assembly:
     def facts(self, plan: EnginePlan, engine: Engine) -> dict[str, Any]:
         """Return what the summary says of *engine* beside its latencies."""
         kv = engine.kv
-        layout = Layout(plan.serving.tensor_parallel_size)
+        layout = Layout.of(plan.serving)
         return {
             "detail": self.detail(plan),
             "ranks": self.ranks(plan),
@@ -169,6 +178,7 @@ class Assembly:
             "kv_blocks": kv.num_blocks,
             "kv_blocks_peak": kv.peak_used,
             "kv_blocks_used": kv.used,
+            "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
         }
 
@@ -224,3 +234,16 @@ class Assembly:
         if remote is None:
             return plan.device.memory.bandwidth
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())
+
+
+def _kv_cache(plan: EnginePlan, reserve: Reserve) -> KvCache:
+    num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
+    prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
+    return KvCache(num_blocks, block_size, reserve=reserve, prefix=prefix)
+
+
+def _prefix_facts(engine: Engine) -> dict[str, Any] | None:
+    if engine.kv.prefix is None:
+        return None
+    queried, hit = engine.prefix_hits
+    return {"queried_tokens": queried, "hit_tokens": hit, "hit_rate": hit / max(1, queried)}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from gpusim.hardware.graph import build_graph, links_of
 from gpusim.machine import gpu_devices, read_topology
-from gpusim.model.footprint import kv_bytes_per_token, num_parameters
+from gpusim.model.footprint import kv_bytes_per_token, num_active_parameters, num_parameters
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.model import ModelSpec
+from gpusim.spec.model import AttentionSpec, ModelSpec
 from gpusim.spec.names import Kind, names, read
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import FixedLength, LengthSpec, LognormalLength, QuantileLength, WorkloadSpec
@@ -102,15 +102,27 @@ def _quantile(length: LengthSpec | None, level: float) -> float | None:
 
 
 def _model(model: ModelSpec) -> dict[str, Any]:
-    parameters = num_parameters(model)
     attention = model.layers[0].attention
     return {
         "name": model.name,
-        "parameters": parameters,
-        "active_parameters": parameters,
-        "num_layers": model.num_layers,
+        "parameters": num_parameters(model),
+        "active_parameters": num_active_parameters(model),
+        "layers": model.num_layers,
+        "hidden_size": model.hidden_size,
+        "attention": _kind(attention),
         "num_heads": attention.num_heads,
         "num_kv_heads": attention.num_kv_heads,
-        "kv_bytes_per_token": kv_bytes_per_token(model, cast("Any", "bf16")),
+        "head_dim": attention.head_dim,
+        "kv_bytes_per_token": kv_bytes_per_token(model, "bf16"),
+        "vocab_size": model.vocab_size,
         "max_model_len": model.max_model_len,
+        "sampling": model.generation.model_dump(),
+        "source": " ".join(model.source.split()),
     }
+
+
+def _kind(attention: AttentionSpec) -> str:
+    """Return how many heads share their keys and values: none (mha), some (gqa), all (mqa)."""
+    if attention.num_kv_heads == attention.num_heads:
+        return "mha"
+    return "mqa" if attention.num_kv_heads == 1 else "gqa"

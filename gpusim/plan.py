@@ -159,7 +159,7 @@ class _Planner:
             model=model,
             served=served,
             dtype=spec.dtype or scenario.dtype,
-            serving=serving,
+            serving=_sampling_stated(serving, model),
             attention=own,
             workload=workload,
             where=where,
@@ -182,7 +182,7 @@ class _Planner:
             (*where, "attention"),
             lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
         )
-        misfit = None if served is None else Layout(serving.tensor_parallel_size).problem(served)
+        misfit = None if served is None else Layout.of(serving).problem(served)
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None
@@ -230,6 +230,11 @@ def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
     return [(EngineSpec(name="engine", gpus=ALL_GPUS), ())]
 
 
+def _sampling_stated(serving: ServingSpec, model: ModelSpec) -> ServingSpec:
+    """Return *serving* with the sampling that it leaves to the model."""
+    return serving.model_copy(update={"sampling": serving.sampling or model.generation})
+
+
 def _read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
     spec = validate(WorkloadSpec, read("workload", stated, folder)) if isinstance(stated, str) else stated
     if spec.trace is None:
@@ -249,8 +254,11 @@ def _inlined(
     update: dict[str, Any] = {"topology": topology, "workload": workload}
     if scenario.engines:
         update["engines"] = [
-            engine.spec.model_copy(update={"model": engine.model, "workload": engine.workload}) for engine in engines
+            engine.spec.model_copy(
+                update={"model": engine.model, "workload": engine.workload, "serving": engine.serving}
+            )
+            for engine in engines
         ]
     else:
-        update["model"] = engines[0].model
+        update |= {"model": engines[0].model, "serving": engines[0].serving}
     return scenario.model_copy(update=update)

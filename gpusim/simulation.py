@@ -168,6 +168,7 @@ class Simulation:
             segments=request.segments,
             status=status,
             num_preemptions=request.num_preemptions,
+            cached_tokens=request.cached_tokens or 0,
             preempted=request.preempted_ticks,
             reason=request.rejected_because,
         )

@@ -31,7 +31,7 @@ def catalog_model(name: str) -> ModelSpec:
 
 def build_lowering(model: ModelSpec | None = None, *, tp: int = 1, **changes: Any) -> Lowering:
     """Return the lowering of *model* on *tp* ranks."""
-    return Lowering(model or build_model(), Layout(tp), **changes)
+    return Lowering(model or build_model(), changes.pop("layout", Layout(tp)), **changes)
 
 
 def scenario_data(**changes: Any) -> dict[str, Any]:

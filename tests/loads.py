@@ -8,11 +8,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from builders import build_request
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler, make_scheduler
 from gpusim.serving.schedulers.base import Watermark
 from gpusim.spec.serving import ServingSpec
+from gpusim.workload.stream import Content
 
 SCHEDULERS = ("continuous", "vllm-v0", "orca", "sarathi", "static", "static padded")
 POLICIES = ("fcfs", "priority", "sjf")
@@ -35,6 +37,8 @@ class Load:
     budget: int
     num_blocks: int
     block_size: int
+    contents: list[Content] | None = None
+    """What each request begins with, if blocks are shared."""
     watermark: int = 0
     """Blocks that admissions leave free, where the scheduler leaves any."""
 
@@ -58,9 +62,9 @@ class Load:
             scheduler.watermark = self.watermark
         return scheduler
 
-    def roster(self, scheduler: Scheduler) -> Roster:
+    def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None) -> Roster:
         """Return an empty roster of the engine."""
-        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key)
+        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key, prefix=prefix)
 
     def fit(self, kind: str) -> Load:
         """Return a load whose requests a scheduler of that *kind* can run, with more blocks or tokens if need be."""
@@ -76,10 +80,13 @@ class Load:
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
         stated = enumerate(self.arrivals)
-        return [
+        requests = [
             build_request(i, prompt=p, output=o, arrival=step * ticks, priority=(7 * i + p) % 3)
             for i, (step, p, o) in stated
         ]
+        for request, content in zip(requests, self.contents or (), strict=False):
+            request.content = content
+        return requests
 
 
 @st.composite
@@ -97,3 +104,22 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         block_size=block_size,
         watermark=draw(st.integers(0, 2)),
     )
+
+
+@st.composite
+def shared_loads(draw: Any, **kwargs: Any) -> Load:
+    """Loads whose requests begin alike: whole prompts and parts of them, and texts that go on into what is generated."""
+    load = draw(loads(**kwargs))
+    spans = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=3)
+    load.contents = [fitted(draw(spans), prompt + output) for _, prompt, output in load.arrivals]
+    return load
+
+
+def fitted(spans: list[tuple[int, int]], most: int) -> Content:
+    """Return *spans* without what goes beyond *most* tokens."""
+    content = []
+    for key, tokens in spans:
+        if (fits := min(tokens, most)) > 0:
+            content.append((key, fits))
+        most -= fits
+    return tuple(content)

@@ -19,6 +19,7 @@ from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from loads import Load
@@ -76,11 +77,12 @@ class Planned:
         for request in self.requests:
             self.feed.put(request)
         self.planner = Planner(self.scheduler, self.feed, Expected(expected))
-        self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve)
+        prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
+        self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.commit = Commit(self.kv, self.channels, self.log)
-        self.roster = load.roster(self.scheduler)
+        self.roster = load.roster(self.scheduler, prefix)
         self.now = 0
 
     @property
@@ -117,6 +119,7 @@ class Planned:
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
         played = Played(starts, ends[:steps], attribution_ps, 0)
         finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
+        planned.settle()
         self.roster, self.now = planned, int(ends[steps - 1])
         self.feed.take(outlook.num_joined - planned.part_early(self.now))
         return [request for _, request in finished]

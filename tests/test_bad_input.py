@@ -61,6 +61,10 @@ WRONG = {
         ("max_num_batched_tokens: 64", "max_num_batched_tokens: 4, scheduler: sarathi"),
         "max_num_batched_tokens = 4 is below max_num_seqs = 8",
     ),
+    "prefix caching with v0": (
+        ("{max", "{scheduler: vllm-v0, enable_prefix_caching: true, max"),
+        "not yet: prefix caching with vllm-v0; leave it out, or use scheduler: continuous",
+    ),
     "priority with v0": (
         ("{max", "{scheduler: vllm-v0, scheduling_policy: priority, max"),
         "not yet: priority with vllm-v0, which preempts for requests that wait; use fcfs, or vllm-v1",
@@ -108,8 +112,11 @@ WRONG = {
     "node-link JSON": (("single-gpu", "m.json"), "topology: m.json: not yet: topologies in node-link JSON"),
     "NCCL XML": (("single-gpu", "m.xml"), "topology: m.xml: not yet: topologies in NCCL XML"),
     "ranks": (("model:", "ranks: foldde\nmodel:"), "line 3: ranks: 'foldde': unknown value; did you mean \"folded\"?"),
-    "prefix cache": (("{max", "{enable_prefix_caching: true, max"), "enable_prefix_caching: not yet: prefix caching"),
-    "sampling": (("{max", "{sampling: {top_p: 0.9}, max"), "serving.sampling.top_p: not yet: top_p below 1"),
+    "prefix cache": (
+        ("{max", "{enable_prefix_caching: true, scheduler: static, max"),
+        "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none",
+    ),
+    "sampling": (("{max", "{sampling: {top_p: 1.9}, max"), "serving.sampling.top_p: must be at most 1, not 1.9"),
     "engine profile": (("{max", "{engine: vllm, max"), "serving.engine: not yet: engine profiles"),
     "newer schema": (("schema: 1", "schema: 2"), "line 1: schema: schema 2 is newer than this gpusim reads (1)"),
     "no schema": (("schema: 1\n", ""), "schema: this key is required; write schema: 1"),

@@ -79,7 +79,7 @@ def check_blocks(run):
     """All KV blocks are free again, and never were more in use than there are."""
     for engine in run.simulation.engines.values():
         assert engine.kv.used == 0
-        assert engine.kv.free.count == engine.kv.num_blocks
+        assert engine.kv.free.count() == engine.kv.num_blocks
         assert sorted(engine.kv.free.take(engine.kv.num_blocks).tolist()) == list(range(engine.kv.num_blocks))
         assert engine.kv.peak_used <= engine.kv.num_blocks
 

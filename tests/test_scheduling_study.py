@@ -21,7 +21,7 @@ def test_all_serve_all(summaries):
 
 
 def test_prompts_first_is_best_for_the_first_token_and_worst_for_the_others(summaries):
-    """vLLM v0 never lets a prompt wait and stalls decodes: p99 of ITL is twice that of any other continuous scheduler."""
+    """Version 0 of vLLM never lets a prompt wait and stalls decodes: p99 of ITL is twice that of any other continuous scheduler."""
     ttft = {name: summaries[name]["ttft_s"] for name in CONTINUOUS}
     itl = {name: summaries[name]["itl_s"] for name in CONTINUOUS}
     for key in ("mean", "p50", "p99"):
@@ -65,8 +65,8 @@ def test_shortest_first_helps_most_and_hurts_some(summaries):
 
 
 def test_padding_is_computed_and_not_counted(summaries):
-    """Both static runs give the same tokens; the padded one computes several times as many."""
+    """Both static runs give the same tokens; the padded one computes more than twice as many."""
     static, padded = (summaries[name]["engines"]["engine"] for name in ("static", "static, padded"))
     assert static["produced_tokens"] == padded["produced_tokens"]
     assert padded["prefill_tokens"] > 3 * static["prefill_tokens"]
-    assert padded["mean_decodes"] * padded["num_steps"] > 3 * static["mean_decodes"] * static["num_steps"]
+    assert padded["mean_decodes"] * padded["num_steps"] > 2 * static["mean_decodes"] * static["num_steps"]

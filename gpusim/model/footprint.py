@@ -17,6 +17,15 @@ def num_parameters(model: ModelSpec, layout: Layout = WHOLE) -> int:
     return matrices + kept
 
 
+def num_active_parameters(model: ModelSpec) -> int:
+    """Count the parameters that a token uses, embedding and LM head included.
+
+    That is how "active parameters" are published (Mixtral 8x7B: 12.9 of 46.7 billion): a dense model uses all of its
+    own, though of the embedding only a row is read.
+    """
+    return num_parameters(model)
+
+
 def weight_bytes(model: ModelSpec, dtype: Dtype, layout: Layout = WHOLE) -> float:
     """Bytes of weights on one rank; where they are quantised, embedding, LM head, norms and biases stay in 16 bit."""
     matrices, kept = _counts(model, layout)
@@ -30,15 +39,23 @@ def activation_bytes(weights: Dtype) -> float:
 
 def _counts(model: ModelSpec, layout: Layout) -> tuple[int, int]:
     """Elements in the layers' matrices (stored in the weights' type), and in all that is never quantised."""
-    embedding = layout.vocabulary(model) * model.hidden_size
-    matrices = 0
-    kept = embedding * (1 if model.tie_word_embeddings else 2) + model.hidden_size * (2 if model.final_norm_bias else 1)
+    matrices, kept = 0, _outside_layers(model, layout)
     for group in model.layers:
         attention = attention_matrices(group.attention, model.hidden_size, layout)
         mlp = mlp_matrices(group.mlp, model.hidden_size, layout)
         matrices += group.count * (attention.elements + mlp.elements)
         kept += group.count * _vectors(group, model.hidden_size, layout)
     return matrices, kept
+
+
+def _outside_layers(model: ModelSpec, layout: Layout) -> int:
+    """Elements of embedding, positions, norms and LM head on one rank."""
+    hidden, rows = model.hidden_size, layout.vocabulary(model)
+    count = hidden * rows * (1 if model.tie_word_embeddings else 2)
+    count += rows if model.lm_head_bias else 0
+    count += hidden * model.position_embeddings
+    count += 2 * hidden if model.embedding_norm else 0
+    return count + hidden * (2 if model.final_norm_bias else 1)
 
 
 def unquantised(weights: Dtype) -> Dtype:
@@ -51,6 +68,7 @@ def _vectors(group: LayersSpec, hidden: int, layout: Layout) -> int:
     count = group.num_norms * hidden * (2 if group.norm_bias else 1)
     count += attention_matrices(attention, hidden, layout).in_columns if attention.qkv_bias else 0
     count += hidden if attention.out_bias else 0
+    count += 2 * attention.head_dim if attention.qk_norm else 0
     if mlp.bias:
         count += mlp_matrices(mlp, hidden, layout).in_columns + hidden
     return count

@@ -32,14 +32,22 @@ from gpusim.model.work import (
     Gemm,
     Kernel,
     Size,
+    Sort,
     StepProgram,
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import LayersSpec, ModelSpec
+from gpusim.spec.sampling import SamplingSpec
+
+_FROM_ALL = SamplingSpec()
 
 SCORE_BYTES = 4.0
 """Attention scores are kept in fp32 by kernels that write them to memory."""
+PENALTY_READ, PENALTY_WRITTEN = 47.0, 38.0
+"""Bytes a logit that vLLM's penalties read and write: 64-bit counts of the prompt's and the output's tokens, cleared and
+compared (16 and 18), then in fp32 repetition (6 and 4), frequency (16 and 8) and presence (9 and 8), all of which it
+applies where one is asked for. Counted in its source (`apply_penalties`), not measured."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Lowering:
     weights: Dtype = "bf16"
     kv: Dtype = "bf16"
     attention_kernel: Literal["fused", "naive"] = "fused"
+    sampling: SamplingSpec = _FROM_ALL
     _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -91,14 +100,30 @@ class Lowering:
 
     def _before(self, num_tokens: Count) -> tuple[Kernel, ...]:
         size = num_tokens * self.model.hidden_size * self.width
-        return (Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size))
+        kernels = [Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size)]
+        if self.model.position_embeddings:
+            kernels.append(Elementwise("position_embedding", 2 * size, size, hbm_bytes=size))
+        if self.model.embedding_norm:
+            kernels.append(Elementwise("embedding_norm", size, size))
+        return tuple(kernels)
 
     def _after(self, num_sampled: Count) -> tuple[Kernel, ...]:
         model, rows = self.model, self.layout.vocabulary(self.model)
         logits = num_sampled * model.vocab_size * self.width
         head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
-        return (self._norm("final_norm", num_sampled), head, *gather, Elementwise("sample", logits, 4.0 * num_sampled))
+        draw = (*self._candidates(num_sampled), Elementwise("sample", logits, 4.0 * num_sampled))
+        return (self._norm("final_norm", num_sampled), head, *gather, *draw)
+
+    def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:
+        """What is done to the logits before a token is drawn; every rank has them all, and does the same."""
+        elements = 1.0 * num_sampled * self.model.vocab_size
+        kernels: list[Kernel] = []
+        if self.sampling.penalises:
+            kernels.append(Elementwise("penalties", PENALTY_READ * elements, PENALTY_WRITTEN * elements))
+        if self.sampling.sorts:
+            kernels.append(Sort("sort_logits", elements))
+        return tuple(kernels)
 
     def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
@@ -119,11 +144,12 @@ class Lowering:
         attention, hidden = group.attention, self.model.hidden_size
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
-        rotated = num_tokens * (shapes.out_rows + kv_columns / 2) * self.width
+        query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
         cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
-            Elementwise("rope", rotated, rotated),
+            *((Elementwise("q_norm", query, query), Elementwise("k_norm", key, key)) if attention.qk_norm else ()),
+            *((Elementwise("rope", query + key, query + key),) if attention.rope else ()),
             Elementwise("cache_write", num_tokens * kv_columns * self.width, cached, hbm_bytes=cached),
             None,
             self._gemm("o", num_tokens, hidden, shapes.out_rows),

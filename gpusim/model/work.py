@@ -83,6 +83,15 @@ class Elementwise:
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """The logits of sampled sequences sorted with their indices, and the candidates among them found."""
+
+    name: str
+    elements: Size
+    """Sequences · vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
 class AllReduce:
     """Sum of a buffer over all ranks."""
 
@@ -101,7 +110,7 @@ class AllGather:
 
 
 Collective: TypeAlias = AllReduce | AllGather
-Kernel: TypeAlias = Gemm | Attention | Elementwise | AllReduce | AllGather
+Kernel: TypeAlias = Gemm | Attention | Elementwise | Sort | AllReduce | AllGather
 
 
 @dataclass(frozen=True, slots=True)

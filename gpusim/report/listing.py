@@ -24,6 +24,7 @@ _SHOWN: dict[str, tuple[str, float]] = {
 }
 """Keys shown in another unit than SI: their title and the factor."""
 _HIDDEN = {"active_parameters", "num_hosts", "num_switches", "source"}
+_HIDDEN |= {"attention", "hidden_size", "head_dim", "vocab_size", "sampling"}
 
 
 def print_listing(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -88,7 +88,7 @@ def _crude(row: SweepRow) -> float | None:
         context_tokens=float((requests["prompt_tokens"] + requests["produced_tokens"] / 2).sum()),
         weight_bandwidth=bandwidth,
         kv_bandwidth=bandwidth,
-        layout=Layout(engine.serving.tensor_parallel_size),
+        layout=Layout.of(engine.serving),
     )
 
 

@@ -137,7 +137,9 @@ def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
     gpus = f"{len(engine['gpus'])} × {engine['device']}"
     blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
     longest = f"max_model_len {engine['max_model_len']}"
-    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most, {engine['detail']} detail"
+    cache = engine.get("prefix_cache")
+    hits = f", prefix cache held {cache['hit_rate']:.1%} of prompt tokens" if cache else ""
+    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:

@@ -31,6 +31,7 @@ REQUEST: Final = np.dtype(
         ("prompt_tokens", "i4"),
         ("output_tokens", "i4"),
         ("num_preemptions", "i4"),
+        ("cached_tokens", "i4"),
     ]
 )
 """One request; `engine`, `status` and `reason` are positions in `engines`, `STATUSES` and `reasons` (-1: none)."""
@@ -42,7 +43,7 @@ SEGMENT: Final = np.dtype([("request", "i8"), ("engine", "i2"), ("first_step", "
 class RequestLog:
     """All requests of a run, of all engines, in the order they were appended.
 
-    A request costs 49 bytes and each of its segments 26; its tokens cost nothing.
+    A request costs 53 bytes and each of its segments 26; its tokens cost nothing.
 
     Args:
         engines: Names of the engines.
@@ -67,6 +68,7 @@ class RequestLog:
         segments: Sequence[tuple[int, int]],
         status: Status,
         num_preemptions: int = 0,
+        cached_tokens: int = 0,
         preempted: int = 0,
         reason: str | None = None,
     ) -> int:
@@ -82,6 +84,7 @@ class RequestLog:
             segments: (first step, last step) of the engine, last included, ascending: one token in each step.
             status: What became of it.
             num_preemptions: How often it lost its KV blocks.
+            cached_tokens: Of its prompt, those whose KV was in the cache when it was first scheduled.
             preempted: Ticks it waited, all preemptions together, until it was scheduled again.
             reason: Why it was rejected, the same text for all of a kind.
 
@@ -102,6 +105,7 @@ class RequestLog:
                 prompt_tokens,
                 output_tokens,
                 num_preemptions,
+                cached_tokens,
             )
         )
         for first, last in segments:

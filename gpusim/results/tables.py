@@ -109,6 +109,7 @@ def _requests_piece(
             "output_tokens": rows["output_tokens"],
             "produced_tokens": times.num_tokens,
             "num_preemptions": rows["num_preemptions"],
+            "cached_tokens": rows["cached_tokens"],
             "arrival_ps": arrival,
             "first_token_ps": _known(times.first_ps, came),
             "last_token_ps": _known(times.last_ps, came),

@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel
+from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel, Sort
 from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
@@ -179,7 +179,7 @@ class KernelTimer:
         self.collectives = collectives
         self.remote = remote
 
-    def rows(self, kernel: Gemm | Elementwise | AllReduce | AllGather, load: Load = IDLE) -> Rows:
+    def rows(self, kernel: Gemm | Elementwise | Sort | AllReduce | AllGather, load: Load = IDLE) -> Rows:
         """Time anything but attention, beside foreign traffic of constant rate."""
         if isinstance(kernel, AllReduce | AllGather):
             assert self.collectives is not None, "a program with collectives needs a group of ranks"

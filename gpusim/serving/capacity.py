@@ -50,7 +50,7 @@ def plan_memory(
     Raises:
         CapacityError: If the weights do not fit, or less than one block is left beside them.
     """
-    layout = Layout(serving.tensor_parallel_size)
+    layout = Layout.of(serving)
     own = weight_bytes(model, weights, layout)
     usable = serving.gpu_memory_utilization * capacity_bytes
     workspace = min(WORKSPACE_BYTES, 0.1 * usable)

@@ -77,6 +77,8 @@ class Commit:
         self._log = log
         self.bound_ps = 0
         """What all steps take at least."""
+        self.queried_tokens = self.hit_tokens = 0
+        """Prompt tokens of requests that were scheduled for the first time, and those whose KV was there already."""
         self._pauses: list[int] = []
         """Steps in which nobody decoded who could have."""
         self._is_unchanged = False
@@ -136,13 +138,16 @@ class Commit:
         for step, request in outlook.admitted:
             if step < steps:
                 request.status = "running"
-        first = [(step, request) for step, request, computed, _ in outlook.chunks if not computed and step < steps]
+        first = [(step, r) for step, r, computed, _ in outlook.chunks if computed == r.hit_tokens and step < steps]
         if not first:
             return
         of = np.searchsorted(runs.first, [step for step, _ in first])
         for (_, request), tick in zip(first, played.starts[of].tolist(), strict=True):
             if request.scheduled is None:
                 request.scheduled = tick
+                request.cached_tokens = request.hit_tokens
+                self.queried_tokens += request.prompt_tokens
+                self.hit_tokens += request.hit_tokens
             if request.preempted_at is not None:
                 request.preempted_ticks += tick - request.preempted_at
                 request.preempted_at = None

@@ -65,7 +65,7 @@ class Engine(Component):
         self.folding = folding
         self.max_model_len = max_model_len
         self.on_finished = on_finished
-        self.roster = Roster(kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key)
+        self.roster = Roster(kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, prefix=kv.prefix)
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
@@ -76,6 +76,11 @@ class Engine(Component):
     def bound_s(self) -> float:
         """What its steps take at least: weights, KV, FLOPs and collectives at peak, one after the other."""
         return self._commit.bound_ps / TICKS_PER_S
+
+    @property
+    def prefix_hits(self) -> tuple[int, int]:
+        """Prompt tokens of requests that were scheduled, and those of them whose KV was there already."""
+        return self._commit.queried_tokens, self._commit.hit_tokens
 
     def connect(self, refill: Callable[[], bool], *, is_open: bool) -> None:
         """Have requests come from a source; see `Feed`."""
@@ -160,6 +165,7 @@ class Engine(Component):
         """Go on from what the steps that were played leave."""
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
+        roster.settle()
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
         # Those who were expected too early go back to the feed.

@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.serving.free_blocks import FreeBlocks
+from gpusim.serving.known_blocks import Filled, Released, Shared
 from gpusim.serving.outlook import Outlook
+from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import NOTHING, Reserve
-
-_SMALLEST_RING: Final = 256
-
-
-class FreeBlocks:
-    """A queue of free blocks: the one released longest ago is taken first, after those that were never taken.
-
-    Only blocks that were released are written down, so a large pool costs nothing.
-    """
-
-    def __init__(self, num_blocks: int) -> None:
-        self._num_blocks = num_blocks
-        # Positions in the queue only grow: block p stands at position p until it is first taken, and the n-th
-        # released one at num_blocks + n.
-        self._head = 0
-        self._tail = num_blocks
-        self._released: IntArray = np.empty(_SMALLEST_RING, dtype=np.int64)
-
-    @property
-    def count(self) -> int:
-        """Blocks that are free."""
-        return self._tail - self._head
-
-    def take(self, count: int) -> IntArray:
-        """Take *count* blocks from the front."""
-        assert count <= self.count, "the caller checks that there are enough"
-        positions = np.arange(self._head, self._head + count)
-        self._head += count
-        taken: IntArray = np.where(positions < self._num_blocks, positions, self._released[self._slots(positions)])
-        return taken
-
-    def untake(self, count: int) -> None:
-        """Put the *count* blocks taken last back to the front, as if never taken; nothing was released in between."""
-        self._head -= count
-
-    def release(self, blocks: IntArray) -> None:
-        """Put *blocks* at the end."""
-        first = max(self._head, self._num_blocks)
-        while self._tail + len(blocks) - first > len(self._released):
-            kept = np.arange(first, self._tail)
-            rows = self._released[self._slots(kept)]
-            self._released = np.empty(2 * len(self._released), dtype=np.int64)
-            self._released[self._slots(kept)] = rows
-        positions = np.arange(self._tail, self._tail + len(blocks))
-        self._released[self._slots(positions)] = blocks
-        self._tail += len(blocks)
-
-    def _slots(self, positions: IntArray) -> IntArray:
-        slots: IntArray = (positions - self._num_blocks) % len(self._released)
-        return slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +50,16 @@ class KvCache:
         num_blocks: In the pool; on every rank the same.
         block_size: Tokens in a block.
         reserve: What a request gets when it is admitted.
+        prefix: Blocks that are known by what they hold; None: no request gets those of another.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, *, reserve: Reserve = NOTHING) -> None:
+    def __init__(
+        self, num_blocks: int, block_size: int, *, reserve: Reserve = NOTHING, prefix: PrefixCache | None = None
+    ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.reserve = reserve
+        self.prefix = prefix
         self.free = FreeBlocks(num_blocks)
         self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
         """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
@@ -111,11 +67,16 @@ class KvCache:
         """The most blocks ever held."""
         self._taken_in: IntArray = np.zeros(0, dtype=np.int64)
         """Steps of the outlook, one a block, in which blocks were taken."""
+        self._first_step = self._num_steps = 0
 
     @property
     def used(self) -> int:
         """Blocks held by requests."""
-        return self.num_blocks - self.free.count
+        return self.num_blocks - self.free.count(self._holes)
+
+    @property
+    def _holes(self) -> list[int]:
+        return [] if self.prefix is None else self.prefix.holes
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
@@ -142,8 +103,24 @@ class KvCache:
         rows = np.repeat(np.arange(len(count)), count)
         place = first[rows] + np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
         self._hold(int(slot.max(initial=0)), int(place.max(initial=0)))
-        self.tables[slot[rows], place] = self.free.take(len(rows))
+        self.tables[slot[rows], place] = self.free.take(len(rows), self._holes)
         self._taken_in = step[rows]
+        self._first_step, self._num_steps = outlook.first_step, outlook.num_steps
+        self.share()
+
+    def share(self) -> None:
+        """Give requests the blocks they share, and those that became known their numbers."""
+        if self.prefix is None:
+            return
+        for event in self.prefix.events:
+            if isinstance(event, Shared):
+                numbers = [block.block for block in event.blocks]
+                self.tables[event.request.slot, : len(numbers)] = numbers
+            elif isinstance(event, Filled):
+                row = self.tables[event.request.slot]
+                numbers = row[event.first : event.first + len(event.blocks)].tolist()
+                for block, number in zip(event.blocks, numbers, strict=True):
+                    block.block = number
 
     def keep(self, steps: int, released: list[tuple[int, Request]]) -> None:
         """Note that *steps* steps of the outlook were played: give back the blocks of the others, release what is over.
@@ -154,20 +131,36 @@ class KvCache:
         """
         kept = int(np.searchsorted(self._taken_in, steps))
         self.free.untake(len(self._taken_in) - kept)
+        if steps < self._num_steps:
+            self.share()  # some blocks became known a second time
         self._note_peak(self._taken_in[:kept], steps, released)
+        self.free.skip(self._holes)
         self.release([(request, request.most_cached_tokens) for _, request in released])
 
     def release(self, released: list[tuple[Request, int]]) -> None:
         """Release the blocks of requests with the tokens they had in the cache, each last block first."""
-        held = [(request.slot, self.blocks_held(request, cached)) for request, cached in released]
-        if held:
-            self.free.release(np.concatenate([self.tables[slot, :number][::-1] for slot, number in held]))
+        if not released:
+            return
+        events = [] if self.prefix is None else self.prefix.events
+        kept = {event.request: event.kept for event in events if isinstance(event, Released) and event.kept}
+        blocks = [self.tables[request.slot, : self.blocks_held(request, cached)] for request, cached in released]
+        for number, (request, _) in enumerate(released):
+            if request in kept:
+                blocks[number] = np.delete(blocks[number], kept[request])
+        self.free.release(np.concatenate([numbers[::-1] for numbers in blocks]))
 
     def _note_peak(self, taken_in: IntArray, steps: int, released: list[tuple[int, Request]]) -> None:
         held = np.bincount(taken_in, minlength=steps + 1)
+        shared = 0
+        events = [] if self.prefix is None else self.prefix.events
+        freed = {event.request: event.num_freed for event in events if isinstance(event, Released)}
+        for event in events:
+            if isinstance(event, Shared):
+                held[event.step - self._first_step] += event.num_pulled
+                shared += event.num_pulled
         for last, request in released:
-            held[last + 1] -= self.blocks_held(request, request.most_cached_tokens)
-        before = self.used - len(taken_in)
+            held[last + 1] -= freed.get(request, self.blocks_held(request, request.most_cached_tokens))
+        before = self.used - len(taken_in) - shared
         self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
 
     def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:

@@ -135,6 +135,8 @@ class Outlook:
     def _add_chunks(self, batch: Batch, run: int, step: int, roster: Roster) -> None:
         for request in batch.admitted:
             self.admitted.append((step, request))
+            if request.hit_tokens:
+                self.reads.append((step, request, request.hit_tokens, 1))
         tokens, completed, spans = 0, 0, []
         for request, computed, new in batch.chunks:
             self.chunks.append((step, request, computed, new))

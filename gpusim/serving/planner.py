@@ -85,6 +85,7 @@ class Planner:
             return False
         free_blocks = roster.free_blocks
         batch = scheduler.next_batch(roster)
+        before = roster.num_released
         look.admitted += len(batch.admitted)
         is_open = scheduler.admits(roster)
         steps = min(batch.steps, horizon.steps - outlook.num_steps)
@@ -97,12 +98,10 @@ class Planner:
         outlook.note(batch, look.joined, look.admitted, is_open=is_open)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
-        released = 0
         if finished:
             last = outlook.num_steps - 1
             outlook.finished += [(last, request) for request in finished]
-            released = sum(roster.blocks_held(request, request.most_cached_tokens) for request in finished)
-        look.sure_blocks -= free_blocks + released - roster.free_blocks
+        look.sure_blocks -= free_blocks + roster.num_released - before - roster.free_blocks
         # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
         return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
 
@@ -110,7 +109,7 @@ class Planner:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.
 
         Args:
-            roster: That *outlook* was planned on; it may change.
+            roster: That *outlook* was planned on a copy of.
             outlook: What was planned.
             steps: At least one, and fewer than were planned.
         """
@@ -119,7 +118,9 @@ class Planner:
             # The last one may have been taken before a run that was not planned any more.
             if runs < len(outlook.first_of) and outlook.first_of[runs] <= steps:
                 run, joined, found = runs, arrivals, snapshot
-        roster = roster if found is None else found.copy()
+        roster = roster if found is None else found
+        roster.rewind()
+        roster = roster.copy()
         while outlook.first_of[run] < steps:
             while joined < outlook.joined[run]:
                 roster.join(self.feed.requests[joined])

@@ -46,6 +46,13 @@ class Request:
     preempted_ticks: int = 0
     """Time between preemptions and the steps that resumed it."""
 
+    cached_tokens: int | None = None
+    """Of the prompt, those whose KV was there already when it was first scheduled."""
+    hit_tokens: int = 0
+    """Of what it had to compute, those whose KV was there already when it was admitted last."""
+    block_keys: list[int] | None = None
+    """What its full blocks hold; see `gpusim.serving.prefix_keys`."""
+
     generated: int = 0
     """Tokens it had when it was admitted last."""
     order: int = -1

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from gpusim.serving.known_blocks import CachedBlock
 from gpusim.serving.policy import Key
+from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import NOTHING, Reserve
 
@@ -78,13 +80,33 @@ class Roster:
     num_slots: int = 0
     num_idle: int = 0
     """Of the last batch; see `Batch.num_idle`."""
+    num_released: int = 0
+    """Blocks that requests have given back since the start."""
+    prefix: PrefixCache | None = None
+    """Blocks known by what they hold; shared by all copies of a roster, of which one at a time may go on."""
+    mark: Mark | None = None
+    """The state of `prefix` as this roster was made."""
 
     def __post_init__(self) -> None:
         if not self.crossings:
             self.crossings = [0] * self.block_size
+        if self.mark is None and self.prefix is not None:
+            self.mark = self.prefix.mark()
+
+    def rewind(self) -> None:
+        """Bring back what this roster shares with its copies to what it was when it was made."""
+        if self.prefix is not None:
+            assert self.mark is not None, "a roster with a prefix cache marks its state"
+            self.prefix.rewind(self.mark)
+
+    def settle(self) -> None:
+        """Note that there is no way back to an earlier roster."""
+        if self.prefix is not None:
+            self.prefix.settle(self.free_blocks)
+            self.mark = self.prefix.mark()
 
     def copy(self) -> Roster:
-        """Return a roster that can go on without this one."""
+        """Return a roster that can go on instead of this one."""
         return Roster(
             self.block_size,
             self.free_blocks,
@@ -105,6 +127,8 @@ class Roster:
             self.free_slots.copy(),
             self.num_slots,
             self.num_idle,
+            self.num_released,
+            self.prefix,
         )
 
     @property
@@ -167,12 +191,25 @@ class Roster:
                 too_many = middle
         return enough
 
-    def admit(self, request: Request) -> None:
-        """Move the first request that waits among those that run."""
+    def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
+        """Return the blocks with which a request that waits can begin; see `PrefixCache.find`."""
+        if self.prefix is None:
+            return []
+        for other in self.prefix.growing_like(request):
+            self.prefix.note(other, self.cached(other) + (other.first_decode >= 0), self.step)
+        return self.prefix.find(request, free_blocks)
+
+    def note_chunk(self, request: Request, end: int) -> None:
+        """Note that the next step computes a running request's tokens up to *end*."""
+        if self.prefix is not None and request.content:
+            self.prefix.note(request, end, self.step)
+
+    def admit(self, request: Request, shared: list[CachedBlock] | None = None) -> None:
+        """Move the first request that waits among those that run; it begins with *shared* blocks."""
         assert request is self.waiting[0]
         self.waiting.popleft()
         self.running.append(request)
-        self.prefilling[request] = 0
+        request.hit_tokens = self.prefilling[request] = self.block_size * len(shared or ())
         request.order = self.num_admitted
         request.prompt_step = request.decode_step = request.first_decode = -1
         self.num_admitted += 1
@@ -180,6 +217,8 @@ class Roster:
             self.free_slots.append(self.num_slots)
             self.num_slots += 1
         request.slot = self.free_slots.pop()
+        if self.prefix is not None:
+            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
         self.free_blocks -= self.blocks_held(request, 0)
 
     def begin_decoding(self) -> list[Request]:
@@ -199,7 +238,7 @@ class Roster:
         """Take away the blocks of a running request and have it wait in its place, or first; return what it had cached."""
         self.running.remove(request)
         cached = self.cached(request)
-        self.free_blocks += self.blocks_held(request, cached)
+        self._release(request, cached, self.step, resumes=True)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -243,8 +282,17 @@ class Roster:
             self._compute(request, computed, tokens, finished)
         for request in finished:
             self.running.remove(request)
-            self.free_blocks += self.blocks_held(request, request.most_cached_tokens)
+            self._release(request, request.most_cached_tokens, self.step - 1)
         return finished
+
+    def _release(self, request: Request, cached: int, step: int, *, resumes: bool = False) -> None:
+        """Get back the blocks of a request with *cached* tokens that takes part in no step after *step*."""
+        if self.prefix is None:
+            released = self.blocks_held(request, cached)
+        else:
+            released = self.prefix.release(request, cached, step, resumes=resumes)
+        self.num_released += released
+        self.free_blocks += released
 
     def _compute(self, request: Request, computed: int, tokens: int, finished: list[Request]) -> None:
         done = computed + tokens

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from gpusim.spec.base import SchemaNumber, Spec
+from gpusim.spec.sampling import SamplingSpec
 
 
 class AttentionSpec(Spec):
@@ -19,6 +20,10 @@ class AttentionSpec(Spec):
     """KV heads of the projection weights, where they differ from those cached (`attention_keeps_weights`)."""
     qkv_bias: bool = False
     out_bias: bool = False
+    qk_norm: bool = False
+    """Queries and keys are normalised head by head, with one weight of head_dim each (Qwen3)."""
+    rope: bool = True
+    """Queries and keys are rotated by their position; not with ALiBi or learned positions."""
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> AttentionSpec:
@@ -63,7 +68,14 @@ class ModelSpec(Spec):
     """Tokens that a layer attends to; requests up to it see full attention, longer ones are not modelled yet."""
     tie_word_embeddings: bool = False
     """Input and output embedding are one matrix."""
+    lm_head_bias: bool = False
     final_norm_bias: bool = False
+    position_embeddings: int = Field(default=0, ge=0)
+    """Rows of a learned table of positions, which every rank holds whole; 0: there is none."""
+    embedding_norm: bool = False
+    """LayerNorm, with a bias, between embedding and first layer (BLOOM)."""
+    generation: SamplingSpec = SamplingSpec()
+    """What its makers publish as the defaults of sampling (`generation_config.json`)."""
     layers: list[LayersSpec] = Field(min_length=1)
     """In order, from the first layer to the last."""
 

@@ -7,23 +7,10 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
+from gpusim.spec.sampling import SamplingSpec
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
-
-
-class SamplingSpec(Spec):
-    """How the next token is drawn."""
-
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Probability that the candidates hold together; 1: all tokens are candidates."""
-
-    @field_validator("top_p")
-    @classmethod
-    def _only_greedy(cls, value: float) -> float:
-        if value < 1:
-            raise not_yet("top_p below 1 (the cost of sorting the logits); leave it out")
-        return value
 
 
 class ServingSpec(Spec):
@@ -31,6 +18,14 @@ class ServingSpec(Spec):
 
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that hold a shard of every layer each."""
+    pad_heads: bool = False
+    """Where heads do not divide evenly over the ranks, heads of zeros make up for it (PaLM on 64 chips: 48 to 64).
+
+    With fewer KV heads than ranks, query heads alone are padded; else whole groups of a KV head and its query heads are.
+    They are stored, read and computed like any other, so projections, KV cache and attention FLOPs grow by the padding.
+
+    Reference: Pope et al., 2023, "Efficiently scaling transformer inference", section 4.
+    """
     scheduler: Literal["static", "continuous", "vllm-v1", "vllm-v0", "orca", "sarathi"] = "continuous"
     """continuous, or vllm-v1: prompts in chunks beside decodes; vllm-v0: whole prompts first, in steps of their own; orca:
     whole prompts beside decodes, memory for the longest request reserved; sarathi: as continuous, with a prompt's blocks
@@ -57,15 +52,8 @@ class ServingSpec(Spec):
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str = "none"
     """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
-    sampling: SamplingSpec = SamplingSpec()
-    """How the next token is drawn."""
-
-    @field_validator("enable_prefix_caching")
-    @classmethod
-    def _no_prefix_cache(cls, value: bool) -> bool:
-        if value:
-            raise not_yet("prefix caching; leave it out")
-        return value
+    sampling: SamplingSpec | None = None
+    """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 
     @field_validator("engine")
     @classmethod
@@ -73,6 +61,17 @@ class ServingSpec(Spec):
         if value != "none":
             raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
         return value
+
+    @model_validator(mode="after")
+    def _prefixes_need_pages(self) -> ServingSpec:
+        if self.enable_prefix_caching and self.scheduler == "static":
+            raise ValueError(
+                "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none; "
+                "use scheduler: continuous"
+            )
+        if self.enable_prefix_caching and self.scheduler not in ("continuous", "vllm-v1"):
+            raise not_yet(f"prefix caching with {self.scheduler}; leave it out, or use scheduler: continuous")
+        return self
 
     @model_validator(mode="after")
     def _budget_holds_a_batch(self) -> ServingSpec:

@@ -21,7 +21,7 @@ OUTPUTS = "workload.output_tokens"
 """Random streams of the two lengths."""
 
 Content: TypeAlias = tuple[tuple[int, int], ...]
-"""Spans (key, tokens) that a request begins with. A key stands for one endless sequence of tokens, so two requests begin
+"""Spans (key, tokens) that a request begins with. A key, from 0 to 2^60, stands for one endless sequence of tokens, so two requests begin
 with the same tokens as far as their spans agree in key; after a span that is shorter than the other's they differ. The
 spans may go on into the generated tokens, which the next turn of a conversation repeats; what follows them is nobody else's."""
 

@@ -113,3 +113,31 @@ def test_falcon_has_one_norm_a_layer_and_one_kv_head():
     assert names.count("norm0") == 32
     assert "norm1" not in names
     assert of_kind(program, Attention)[0].num_kv_heads == 1
+
+
+def names_of(model, **changes):
+    """Return the names of the kernels of a decode step in order, those of a layer once."""
+    program = build_lowering(model, **changes).lower(BatchShape(2, 200, (), 2))
+    return [kernel.name for _, part in program.parts for kernel in part]
+
+
+def test_families_differ_in_their_small_kernels():
+    """Qwen3 normalises Q and K before it rotates them; BLOOM rotates nothing and normalises what it looks up."""
+    qwen, bloom = names_of(catalog_model("qwen3-0.6b")), names_of(catalog_model("bloom-176b"), tp=8)
+    assert qwen[qwen.index("qkv") :][:4] == ["qkv", "q_norm", "k_norm", "rope"]
+    assert bloom[:4] == ["embedding", "embedding", "embedding_norm", "norm0"]
+    assert "rope" not in bloom
+
+
+def test_learned_positions_are_looked_up_from_memory():
+    """GPT-3 reads a row of its table of positions for every token, and adds it."""
+    program = build_lowering(catalog_model("gpt-3-125m")).lower(BatchShape(3, 300, (), 3))
+    looked_up = next(kernel for kernel in of_kind(program, Elementwise) if kernel.name == "position_embedding")
+    assert (looked_up.hbm_bytes, looked_up.bytes_read, looked_up.bytes_written) == (4608, 9216, 4608)
+
+
+def test_query_norms_move_the_heads_of_a_rank():
+    """A norm of Q reads and writes what the rank's heads have: 16 heads of 128, 2 bytes, 2 tokens, on 2 ranks."""
+    program = build_lowering(catalog_model("qwen3-0.6b"), tp=2).lower(BatchShape(2, 200, (), 2))
+    moved = {k.name: (k.bytes_read, k.bytes_written) for k in of_kind(program, Elementwise)}
+    assert (moved["q_norm"], moved["k_norm"]) == ((4096, 4096), (2048, 2048))

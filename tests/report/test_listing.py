@@ -44,6 +44,15 @@ def test_models_are_told_by_their_sizes():
     llama = entry("models", "llama-2-7b")
     assert llama["kv_bytes_per_token"] == 2 * 32 * 32 * 128 * 2
     assert llama["parameters"] == pytest.approx(6.74e9, rel=1e-3)
+    assert llama["active_parameters"] == llama["parameters"]
+    shown = {key: llama[key] for key in ("layers", "hidden_size", "head_dim", "vocab_size", "max_model_len")}
+    assert list(shown.values()) == [32, 4096, 128, 32000, 4096]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("llama-2-7b", "mha"), ("llama-3.1-8b", "gqa"), ("falcon-7b", "mqa")])
+def test_attention_is_named_by_what_heads_share(name, kind):
+    """No keys and values are shared, those of a group, or all."""
+    assert entry("models", name)["attention"] == kind
 
 
 def test_topologies_are_told_by_their_gpus_and_links():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from gpusim.serving.kv_cache import FreeBlocks
+from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.planner import Horizon
 from loads import KINDS, Load, loads
 from planned import Planned, steps_of
@@ -46,8 +46,8 @@ def check(engine, slow):
     kv = engine.kv
     held = [block for table in slow.tables.values() for block in table]
     assert len(set(held)) == len(held) == kv.used
-    assert kv.free.count + kv.used == kv.num_blocks
-    assert kv.free.count == engine.roster.free_blocks == len(slow.free)
+    assert kv.free.count() + kv.used == kv.num_blocks
+    assert kv.free.count() == engine.roster.free_blocks == len(slow.free)
     assert kv.peak_used == slow.peak
     for request, table in slow.tables.items():
         assert kv.blocks_of(request, len(table) * kv.block_size).tolist() == table
@@ -90,7 +90,7 @@ def test_a_cut_run_leaves_no_trace(load, kind, data):
         done = min(done, outlook.num_steps)
         engine.keep(outlook, planned, done)
         running = [engine.kv.blocks_of(r, engine.roster.cached(r)).tolist() for r in engine.roster.running]
-        left.append((running, engine.kv.peak_used, engine.kv.free.take(engine.kv.free.count).tolist()))
+        left.append((running, engine.kv.peak_used, engine.kv.free.take(engine.kv.free.count()).tolist()))
     assert left[0] == left[1]
 
 
@@ -143,7 +143,7 @@ def test_a_large_pool_costs_nothing():
     free = FreeBlocks(10**12)
     free.release(free.take(3).tolist()[::-1])
     assert free.take(2).tolist() == [3, 4]
-    assert free.count == 10**12 - 2
+    assert free.count() == 10**12 - 2
 
 
 @given(st.lists(st.integers(0, 700), max_size=12))

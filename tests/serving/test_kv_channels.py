@@ -5,12 +5,12 @@ from itertools import cycle
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.serving.planner import Horizon
-from loads import KINDS, Load, loads
+from loads import KINDS, Load, loads, shared_loads
 from planned import Planned, steps_of
 
 MAPS = st.sampled_from([ChannelMap("rotate", 7, 40), ChannelMap("hash", 7, 40), ChannelMap("rotate", 4, 64)])
@@ -65,7 +65,7 @@ def watch(load, kind, channel_map, token_bytes, cuts, *, horizon=40):
 
 @settings(max_examples=200)
 @given(
-    load=loads(most=6) | loads(most=6, spare=60),
+    load=loads(most=6) | loads(most=6, spare=60) | shared_loads(most=6, spare=20),
     kind=st.sampled_from(KINDS),
     channel_map=MAPS,
     token_bytes=st.sampled_from([24, 32, 0.5, 1.5]),
@@ -73,6 +73,7 @@ def watch(load, kind, channel_map, token_bytes, cuts, *, horizon=40):
 )
 def test_every_step_reads_the_bytes_of_its_requests(load, kind, channel_map, token_bytes, cuts):
     """Prefill chunks, decode growth, release, preemption, waiting for others' prompts, cuts: each byte is counted."""
+    assume(load.contents is None or kind.startswith("continuous"))
     for what in watch(load, kind, channel_map, token_bytes, cycle(cuts)):
         event(what)
 

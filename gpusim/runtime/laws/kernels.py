@@ -8,11 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Count, Elementwise, Gemm, Size
+from gpusim.model.work import Attention, Count, Elementwise, Gemm, Size, Sort
 from gpusim.runtime.laws.attention import attention_rows, attention_time
 from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.laws import LawsSpec
 
@@ -20,7 +21,7 @@ from gpusim.spec.laws import LawsSpec
 class KernelLaws(Protocol):
     """How long kernels take on one kind of GPU."""
 
-    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
         """Return the terms of the duration of *work*: a row a step of an attention, a row a size of anything else."""
         ...
 
@@ -37,7 +38,7 @@ class CalibratedLaws:
         self.gpu = gpu
         self.laws = laws
 
-    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
             return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
@@ -45,6 +46,8 @@ class CalibratedLaws:
             rows = GemmRows(*_rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes))
             timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
             return replace(timing, weight_bytes=work.weight_bytes)
+        if isinstance(work, Sort):
+            return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         elements = ElementwiseRows(*_rows(work.bytes_read + work.bytes_written, work.hbm_bytes))
         return elementwise_time(elements, self.laws.elementwise, self.gpu)
 
@@ -59,7 +62,7 @@ class RooflineLaws:
     def __init__(self, gpu: GpuFigures) -> None:
         self.gpu = gpu
 
-    def time(self, work: Gemm | Attention | Elementwise) -> KernelTime:
+    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
             compute_s = work.flops / self.gpu.peak_flops("bf16")
@@ -69,6 +72,8 @@ class RooflineLaws:
                 work.flops / self.gpu.peak_flops(work.dtype), work.weight_bytes + work.activation_bytes
             )
             return replace(self._roofline(compute_s, size), weight_bytes=work.weight_bytes)
+        if isinstance(work, Sort):
+            return self._roofline(*_rows(0.0, IDEAL_SORT_BYTES * work.elements))
         return self._roofline(*_rows(0.0, work.bytes_read + work.bytes_written))
 
     def _roofline(

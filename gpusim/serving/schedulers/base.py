@@ -85,14 +85,17 @@ class Admission:
         admitted, chunks = [], list(batch.chunks)
         while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
             request = roster.waiting[0]
-            computed = 0  # tokens whose KV is there already
+            shared = roster.find(request, free_blocks)
+            computed = roster.block_size * len(shared)  # tokens whose KV is there already
             tokens = min(request.target - computed, budget)
             if computed + tokens < request.target and not self.splits_prompts:
                 break
-            free_blocks -= roster.blocks_held(request, computed + tokens)
+            # Blocks to begin with that are free are free no more; the others are in use and cost nothing.
+            free_blocks -= roster.blocks_held(request, computed + tokens) - sum(block.users > 0 for block in shared)
             if free_blocks < self.watermark:
                 break
-            roster.admit(request)
+            roster.admit(request, shared)
+            roster.note_chunk(request, computed + tokens)
             admitted.append(request)
             chunks.append((request, computed, tokens))
             budget -= tokens
@@ -100,8 +103,12 @@ class Admission:
 
     def most_admitted_blocks(self, roster: Roster) -> int:
         """Return how many blocks `admit` takes at most in the next step."""
+        coming = islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running)))
+        if roster.prefix is not None:
+            # They may also begin with blocks that are free.
+            return sum(roster.blocks_for(request.target) for request in coming)
         budget, free, taken = self.budget, roster.free_blocks, 0
-        for request in islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running))):
+        for request in coming:
             tokens = min(request.target, budget)
             blocks = roster.blocks_held(request, tokens)
             if not tokens or free - blocks < self.watermark:

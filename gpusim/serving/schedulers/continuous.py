@@ -75,6 +75,7 @@ class ContinuousScheduler(Admission):
             if tokens > 0:
                 chunks.append((request, computed, tokens))
                 budget -= tokens
+                roster.note_chunk(request, computed + tokens)
         batch.chunks = chunks
         return budget
 

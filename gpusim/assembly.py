@@ -107,6 +107,7 @@ class Assembly:
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
             max_model_len=max_model_len,
+            lags=plan.serving.async_scheduling,
             log=log,
             on_finished=on_finished,
             probes=self.cluster.probes,

@@ -8,7 +8,7 @@ from pathlib import Path
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
 from gpusim.sweeps import check_points
-from gpusim.workload.trace_blocks import check_trace
+from gpusim.workload.trace import check_trace
 
 
 def check_document(document: Document) -> tuple[Plan, list[str]]:
@@ -22,7 +22,7 @@ def check_document(document: Document) -> tuple[Plan, list[str]]:
     """
     plan = plan_document(copy.deepcopy(document))
     workloads = filter(None, [plan.workload, *(engine.workload for engine in plan.engines)])
-    traces = [Path(workload.trace) for workload in workloads if workload.trace is not None]
+    traces = [Path(trace) for workload in workloads for trace in workload.traces]
     notes = [f"  trace {trace.name}: {check_trace(trace).num_requests} requests" for trace in traces]
     for engine in plan.engines:
         memory = engine.memory

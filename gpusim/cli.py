@@ -212,6 +212,35 @@ def list_names(
         print_listing(title, rows, _console())
 
 
+workload_app = typer.Typer(help="Look at workloads and traces.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(workload_app, name="workload")
+
+
+@workload_app.command()
+def show(
+    workload: Annotated[
+        str, typer.Argument(metavar="FILE", help="A trace, the YAML file of a workload, or its name (gpusim list).")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn, where the workload states none.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many requests a workload has, how often they come, how long they are, and how much repeats."""
+    from gpusim.plan import read_workload  # noqa: PLC0415
+    from gpusim.report.workload import print_workload  # noqa: PLC0415
+    from gpusim.workload.files import is_trace  # noqa: PLC0415
+    from gpusim.workload.statistics import describe  # noqa: PLC0415
+    from gpusim.workload.stream import request_blocks, trace_requests  # noqa: PLC0415
+
+    if is_trace(workload):
+        found = describe(trace_requests(workload, folder=Path()))
+    else:
+        found = describe(request_blocks(read_workload(workload, Path()), seed=seed, folder=Path()))
+    if as_json:
+        _print_json(found)
+    else:
+        print_workload(workload, found, _console())
+
+
 def _parse(assignments: list[str] | None) -> dict[str, Any]:
     """Turn ``key=value`` into values as YAML reads them."""
     from gpusim.spec.document import parse_scalar  # noqa: PLC0415

@@ -10,10 +10,11 @@ from gpusim.machine import gpu_devices, read_topology
 from gpusim.model.footprint import kv_bytes_per_token, num_active_parameters, num_parameters
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
+from gpusim.spec.lengths import FixedLength, LengthSpec, LognormalLength, QuantileLength
 from gpusim.spec.model import AttentionSpec, ModelSpec
 from gpusim.spec.names import Kind, names, read
 from gpusim.spec.topology import TopologySpec
-from gpusim.spec.workload import FixedLength, LengthSpec, LognormalLength, QuantileLength, WorkloadSpec
+from gpusim.spec.workload import WorkloadSpec
 
 _KINDS: dict[str, Kind] = {
     "devices": "device",

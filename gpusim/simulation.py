@@ -22,10 +22,11 @@ from gpusim.serving.engine import Engine
 from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin
 from gpusim.serving.source import Source
+from gpusim.spec.arrivals import ClosedArrivals
 from gpusim.spec.scenario import Scenario
-from gpusim.spec.workload import ClosedArrivals, WorkloadSpec
+from gpusim.spec.workload import WorkloadSpec
 from gpusim.version import __version__
-from gpusim.workload.stream import requests
+from gpusim.workload.stream import may_follow, requests
 
 NAMED_REQUESTS = 5
 """Rejected requests that a warning names."""
@@ -139,6 +140,7 @@ class Simulation:
             requests(workload, seed=self.plan.scenario.seed, folder=Path()),
             RoundRobin(engines),
             concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
+            may_follow=may_follow(workload, Path()),
             on_drained=self._note_drained,
         )
 

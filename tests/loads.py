@@ -62,9 +62,9 @@ class Load:
             scheduler.watermark = self.watermark
         return scheduler
 
-    def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None) -> Roster:
+    def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None, *, lags: bool = False) -> Roster:
         """Return an empty roster of the engine."""
-        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key, prefix=prefix)
+        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=prefix)
 
     def fit(self, kind: str) -> Load:
         """Return a load whose requests a scheduler of that *kind* can run, with more blocks or tokens if need be."""

@@ -68,6 +68,7 @@ class Planned:
         expected: int = TICKS,
         channels: tuple[ChannelMap, float] | None = None,
         ticks: int = TICKS,
+        lags: bool = False,
     ) -> None:
         load = load.fit(kind)
         self.load, self.duration = load, duration
@@ -76,13 +77,13 @@ class Planned:
         self.requests = load.requests(ticks=ticks)
         for request in self.requests:
             self.feed.put(request)
-        self.planner = Planner(self.scheduler, self.feed, Expected(expected))
+        self.planner = Planner(self.scheduler, self.feed, Expected(expected), lags=lags)
         prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
         self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.commit = Commit(self.kv, self.channels, self.log)
-        self.roster = load.roster(self.scheduler, prefix)
+        self.roster = load.roster(self.scheduler, prefix, lags=lags)
         self.now = 0
 
     @property
@@ -105,10 +106,9 @@ class Planned:
         return None if self.channels is None else self.channels.look_ahead(outlook, tenures)
 
     def times(self, outlook: Outlook) -> tuple[IntArray, IntArray]:
-        """Return the starts of the runs and the ends of the steps."""
+        """Return the starts and the ends of the steps."""
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
-        starts, ends = back_to_back(np.array(durations), self.now, outlook.wakes)
-        return starts[outlook.runs().first], ends
+        return back_to_back(np.array(durations), self.now, outlook.wakes)
 
     def keep(self, outlook: Outlook, planned: Roster, steps: int, read: IntArray | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
@@ -117,18 +117,22 @@ class Planned:
             planned = self.planner.replay(self.roster, outlook, steps)
         attribution_ps = np.zeros((steps, len(CATEGORIES)), dtype=np.int64)
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
-        played = Played(starts, ends[:steps], attribution_ps, 0)
-        finished = self.commit.run(Advance(outlook, outlook.runs(), planned, played, read))
+        runs = outlook.runs()
+        played = Played(starts[runs.first], ends[:steps], attribution_ps, 0)
+        advance = Advance(outlook, runs, planned, played, read)
+        finished = self.commit.run(advance)
         planned.settle()
+        planned.fixed = advance.last_start
         self.roster, self.now = planned, int(ends[steps - 1])
-        self.feed.take(outlook.num_joined - planned.part_early(self.now))
+        fixed = planned.fixed if planned.lags else self.now
+        self.feed.take(outlook.num_joined - planned.part(lambda request: request.arrival > fixed))
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:
         """Plan, and commit all steps that are confirmed; return how many were planned in vain."""
         outlook, planned = self.plan(horizon)
         read = self.place(outlook)
-        right = self.planner.confirmed(outlook, *self.times(outlook))
+        right = self.planner.confirmed(outlook, self.times(outlook)[0], self.roster.fixed)
         self.keep(outlook, planned, right, read)
         return outlook.num_steps - right
 

@@ -11,6 +11,8 @@ from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
 
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
+DEPENDENT = ("thinking", "sessions")
+"""Workloads whose requests come some time after others are over."""
 MACHINES = ("single", "split", "engines")
 
 
@@ -24,15 +26,45 @@ def arrivals(draw: Any, kind: str) -> dict[str, Any]:
     """Arrivals of *kind*, about as fast as the tiny model serves."""
     if kind == "closed":
         return {"kind": kind, "concurrency": draw(st.integers(1, 4))}
+    if kind == "thinking":
+        return {"kind": "closed", "concurrency": draw(st.integers(1, 4)), "think_time": draw(think_times())}
+    if kind == "stages":
+        rates = st.sampled_from(["500 /s", "3000 /s", "20000 /s"])
+        stage = st.fixed_dictionaries({"rate": rates, "duration": st.sampled_from(["1 ms", "10 ms"])})
+        return {"kind": kind, "stages": [*draw(st.lists(stage, max_size=2)), {"rate": draw(rates), "duration": "1 s"}]}
     if kind == "at_once":
         return {"kind": kind}
     stated = {"kind": kind, "rate": f"{draw(st.sampled_from([500, 3000, 20_000]))} /s"}
     return stated | {"burstiness": draw(st.sampled_from([0.2, 3.0]))} if kind == "gamma" else stated
 
 
+def think_times() -> Any:
+    """Times between a request and the next: none, about as long as a step takes, or many of them."""
+    means = st.sampled_from(["20 us", "300 us", "5 ms"])
+    fixed = st.fixed_dictionaries({"kind": st.just("fixed"), "value": st.sampled_from(["0 s", "100 us"])})
+    return st.fixed_dictionaries({"kind": st.just("exponential"), "mean": means}) | fixed
+
+
+@st.composite
+def conversations(draw: Any) -> dict[str, Any]:
+    """A few sessions, some of them longer than an engine's blocks or its longest request."""
+    kind = draw(st.sampled_from(["constant", "poisson", "gamma", "closed", "at_once", "thinking", "stages"]))
+    return {
+        "arrivals": draw(arrivals(kind)),
+        "prompt_tokens": {"kind": "uniform", "low": 1, "high": draw(st.sampled_from([5, 2]))},
+        "output_tokens": {"kind": "uniform", "low": draw(st.sampled_from([5, 1])), "high": 8},
+        "sessions": {"turns": {"kind": "uniform", "low": 2, "high": 6}}
+        | draw(st.sampled_from([{}, {}, {"max_tokens": 20}]))
+        | draw(think_times().map(lambda times: {"think_time": times}) | st.just({})),
+        "num_requests": draw(st.sampled_from([14, 9, 4])),
+    }
+
+
 @st.composite
 def workloads(draw: Any, kind: str) -> dict[str, Any]:
     """A few requests: long outputs, which run out of blocks; long prompts, some too long; single tokens."""
+    if kind == "sessions":
+        return draw(conversations())
     prompt, low, high = draw(st.sampled_from([(8, 12, 16), (24, 1, 10), (12, 1, 1)]))
     return {
         "arrivals": draw(arrivals(kind)),
@@ -56,6 +88,8 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
         "block_size": block_size,
         "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)) + spare,
     }
+    if serving["scheduler"] == "continuous":
+        serving |= {"async_scheduling": draw(st.booleans()), "enable_prefix_caching": draw(st.booleans())}
     # Orca reserves blocks for the longest request.
     longest = [{"max_model_len": 20}] if ruled["scheduler"] == "orca" else [{}, {"max_model_len": 20}]
     return serving | draw(st.sampled_from(longest))

@@ -155,9 +155,25 @@ WRONG = {
         ("workload:", "workload: chatt\nslo:"),
         "line 5: workload: 'chatt': unknown workload; did you mean \"chat\"?",
     ),
-    "Mooncake trace": (
-        ("workload:", "workload: {trace: t.jsonl}\nslo:"),
-        "line 5: workload: trace t.jsonl: not yet: Mooncake JSONL",
+    "trace in no format": (
+        ("workload:", "workload: {trace: t.parquet}\nslo:"),
+        "line 5: workload: trace t.parquet: .parquet is not a trace format; known: .csv, .jsonl, .json",
+    ),
+    "merged workload without a length": (
+        ("workload:", "workload: {merge: [chat, {extends: code, prompt_tokens: null}]}\nslo:"),
+        "line 5: workload.merge[1]: prompt_tokens must be stated (or a trace)",
+    ),
+    "merged workload that does not exist": (
+        ("workload:", "workload: {merge: [chat, cod]}\nslo:"),
+        "line 5: workload.merge[1]: 'cod': unknown workload; did you mean \"code\"?",
+    ),
+    "sessions in a trace": (
+        ("workload:", "workload: {trace: t.csv, sessions: {turns: {kind: fixed, value: 3}}}\nslo:"),
+        "line 5: workload: a trace states the turns of its sessions; only think_time may be added",
+    ),
+    "stage without a duration": (
+        ("workload:", "workload: {arrivals: {kind: stages, stages: [{rate: 3 /s}]}}\nslo:"),
+        "line 5: workload.arrivals.stages[0].duration: this key is required",
     ),
 }
 """A change of `BASE`, and what the message must say."""

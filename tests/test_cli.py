@@ -36,7 +36,7 @@ def scenario(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("sweep",), ("check",), ("list",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("sweep",), ("check",), ("list",), ("workload", "show")])
 def test_help_says_what_each_command_does(command):
     """Every command explains itself; no line is cut or wider than a usual terminal."""
     out, err = gpusim(*command, "--help")
@@ -237,3 +237,39 @@ def test_ctrl_c_anywhere_else_has_no_traceback(scenario, monkeypatch, interrupt)
     monkeypatch.setattr("gpusim.plan.plan_document", interrupt)
     out, err = gpusim("run", scenario, exit_code=130)
     assert (out, err) == ("", "note: interrupted\n")
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    """Write a workload of sessions that is drawn, and a trace; return the paths of both."""
+    workload = tmp_path / "sessions.yaml"
+    workload.write_text(
+        "arrivals: {kind: poisson, rate: 2 /s}\nprompt_tokens: {kind: fixed, value: 100}\n"
+        "output_tokens: {kind: fixed, value: 20}\nsessions: {turns: {kind: fixed, value: 4}}\nnum_requests: 400\n"
+    )
+    trace = tmp_path / "trace.csv"
+    trace.write_text("prompt_tokens,output_tokens\n100,20\n300,40\n")
+    return workload, trace
+
+
+def test_a_workload_is_shown_as_json(sessions):
+    """Counts and lengths of a workload by path, of one by name, and of a trace that states lengths only."""
+    found = json.loads(gpusim("workload", "show", sessions[0], "--json")[0])
+    assert (found["requests"], found["sessions"], found["turns_mean"]) == (400, 100, 4.0)
+    assert found["prompt_tokens"]["max"] == 460
+    # Turns find 0, 112, 224 and 352 tokens of 100, 220, 340 and 460 in whole blocks.
+    assert found["repeated_prompt_share"] == (112 + 224 + 352) / (100 + 220 + 340 + 460)
+    assert json.loads(gpusim("workload", "show", "chat", "--json", "--seed", "1")[0])["requests"] == 1000
+    found = json.loads(gpusim("workload", "show", sessions[1], "--json")[0])
+    assert (found["requests"], found["rate_per_s"], found["output_tokens"]["total"]) == (2, None, 60)
+
+
+def test_a_workload_is_shown_as_a_table(sessions):
+    """Everything is said in words; a name that is none is an error with a way out."""
+    out, err = gpusim("workload", "show", sessions[0])
+    assert "400 requests in 100 sessions, 4.00 turns each, 4 at most" in " ".join(out.split())
+    assert "repeated: at most 61.4 % of the prompt tokens" in out
+    assert not err
+    assert "arrivals: none stated" in gpusim("workload", "show", sessions[1])[0]
+    assert 'did you mean "chat"?' in gpusim("workload", "show", "chatt", exit_code=2)[1]
+    assert "no such file" in gpusim("workload", "show", "gone.csv", exit_code=2)[1]

@@ -17,7 +17,7 @@ from gpusim.runtime.program import ProgramTimer, TimedKernel
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
 from planned import steps_of
-from scenarios import ARRIVALS, MACHINES, scenarios
+from scenarios import ARRIVALS, DEPENDENT, MACHINES, scenarios
 
 
 class Watched:
@@ -203,7 +203,7 @@ def kinds_of(run):
         yield "chunked prefill"
 
 
-@pytest.mark.parametrize("kind", ARRIVALS)
+@pytest.mark.parametrize("kind", [*ARRIVALS, *DEPENDENT])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_nothing_is_lost(kind, machine):
     """Blocks, requests, tokens, bytes and time are conserved, whatever the arrivals and however many GPUs."""

@@ -38,6 +38,20 @@ def queue(service):
     return simulation, simulation.run()
 
 
+def test_clients_that_think_obey_the_interactive_response_time_law():
+    """Throughput times (response + think time) is the number of clients, and utilisation throughput times service.
+
+    Reference: Denning and Buzen, 1978, "The operational analysis of queueing network models".
+    """
+    think_s, clients = 4e-3, 6
+    arrivals = {"kind": "closed", "concurrency": clients, "think_time": {"kind": "exponential", "mean": f"{think_s} s"}}
+    simulation = build_queue(arrivals=arrivals, num_requests=NUM_REQUESTS, detail="step")
+    stats = simulation.run().metrics
+    ends = simulation.logs["engine"].ends
+    rate = NUM_REQUESTS / (int(ends[-1]) * 1e-12)
+    assert rate * (stats.e2e.mean + think_s) == pytest.approx(clients, rel=0.05)
+
+
 def test_every_wait_is_lindleys(queue, service):
     """Request by request the start is the later of its arrival and the end of the one before; to the tick."""
     rows = queue[0].requests.rows

@@ -18,17 +18,18 @@ from gpusim.serving import source
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.planner import Planner
 from gpusim.serving.request import Request
+from gpusim.serving.source import NOT_SENT
 from gpusim.simulation import Simulation
-from scenarios import ARRIVALS, MACHINES, plan_of, rules, scenarios, servings
+from scenarios import ARRIVALS, DEPENDENT, MACHINES, plan_of, rules, scenarios, servings
 from scenarios import arrivals as arrivals_of
 
 EVERYWHERE = {"continuous": 10, "static": 5, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
 EVERYWHERE |= {"vllm-v0": 10, "orca": 10, "sarathi": 10, "padded": 4, "fcfs": 20, "sjf": 10, "priority": 10}
-EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5}
+EVERYWHERE |= {"block boundary crossed": 10, "rejected": 5, "idle between requests": 5, "steps in flight": 10}
 MEANT = {
     "single": EVERYWHERE | {"TP 1": 50, "closed loop": 8},
-    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 3},
-    "engines": EVERYWHERE | {"several engines": 40, "TP 1": 20, "TP 2": 15, "closed loop": 8, "plan given up": 3},
+    "split": EVERYWHERE | {"TP 2": 20, "TP 4": 20, "closed loop": 8, "plan given up": 1},
+    "engines": EVERYWHERE | {"several engines": 40, "TP 1": 20, "TP 2": 15, "closed loop": 8, "plan given up": 1},
 }
 """The special cases that examples are meant for, with how many of them must show each."""
 ON_BUSY = {
@@ -90,9 +91,9 @@ def requests_of(simulation):
     return sorted(zip(*columns, reasons, strict=True), key=lambda row: (row[1], row[0]))
 
 
-def prioritised(index, *shape):
+def prioritised(index, arrival, prompt, output, content, _priority, is_followed):
     """Return a request as a source makes it, of one of three priorities."""
-    return Request(index, *shape[:-1], priority=7 * index % 3)
+    return Request(index, arrival, prompt, output, content, 7 * index % 3, is_followed)
 
 
 def compare(data):
@@ -125,12 +126,19 @@ def compare(data):
     return set(kinds_of(data, kernel)) | ({"plan given up"} if was_given_up else set())
 
 
+def reason_of(simulation, text):
+    """Return the code of a reason; one that no row has if it never came up."""
+    reasons = simulation.requests.reasons
+    return reasons.index(text) if text in reasons else -2
+
+
 def kinds_of(data, simulation):
     """Name what was special about a run."""
     rows, plan = simulation.requests.rows, simulation.plan
     yield from (engine.serving.scheduler for engine in plan.engines)
     yield from (engine.serving.scheduling_policy for engine in plan.engines)
     yield from ("padded" for engine in plan.engines if engine.serving.pad)
+    yield from ("steps in flight" for engine in plan.engines if engine.serving.async_scheduling)
     yield from (f"TP {engine.serving.tensor_parallel_size}" for engine in plan.engines)
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"
@@ -139,8 +147,17 @@ def kinds_of(data, simulation):
         yield "rejected"
     if len(plan.engines) > 1:
         yield "several engines"
+    if any(engine.prefix_hits[1] for engine in simulation.engines.values()):
+        yield "prefix found"
     if data.get("workload", {}).get("arrivals", {}).get("kind") == "closed":
         yield "closed loop"
+    if (rows["reason"] == reason_of(simulation, NOT_SENT)).any():
+        yield "rest of a session rejected"
+    sessions = data.get("workload", {}).get("sessions")
+    if sessions is not None and simulation.requests.has_status("finished").sum() > 1:
+        yield (
+            "turn after a think time" if sessions.get("think_time", {}).get("kind") == "exponential" else "turn at once"
+        )
     tokens = rows["prompt_tokens"] + rows["output_tokens"] - 1
     sizes = np.array([engine.serving.block_size for engine in plan.engines])[rows["engine"]]
     if ((rows["reason"] < 0) & (-(-tokens // sizes) > -(-rows["prompt_tokens"] // sizes))).any():
@@ -171,6 +188,43 @@ def kinds_of_steps(simulation):
 def test_step_and_kernel_detail_give_the_same_tokens(machine):
     """Every token of every request in the same tick: preemption, chunked prefill, all schedulers, TP, several engines."""
     compare_all(st.sampled_from(ARRIVALS).flatmap(lambda kind: scenarios(kind, machine)), 200, MEANT[machine])
+
+
+AFTER_OTHERS = {"closed loop": 10, "turn after a think time": 10, "turn at once": 10, "rest of a session rejected": 10}
+AFTER_OTHERS |= {"rejected": 10, "idle between requests": 10, "preempted and resumed": 3, "several engines": 40}
+
+
+def test_requests_that_wait_for_others_get_the_same_tokens():
+    """Turns of sessions and clients that think come in the same ticks, at whichever engine, known ahead or not."""
+    machines = st.sampled_from(MACHINES) | st.just("engines")
+    kinds = st.sampled_from([*DEPENDENT, "sessions"])
+    strategy = st.tuples(kinds, machines).flatmap(lambda choice: scenarios(*choice))
+    compare_all(strategy, 60, AFTER_OTHERS)
+
+
+CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}
+
+
+@st.composite
+def cached(draw):
+    """Sessions, or prompts that repeat, on engines that cache prefixes."""
+    data = draw(st.sampled_from(MACHINES).flatmap(lambda machine: scenarios("sessions", machine)))
+    if draw(st.booleans()):
+        prefixes = {"groups": 2, "tokens": {"kind": "fixed", "value": draw(st.integers(2, 8))}}
+        data["workload"] |= {"prefixes": prefixes}
+    if draw(st.integers(0, 2)) == 0:
+        data["workload"] = {key: value for key, value in data["workload"].items() if key != "sessions"}
+        data["workload"] |= {"prompts": {"distinct": 3, "order": draw(st.sampled_from(["cycled", "random"]))}}
+    for engine in data.get("engines", [data]):
+        engine["serving"] |= {"scheduler": "continuous", "enable_prefix_caching": True}
+        engine["serving"]["block_size"] = draw(st.sampled_from([2, 4, 1]))
+        engine["serving"]["num_gpu_blocks_override"] = 40 // engine["serving"]["block_size"]
+    return data
+
+
+def test_cached_prefixes_give_the_same_tokens():
+    """What is found in the cache, and when it is lost, is alike where requests say what they begin with."""
+    compare_all(cached(), 50, CACHED)
 
 
 @st.composite

@@ -23,7 +23,7 @@ from gpusim.serving.planner import Horizon
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
 from gpusim.workload.stream import requests
-from scenarios import ARRIVALS, scenarios
+from scenarios import ARRIVALS, DEPENDENT, scenarios
 
 TP = pytest.mark.parametrize(
     "machine", [{}, {"topology": "dgx-a100-80gb", "serving__tensor_parallel_size": 2}], ids=["TP 1", "TP 2"]
@@ -135,13 +135,16 @@ def run_in_pieces(data, steps):
         patch.setattr(advance_module, "MOST_STEPS", steps)
         simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
         summary = simulation.run().summary()
-    # Engines are asked what is finished at the end of a plan: only within an engine are rows in order.
-    rows = np.sort(simulation.requests.rows, order=["engine", "index"])
-    return token_ticks(simulation), rows.tobytes(), summary
+    # Engines side by side log their requests as each commits its steps.
+    return token_ticks(simulation), np.sort(simulation.requests.rows, order="index").tobytes(), summary
 
 
 @settings(max_examples=8)
-@given(data=st.sampled_from(ARRIVALS).flatmap(lambda kind: scenarios(kind, "single")) | scenarios("gamma", "engines"))
+@given(
+    data=st.sampled_from([*ARRIVALS, *DEPENDENT]).flatmap(lambda kind: scenarios(kind, "single"))
+    | scenarios("gamma", "engines")
+    | scenarios("sessions", "engines")
+)
 def test_the_length_of_runs_changes_nothing(data):
     """With runs of at most 1, 3 or 32 steps every token of every request has the same tick, and so has every wait."""
     try:
@@ -159,6 +162,85 @@ def test_the_length_of_runs_changes_nothing(data):
         rounding_s = 8 * summary["attribution"]["num_steps"] / TICKS_PER_S
         expected_s = outcomes[0][2]["attribution"]["seconds"]
         assert summary["attribution"]["seconds"] == pytest.approx(expected_s, rel=1e-9, abs=rounding_s)
+
+
+def ends_of(simulation):
+    """Return the tick of the last token of every finished request, by its number."""
+    return {index: ticks[-1] for (_, index), ticks in token_ticks(simulation).items() if ticks}
+
+
+@DETAIL
+@pytest.mark.parametrize("arrivals", [{"kind": "poisson", "rate": "300 /s"}, {"kind": "closed", "concurrency": 2}])
+def test_turns_come_a_think_time_after_the_one_before(arrivals, detail):
+    """Each arrives in the tick of the last token before it plus its think time, and starts as arrivals of sessions say."""
+    simulation = build_simulation(
+        detail=detail,
+        workload__arrivals=arrivals,
+        workload__sessions={
+            "turns": {"kind": "uniform", "low": 1, "high": 4},
+            "think_time": {"kind": "exponential", "mean": "2 ms"},
+        },
+        workload__num_requests=24,
+    )
+    simulation.run()
+    ends, rows = ends_of(simulation), simulation.requests.rows
+    arrived = dict(zip(rows["index"].tolist(), rows["arrival_ps"].tolist(), strict=True))
+    shapes = list(requests(simulation.plan.workload, seed=0, folder=Path()))
+    assert sum(shape.after is not None for shape in shapes) > 8
+    for shape in shapes:
+        if shape.after is not None:
+            assert arrived[shape.index] == ends[shape.after] + clock_ticks(shape.think_s)
+        elif shape.arrival_s is not None:
+            assert arrived[shape.index] == clock_ticks(shape.arrival_s)
+
+
+@DETAIL
+def test_a_rejected_turn_ends_its_session(detail):
+    """The turn that is too long is rejected as it comes, the rest of its session with it; others go on."""
+    simulation = build_simulation(
+        detail=detail,
+        serving__max_model_len=150,
+        workload__sessions={"turns": {"kind": "fixed", "value": 5}},
+        workload__num_requests=13,
+    )
+    warnings = simulation.run().summary()["warnings"]
+    assert warnings == [
+        "2 requests rejected (number 3, 8): prompt and output are longer than max_model_len = 150",
+        "2 requests rejected (number 4, 9): the turn before it was rejected",
+    ]
+    rows = {int(row["index"]): row for row in simulation.requests.rows}
+    assert len(rows) == 13
+    for turn in (3, 8):
+        assert rows[turn]["arrival_ps"] == rows[turn + 1]["arrival_ps"] == ends_of(simulation)[turn - 1]
+
+
+@DETAIL
+def test_an_idle_engine_takes_a_turn_that_comes_unannounced(detail):
+    """Between sessions that are known to come to it later, an engine serves turns of others in the tick they arrive."""
+    engines = [{"name": f"engine{number}", "gpus": [f"gpu{number}"]} for number in range(2)]
+    simulation = build_simulation(
+        detail=detail,
+        topology="dgx-a100-80gb",
+        engines=engines,
+        workload__arrivals={"kind": "constant", "rate": "100 /s"},
+        workload__sessions={"turns": {"kind": "fixed", "value": 3}},
+        workload__num_requests=18,
+    )
+    simulation.run()
+    rows = simulation.requests.rows
+    assert len(rows) == 18
+    assert (rows["scheduled_ps"] == rows["arrival_ps"]).all()
+
+
+def test_a_lone_client_thinks_between_its_requests():
+    """One client's next request comes a think time after the last token; its first one at 0."""
+    think = {"kind": "fixed", "value": "7 ms"}
+    arrivals = {"kind": "closed", "concurrency": 1, "think_time": think}
+    simulation = build_simulation(workload__arrivals=arrivals, detail="step")
+    simulation.run()
+    ends, rows = ends_of(simulation), simulation.requests.rows
+    expected = [0, *(ends[index] + 7 * 10**9 for index in range(9))]
+    assert rows["arrival_ps"].tolist() == expected
 
 
 @DETAIL

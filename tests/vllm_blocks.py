@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from hypothesis import strategies as st
+
 from loads import Load
+from planned import Planned, Step
 
 Token = Hashable
 
@@ -86,18 +89,64 @@ class Pool:
 class SlowEngine:
     """Decides step by step what a load computes."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, *, ticks: int = 1) -> None:
         self.load, self.size = load, load.block_size
         self.pool = Pool(load.num_blocks)
-        self.coming = [_sequence(load, index) for index in range(len(load.arrivals))]
+        self.coming = [_sequence(load, index, ticks) for index in range(len(load.arrivals))]
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
+        self.seats = load.max_num_seqs
         self.over: list[Sequence] = []
+        self.leaving: list[Sequence] = []
 
     def step(self, now: int) -> tuple[list[tuple[int, int, int]], list[int]]:
         """Return the chunks (index, computed before, tokens) of the step that starts at *now*, and who is preempted."""
+        done = self._decide(now)
+        self._let_go()
+        return done
+
+    def step_in_flight(self, fixed: int, now: int) -> tuple[list[tuple[int, int, int]], list[int]]:
+        """Return the same of a step that starts at *now* and is decided at *fixed*, when the step before it starts.
+
+        Those who are over in the step before hold seats and blocks as it is decided. If nothing can be decided without
+        preempting, or nothing at all, the decision waits for the end of the step before. Where nothing is in flight, whoever
+        was over is gone.
+        """
+        if fixed == now:
+            self._let_go()
+        self._arrive(fixed)
+        before, self.leaving = self.leaving, []
+        if before and self._is_short():
+            self._release(before)
+            return self._decide(now)
+        self.seats = self.load.max_num_seqs - len(before)
+        done = self._decide(fixed)
+        self.seats = self.load.max_num_seqs
+        self._release(before)
+        return done if done[0] else self._decide(now)
+
+    def _is_short(self) -> bool:
+        budget, need = self.load.budget, 0
+        for sequence in self.running:
+            tokens = min(sequence.known - sequence.computed, budget)
+            budget -= tokens
+            need += self._need(sequence, tokens)
+        return need > len(self.pool.free)
+
+    def _let_go(self) -> None:
+        self._release(self.leaving)
+        self.leaving = []
+
+    def _release(self, sequences: list[Sequence]) -> None:
+        for sequence in sequences:
+            self.pool.release(sequence.blocks)
+
+    def _arrive(self, now: int) -> None:
         while self.coming and self.coming[0].arrival <= now:
             self.waiting.append(self.coming.pop(0))
+
+    def _decide(self, now: int) -> tuple[list[tuple[int, int, int]], list[int]]:
+        self._arrive(now)
         budget, batch, preempted, position = self.load.budget, [], [], 0
         while position < len(self.running):
             sequence = self.running[position]
@@ -128,7 +177,7 @@ class SlowEngine:
         return True
 
     def _admit(self, batch: list[tuple[Sequence, int]], budget: int) -> None:
-        while self.waiting and budget and len(self.running) < self.load.max_num_seqs:
+        while self.waiting and budget and len(self.running) < self.seats:
             sequence = self.waiting[0]
             known = self.pool.find(sequence.tokens[: sequence.known - 1], self.size)
             computed = len(known) * self.size
@@ -163,12 +212,36 @@ class SlowEngine:
         for sequence in [sequence for sequence in self.running if sequence.is_over]:
             self.running.remove(sequence)
             self.over.append(sequence)
-            self.pool.release(sequence.blocks)
+            self.leaving.append(sequence)
 
 
-def _sequence(load: Load, index: int) -> Sequence:
+def _sequence(load: Load, index: int, ticks: int) -> Sequence:
     arrival, prompt, output = load.arrivals[index]
     content = () if load.contents is None else load.contents[index]
     tokens: list[Token] = [(key, place) for key, count in content for place in range(count)]
     own = [("own", index, place) for place in range(prompt + output - len(tokens))]
-    return Sequence(index, arrival, [*tokens, *own], prompt, prompt)
+    return Sequence(index, arrival * ticks, [*tokens, *own], prompt, prompt)
+
+
+CUTS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6)
+"""Steps that plans have at most, and steps after which they are cut."""
+
+
+def computed_in(step: Step) -> list[tuple[int, int, int]]:
+    """Return the (index, computed before, tokens) of a step, in order of admission."""
+    rows = [(r.order, r.index, step.tokens[r] - 1, 1) for r in step.decoding]
+    rows += [(r.order, r.index, computed, tokens) for r, computed, tokens in step.chunks]
+    return [row[1:] for row in sorted(rows)]
+
+
+def check_blocks(engine: Planned, slow: SlowEngine) -> None:
+    """Block tables, free blocks in their order, and what is known of them are those of the slow engine."""
+    running = {request.index: request for request in engine.roster.running}
+    for sequence in slow.running:
+        request = running.pop(sequence.index)
+        held = engine.kv.blocks_of(request, engine.roster.cached(request)).tolist()
+        assert held == [block.number for block in sequence.blocks]
+    assert not running
+    kv = engine.kv
+    assert engine.roster.free_blocks == kv.free.count(kv.prefix.holes) == len(slow.pool.free)
+    assert kv.used == len({block.number for sequence in slow.running for block in sequence.blocks})

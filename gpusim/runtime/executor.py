@@ -78,8 +78,8 @@ class Executor(Protocol):
         """
         ...
 
-    def cut(self) -> None:
-        """End the current run, if there is one, with the step that is being played."""
+    def cut(self, *, in_flight: int = 0) -> None:
+        """End the current run, if there is one, with the step that is being played, or *in_flight* steps later."""
         ...
 
 
@@ -91,7 +91,10 @@ class _Run:
         self.over = over
         """Happens with the end of its last step."""
         self.ends: list[int] = []
-        self.is_cut = False
+        self.steps = timed.program.steps
+        """After which it is over."""
+        self.is_between = False
+        """Whether a step has ended and it is not yet decided whether another one follows."""
         self.operations: list[KernelOfStep | TimedCollective] = []
         self._varying: list[KernelOfStep] = []
         for count, part in timed.parts:
@@ -162,10 +165,11 @@ class KernelExecutor:
         self._mirror.account()
         return _result(run, start)
 
-    def cut(self) -> None:
+    def cut(self, *, in_flight: int = 0) -> None:
         """See `Executor.cut`."""
-        if self._run is not None:
-            self._run.is_cut = True
+        run = self._run
+        if run is not None:
+            run.steps = min(run.steps, len(run.ends) + (not run.is_between) + in_flight)
 
     def _reader(self, gpu: Gpu) -> Reader | None:
         """Return what brings the remote KV of *gpu*, or of all ranks where it stands for them."""
@@ -205,6 +209,7 @@ class KernelExecutor:
         run = self._run
         assert run is not None, "only a run that is being played has steps"
         run.ends.append(self.clock.now)
+        run.is_between = True
         if len(run.ends) == run.timed.program.steps:
             run.over.succeed()
         else:
@@ -212,9 +217,10 @@ class KernelExecutor:
             self.clock.call_in(0, partial(self._decide, run), priority=DECISION)
 
     def _decide(self, run: _Run, _: simpy.Event) -> None:
-        if run.is_cut:
+        if len(run.ends) >= run.steps:
             run.over.succeed()
         else:
+            run.is_between = False
             run.move_to(len(run.ends))
             self._play(run)
 

@@ -90,11 +90,11 @@ class StepExecutor:
         account_steps(folded, self._steps, kv_read, timer=self.folder.timer, gpus=self.gpus, fabric=self.fabric)
         return self._steps
 
-    def cut(self) -> None:
+    def cut(self, *, in_flight: int = 0) -> None:
         """See `Executor.cut`; a cut in the very tick of a boundary ends the run there."""
         if self._ends is None:
             return
-        steps = int(np.searchsorted(self._ends, self.clock.now)) + 1
+        steps = int(np.searchsorted(self._ends, self.clock.now)) + 1 + in_flight
         if steps < self._steps:
             self._end_with(steps)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -80,11 +80,14 @@ class StepAdvancer:
         feed: Brings requests.
         blocks: For the steps.
         executor: Times them.
+        lags: Whether a batch is fixed when the step before it starts.
     """
 
-    def __init__(self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor) -> None:
+    def __init__(
+        self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor, *, lags: bool = False
+    ) -> None:
         self._forecast = Forecast(executor.folder)
-        self._planner = Planner(scheduler, feed, self._forecast)
+        self._planner = Planner(scheduler, feed, self._forecast, lags=lags)
         self._blocks = blocks
         self._executor = executor
         self._reach = FEWEST_STEPS
@@ -101,7 +104,7 @@ class StepAdvancer:
         folded = self._executor.time(shapes, kv_peak, start, outlook.wakes)
         self._learn(shapes, folded)
         starts = folded.starts[runs.first]
-        right = self._planner.confirmed(outlook, starts, folded.ends)
+        right = self._planner.confirmed(outlook, folded.starts, roster.fixed)
         right = min(right, int(np.searchsorted(folded.starts, until)))
         steps = yield from self._executor.run(folded, right, read)
         self._learn_reach(outlook, right)
@@ -112,7 +115,7 @@ class StepAdvancer:
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
-        self._executor.cut()
+        self._executor.cut(in_flight=int(self._planner.lags))
 
     def _learn(self, shapes: StepShapes, folded: FoldedSteps) -> None:
         if self._num_outlooks % LEARN_EVERY == 0:
@@ -135,6 +138,7 @@ class KernelAdvancer:
         lowering: Turns batches into programs.
         executor: Plays them.
         clock: Of the simulation.
+        lags: Whether a batch is fixed when the step before it starts.
     """
 
     def __init__(
@@ -146,14 +150,16 @@ class KernelAdvancer:
         lowering: Lowering,
         executor: Executor,
         clock: Clock,
+        lags: bool = False,
     ) -> None:
-        self._planner = Planner(scheduler, feed, None)
+        self._planner = Planner(scheduler, feed, None, lags=lags)
         self._feed = feed
         self._blocks = blocks
         self._lowering = lowering
         self._executor = executor
         self._clock = clock
-        self._cut_at = -1
+        self._cuts: set[int] = set()
+        """Ticks of cuts to come."""
 
     def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
         """See `Advancer.run`."""
@@ -172,16 +178,23 @@ class KernelAdvancer:
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
-        self._executor.cut()
+        self._executor.cut(in_flight=int(self._planner.lags))
 
     def _cut_when(self, outlook: Outlook, until: int) -> None:
         """End the run with the step under way at tick *until*, or when a request arrives that could join."""
         joined, ticks = outlook.joined[0], self._feed.ticks
-        if self._feed.is_open and outlook.open_to[0] and joined < len(ticks):
-            until = min(until, ticks[joined])
-        if until != self._cut_at and until - self._clock.now < _FAR:
-            self._cut_at = until
-            self._clock.call_in(until - self._clock.now, lambda _: self.cut(), priority=ARRIVAL)
+        if outlook.open_to[0] and joined < len(ticks):
+            # Who came before the first step, but after its batch was fixed, joins the second.
+            self._cut_at(ticks[joined], self.cut if ticks[joined] > self._clock.now else self._executor.cut)
+        self._cut_at(until, self._executor.cut)
+
+    def _cut_at(self, tick: int, cut: Callable[[], None]) -> None:
+        """Call *cut* at *tick*, or now if that is over; a cut for which there is no reason any more does no harm."""
+        left = max(0, tick - self._clock.now)
+        self._cuts = {later for later in self._cuts if later > self._clock.now}
+        if left < _FAR and tick not in self._cuts:
+            self._cuts.add(tick)
+            self._clock.call_in(left, lambda _: cut(), priority=ARRIVAL)
 
 
 def _shape(outlook: Outlook) -> BatchShape:

@@ -61,6 +61,14 @@ class Advance:
     """(steps, channels) Bytes of KV that each reads on each memory channel, if that matters."""
     is_by_kernel: bool = False
 
+    @property
+    def last_start(self) -> int:
+        """Tick at which the last step started."""
+        last = len(self.played.ends) - 1
+        run = int(np.searchsorted(self.runs.first, last, side="right")) - 1
+        tick = self.played.starts[run] if self.runs.first[run] == last else self.played.ends[last - 1]
+        return int(tick)
+
 
 class Commit:
     """What an engine keeps of the steps it planned.
@@ -85,7 +93,8 @@ class Commit:
         """Whether the last step leaves a batch that may simply go on."""
 
     def preempt(self, outlook: Outlook, now: int) -> None:
-        """Take their blocks from the requests that *outlook* preempts, for others of its steps to use."""
+        """Take their blocks from those who left before *outlook* and whom it preempts, for its steps to use."""
+        self._kv.release([(request, request.most_cached_tokens) for request in outlook.gone_before])
         self._kv.release(outlook.preempted)
         for request, cached in outlook.preempted:
             self._give_way(request, cached, outlook.first_step, now)
@@ -103,14 +112,17 @@ class Commit:
         self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
-        self._kv.keep(steps, finished)
+        gone = [(step, request) for step, request in outlook.gone if step < steps]
+        self._kv.keep(steps, gone)
         if self._channels is not None and advance.read is not None:
             self._channels.keep(outlook, steps)
-        for request, _ in outlook.preempted:
-            _leave(request, roster)
+        left = [*outlook.gone_before, *(request for request, _ in outlook.preempted), *(request for _, request in gone)]
+        for request in left:
+            roster.free_slots.append(request.slot)
+            request.slot = -1
         has_ended = bool(finished) and finished[-1][0] == steps - 1
         self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
-        return [self._finish(request, step, outlook, roster, played) for step, request in finished]
+        return [self._finish(request, step, outlook, played) for step, request in finished]
 
     def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
         """Log the runs; those that only go on with the batch of the one before are one with it."""
@@ -152,13 +164,10 @@ class Commit:
                 request.preempted_ticks += tick - request.preempted_at
                 request.preempted_at = None
 
-    def _finish(
-        self, request: Request, step: int, outlook: Outlook, roster: Roster, played: Played
-    ) -> tuple[int, Request]:
+    def _finish(self, request: Request, step: int, outlook: Outlook, played: Played) -> tuple[int, Request]:
         request.status = "finished"
         request.finished = int(played.ends[step])
         request.segments += self.tenure(request, outlook.first_step + step)
-        _leave(request, roster)
         return request.finished, request
 
     def _give_way(self, request: Request, cached: int, step: int, now: int) -> None:
@@ -171,8 +180,3 @@ class Commit:
         request.status = "waiting"
         request.num_preemptions += 1
         request.preempted_at = now
-
-
-def _leave(request: Request, roster: Roster) -> None:
-    roster.free_slots.append(request.slot)
-    request.slot = -1

@@ -34,6 +34,7 @@ class Engine(Component):
         folding: Plays them folded, where and when that is right; None: never.
         kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
         max_model_len: Longest prompt plus output it takes.
+        lags: Whether the batch of a step is fixed when the step before it starts.
         log: Gets every run of steps.
         on_finished: Called with every request that is over.
         probes: Shared by all components.
@@ -52,6 +53,7 @@ class Engine(Component):
         folding: StepExecutor | None,
         kernel_between: tuple[int, int] = (0, 0),
         max_model_len: int,
+        lags: bool = False,
         log: RunLog,
         on_finished: Callable[[Request], None],
         probes: list[Probe] | None = None,
@@ -65,7 +67,9 @@ class Engine(Component):
         self.folding = folding
         self.max_model_len = max_model_len
         self.on_finished = on_finished
-        self.roster = Roster(kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, prefix=kv.prefix)
+        self.roster = Roster(
+            kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=kv.prefix
+        )
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
@@ -90,15 +94,17 @@ class Engine(Component):
         """Begin to serve."""
         blocks = Blocks(self.clock, self.kv, self.channels, self._commit)
         parts = (self.scheduler, self.feed, blocks)
-        self._by_kernel = KernelAdvancer(*parts, lowering=self.lowering, executor=self.executor, clock=self.clock)
-        self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding)
+        lags = self.roster.lags
+        self._by_kernel = KernelAdvancer(
+            *parts, lowering=self.lowering, executor=self.executor, clock=self.clock, lags=lags
+        )
+        self._by_step = None if self.folding is None else StepAdvancer(*parts, self.folding, lags=lags)
         self.clock.env.process(self._loop())
 
     def unfinished(self) -> list[Request]:
         """Return the requests that run or wait now, with the tokens they have got, once the run is over."""
         now = self.clock.now
-        self.feed.reach_tick(now)
-        coming = [request for request in self.feed.requests if request.arrival <= now]
+        coming = self.feed.arrived_by(now)
         roster = self.roster
         for request in (*roster.prefilling, *roster.ready):
             request.decode_step = -1  # a plan that was given up may have had it decode
@@ -129,16 +135,17 @@ class Engine(Component):
             self._settle((yield from advancer.run(self.roster, until)))
 
     def _has_arrivals(self) -> bool:
-        return bool(self.feed.ticks) and self.feed.ticks[0] <= self.clock.now
+        return self.feed.has_arrived(self.clock.now)
 
     def _wait_for_arrival(self) -> Process:
         """Wait until a request has arrived, and in an open loop for ever if none is left."""
         self.feed.arrived = self.clock.event()
         tick = self.feed.next_tick()
-        if tick < NEVER:
-            yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
-        else:
+        if tick == NEVER:
             yield self.feed.arrived
+            return
+        announced = self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+        yield announced if self.feed.is_open else announced | self.feed.arrived
 
     def refuse_arrived(self, now: int) -> None:
         """Be through with the requests that have come by tick *now* and can never run."""
@@ -168,8 +175,11 @@ class Engine(Component):
         roster.settle()
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
+        roster.fixed = advance.last_start
+        fixed = roster.fixed if roster.lags else self.clock.now
         # Those who were expected too early go back to the feed.
-        self.feed.take(advance.outlook.num_joined - roster.part_early(self.clock.now))
+        early = roster.part(lambda request: self.feed.is_too_early(request, fixed))
+        self.feed.take(advance.outlook.num_joined - early)
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

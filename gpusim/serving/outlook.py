@@ -47,6 +47,8 @@ class Outlook:
     """Arrivals among those who wait after the last step, or run."""
     admitted_of: list[int] = field(default_factory=list)
     """Arrivals that had to be there, because they were admitted."""
+    is_late: list[bool] = field(default_factory=list)
+    """Whether the run's batch is fixed when it starts, though others may be fixed a step earlier: nothing was in flight."""
     is_fresh: list[bool] = field(default_factory=list)
     """Whether the run's batch is another than that of the run before."""
     is_steady: list[bool] = field(default_factory=list)
@@ -65,6 +67,10 @@ class Outlook:
     admitted: list[tuple[int, Request]] = field(default_factory=list)
     begun: list[tuple[int, Request]] = field(default_factory=list)
     finished: list[tuple[int, Request]] = field(default_factory=list)
+    gone: list[tuple[int, Request]] = field(default_factory=list)
+    """Those who are over, with the step by the end of which they have left their seats and blocks to others."""
+    gone_before: list[Request] = field(default_factory=list)
+    """The same of those who left before the first step."""
     preempted: list[tuple[Request, int]] = field(default_factory=list)
     """In the first step, with the tokens they had in the cache."""
     chunks: list[tuple[int, Request, int, int]] = field(default_factory=list)
@@ -77,13 +83,14 @@ class Outlook:
         """Return one in which nothing is planned yet."""
         return cls(roster.step, roster.round, [request for _, _, request in roster.ends])
 
-    def note(self, batch: Batch, joined: int, admitted: int, *, is_open: bool) -> None:
+    def note(self, batch: Batch, joined: int, admitted: int, *, is_open: bool, is_late: bool) -> None:
         """Note on which arrivals the run of *batch*, which comes next, depends."""
         self.joined.append(joined)
         self.admitted_of.append(admitted)
         self.is_hungry.append(batch.is_hungry)
         self.is_picky.append(batch.is_picky)
         self.open_to.append(is_open)
+        self.is_late.append(is_late)
 
     def steps_of(self, rounds: IntArray) -> IntArray:
         """Return the steps, from 0, that certain rounds are, counted from the first one."""

@@ -42,12 +42,16 @@ class _Look:
     outlook: Outlook
     clock: int
     """Tick at which the next run is expected to start."""
+    fixed: int
+    """Tick at which its batch is expected to be fixed: then, or a step earlier where steps are in flight."""
     sure_blocks: int
     """Blocks that are free at the start of the plan and not taken yet; those it releases are left for later plans."""
     admitted: int
     """Arrivals that were admitted, less those who had been waiting."""
     joined: int = 0
     """Arrivals expected since the start of the plan."""
+    is_late: bool = False
+    """Whether the next run's batch is fixed when it starts, because nothing is in flight."""
 
 
 class Planner:
@@ -57,18 +61,21 @@ class Planner:
         scheduler: Decides batches.
         feed: Brings requests.
         forecast: Guesses how long steps take; None where no more than one decision is planned at a time.
+        lags: Whether a batch is fixed when the step before it starts.
     """
 
-    def __init__(self, scheduler: Scheduler, feed: Feed, forecast: Forecast | None) -> None:
+    def __init__(self, scheduler: Scheduler, feed: Feed, forecast: Forecast | None, *, lags: bool = False) -> None:
         self.scheduler = scheduler
         self.feed = feed
         self.forecast = forecast
+        self.lags = lags
 
     def look_ahead(self, roster: Roster, now: int, horizon: Horizon) -> Outlook:
         """Plan steps from tick *now* on; *roster* is left as it is after them."""
         self.feed.reach(ARRIVALS_AHEAD)
         outlook = Outlook.on(roster)
-        look = _Look(roster, outlook, now, roster.free_blocks, -len(roster.waiting))
+        fixed = roster.fixed if roster.lags else now
+        look = _Look(roster, outlook, now, fixed, roster.free_blocks, -len(roster.waiting))
         while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
             pass
         outlook.num_joined = look.joined
@@ -83,27 +90,32 @@ class Planner:
             outlook.snapshots.append((runs, look.joined, roster.copy()))
         if not self._arrive(look) or (runs and scheduler.runs_short(roster, look.sure_blocks)):
             return False
-        free_blocks = roster.free_blocks
-        batch = scheduler.next_batch(roster)
-        before = roster.num_released
+        free_blocks, num_released = roster.free_blocks, roster.num_released
+        batch = self._decide(look)
+        if batch is None:
+            return False
         look.admitted += len(batch.admitted)
         is_open = scheduler.admits(roster)
         steps = min(batch.steps, horizon.steps - outlook.num_steps)
         if steps > 1:
             steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
-            ticks = self.feed.ticks
-            coming = ticks[look.joined] if is_open and look.joined < len(ticks) else None
-            steps, look.clock = self._expect(batch, steps, look.clock, coming)
-        outlook.note(batch, look.joined, look.admitted, is_open=is_open)
+            steps = self._expect(look, batch, steps, is_open=is_open)
+        outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
+        if self.lags and not roster.running:
+            # Whether anybody waits then says if those who are over leave at once.
+            outlook.is_picky[-1] = outlook.open_to[-1] = True
+        outlook.gone += [(step - outlook.first_step, request) for step, request in roster.gone]
+        roster.gone.clear()
         if finished:
             last = outlook.num_steps - 1
             outlook.finished += [(last, request) for request in finished]
-        look.sure_blocks -= free_blocks + roster.num_released - before - roster.free_blocks
+        look.sure_blocks -= free_blocks + roster.num_released - num_released - roster.free_blocks
         # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
-        return not (batch.preempted or (finished and not self.feed.is_open) or runs + 1 == horizon.decisions)
+        is_followed = not self.feed.is_open and any(request.is_followed for request in finished)
+        return not (batch.preempted or is_followed or runs + 1 == horizon.decisions)
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.
@@ -121,6 +133,8 @@ class Planner:
         roster = roster if found is None else found
         roster.rewind()
         roster = roster.copy()
+        if found is None and outlook.gone_before:
+            roster.let_go()
         while outlook.first_of[run] < steps:
             while joined < outlook.joined[run]:
                 roster.join(self.feed.requests[joined])
@@ -133,18 +147,19 @@ class Planner:
             if run == len(outlook.run_steps):
                 break
         outlook.num_joined = joined
+        roster.gone.clear()
         return roster
 
-    def confirmed(self, outlook: Outlook, starts: IntArray, ends: IntArray) -> int:
+    def confirmed(self, outlook: Outlook, starts: IntArray, fixed: int) -> int:
         """Return how many steps of *outlook* were planned with the right requests.
 
         Args:
             outlook: The steps.
-            starts: (runs,) Tick at which each run starts.
-            ends: (steps,) Tick at which each step ends.
+            starts: (steps,) Tick at which each step starts.
+            fixed: Tick at which the first batch was fixed, where steps are in flight.
         """
         ticks = np.array(self.feed.ticks[: outlook.joined[-1] + 1], dtype=np.int64)
-        there = np.searchsorted(ticks, starts, side="right")
+        there = np.searchsorted(ticks, self._fixed(outlook, starts, fixed), side="right")
         joined = np.array(outlook.joined)
         # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has. Where those who
         # wait are not in order of arrival, exactly those expected have.
@@ -152,53 +167,102 @@ class Planner:
         right &= ~np.array(outlook.is_picky) | (there == joined)
         right[0] = True
         wrong = np.flatnonzero(~right)
-        last_run = int(wrong[0]) if len(wrong) else len(starts)
-        return self._uncut(outlook, last_run, ticks, ends)
+        last_run = int(wrong[0]) if len(wrong) else len(right)
+        return self._uncut(outlook, last_run, ticks, starts)
 
-    def _uncut(self, outlook: Outlook, num_runs: int, ticks: IntArray, ends: IntArray) -> int:
+    def _fixed(self, outlook: Outlook, starts: IntArray, fixed: int) -> IntArray:
+        """Return the tick at which each run's batch is fixed."""
+        first = np.array(outlook.first_of)
+        own: IntArray = starts[first]
+        if not self.lags:
+            return own
+        before = np.where(first > 0, starts[first - 1], fixed)
+        ticks: IntArray = np.where(outlook.is_late, own, before)
+        return ticks
+
+    def _uncut(self, outlook: Outlook, num_runs: int, ticks: IntArray, starts: IntArray) -> int:
         """Return the steps of the first *num_runs* runs, up to the first that an arrival cuts."""
         first, steps = np.array(outlook.first_of[:num_runs]), np.array(outlook.run_steps[:num_runs])
         last = first + steps - 1
-        # An arrival up to the start of a run's last step ends the run before it.
-        starts_last = np.where(steps > 1, ends[np.maximum(last - 1, 0)], -1)
-        there = np.searchsorted(ticks, starts_last, side="right")
+        # An arrival by the time when the batch of a run's last step is fixed ends the run before it.
+        in_flight = int(self.lags)
+        fixed_last = np.where(steps > 1, starts[last - in_flight], -1)
+        there = np.searchsorted(ticks, fixed_last, side="right")
         joined = np.array(outlook.joined[:num_runs])
         cut = np.flatnonzero(np.array(outlook.open_to[:num_runs]) & (there > joined))
         if not len(cut):
             return int(last[-1]) + 1
         run = int(cut[0])
-        inside = ends[first[run] : last[run] + 1]
-        return int(first[run] + np.searchsorted(inside, ticks[joined[run]])) + 1
+        inside = starts[first[run] : last[run] + 1]
+        return int(first[run] + np.searchsorted(inside, ticks[joined[run]])) + in_flight
 
     def _arrive(self, look: _Look) -> bool:
         """Have those wait who have arrived; an idle engine waits for the next. Return whether there is anybody."""
-        self._join(look)
+        self._join(look, look.fixed)
+        look.is_late = look.roster.is_idle
+        if look.is_late:
+            self._join(look, look.clock)
         if look.roster.is_idle:
             ticks = self.feed.ticks
-            if look.joined == len(ticks):
+            # Where somebody may come unannounced, an engine without work waits outside of a plan, which is cut in steps only.
+            if look.joined == len(ticks) or not self.feed.is_open:
                 return False
             look.clock = look.outlook.wakes[look.outlook.num_steps] = ticks[look.joined]
-            self._join(look)
+            self._join(look, look.clock)
         return True
 
-    def _join(self, look: _Look) -> None:
+    def _decide(self, look: _Look) -> Batch | None:
+        """Return the next batch; None if it is fixed so late that another plan must begin with it."""
+        roster = look.roster
+        if not (roster.leaving and self.scheduler.must_wait(roster)):
+            batch = self.scheduler.next_batch(roster)
+            if batch.num_decodes or batch.chunks:
+                return batch
+        if look.outlook.run_steps:
+            return None
+        look.outlook.gone_before = roster.let_go()
+        look.sure_blocks = roster.free_blocks
+        look.is_late = True
+        self._join(look, look.clock)
+        return self.scheduler.next_batch(roster)
+
+    def _join(self, look: _Look, tick: int) -> None:
         feed = self.feed
-        feed.reach_tick(look.clock)
+        feed.reach_tick(tick)
         ticks = feed.ticks
-        while look.joined < len(ticks) and ticks[look.joined] <= look.clock:
+        while look.joined < len(ticks) and ticks[look.joined] <= tick:
             look.roster.join(feed.requests[look.joined])
             look.joined += 1
 
-    def _expect(self, batch: Batch, steps: int, clock: int, coming: int | None) -> tuple[int, int]:
-        """Return how many of *steps* steps begin before a request arrives at tick *coming*, and when they are over."""
+    def _expect(self, look: _Look, batch: Batch, steps: int, *, is_open: bool) -> int:
+        """Return how many of *steps* steps pass before a request that comes has a say, and move the clock behind them."""
+        ticks, start = self.feed.ticks, look.clock
+        if batch.chunks:
+            look.clock += int(self._ticks_of(batch))
+            look.fixed = start if self.lags else look.clock
+            return steps
+        # A request joins after the step during which it arrives, or after the one behind it. The clock stays on its own
+        # whole numbers: floats are coarser than ticks after some hours.
+        left = ticks[look.joined] - start if is_open and look.joined < len(ticks) else None
+        if not self.lags:
+            steps, spent = self._decodes(batch, steps, left)
+            look.clock = look.fixed = start + int(spent)
+            return steps
+        begun = 0 if left is not None and left <= 0 else self._decodes(batch, steps, left)[0]
+        steps = min(steps, begun + 1)
+        look.clock = start + int(self._decodes(batch, steps, None)[1])
+        look.fixed = start + int(self._decodes(batch, steps - 1, None)[1]) if steps > 1 else start
+        return steps
+
+    def _decodes(self, batch: Batch, steps: int, left: int | None) -> tuple[int, float]:
         forecast = self.forecast
         assert forecast is not None, "a planner that guesses has a forecast"
-        if not batch.chunks:
-            # A request joins after the step during which it arrives. The clock stays on its own whole numbers: floats
-            # are coarser than ticks after some hours.
-            left = None if coming is None else coming - clock
-            steps, spent = forecast.decodes(batch.num_decodes, batch.decode_context, steps, left)
-            return steps, clock + int(spent)
+        return forecast.decodes(batch.num_decodes, batch.decode_context, steps, left)
+
+    def _ticks_of(self, batch: Batch) -> float:
+        """Return the ticks of a step with prefill chunks."""
+        forecast = self.forecast
+        assert forecast is not None, "a planner that guesses has a forecast"
         tokens = sampled = batch.num_decodes
         context, pairs = batch.decode_context, 0.0
         for request, computed, new in batch.chunks:
@@ -208,4 +272,4 @@ class Planner:
             pairs += new * (end - (new - 1) / 2)
             sampled += end == request.target
         sequences = batch.num_decodes + len(batch.chunks)
-        return steps, clock + int(forecast.step(sequences, context, pairs, tokens, sampled))
+        return forecast.step(sequences, context, pairs, tokens, sampled)

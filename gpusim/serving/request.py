@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gpusim.workload.stream import Content
+from gpusim.workload.content import Content
 
 Status: TypeAlias = Literal["waiting", "running", "finished", "rejected"]
 
@@ -30,9 +30,11 @@ class Request:
     output_tokens: int
     """How many it will get."""
     content: Content = ()
-    """What its tokens are; see `gpusim.workload.stream.Content`."""
+    """What its tokens are; see `gpusim.workload.content.Content`."""
     priority: int = 0
     """Lower comes first, where the engine schedules by priority."""
+    is_followed: bool = False
+    """Whether others come because it is over."""
     status: Status = "waiting"
     rejected_because: str | None = None
     scheduled: int | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -80,6 +80,14 @@ class Roster:
     num_slots: int = 0
     num_idle: int = 0
     """Of the last batch; see `Batch.num_idle`."""
+    lags: bool = False
+    """Whether the batch of the next step is fixed when a step starts, before those are gone who are over in it."""
+    fixed: int = 0
+    """Tick at which the batch of the next step was fixed, if this lags: start of the last step."""
+    leaving: list[Request] = field(default_factory=list)
+    """Requests that are over and hold their seats and blocks until the next batch is fixed."""
+    gone: list[tuple[int, Request]] = field(default_factory=list)
+    """Those who left, and the step by the end of which they did, since this was last emptied."""
     num_released: int = 0
     """Blocks that requests have given back since the start."""
     prefix: PrefixCache | None = None
@@ -127,6 +135,10 @@ class Roster:
             self.free_slots.copy(),
             self.num_slots,
             self.num_idle,
+            self.lags,
+            self.fixed,
+            self.leaving.copy(),
+            [],
             self.num_released,
             self.prefix,
         )
@@ -136,6 +148,11 @@ class Roster:
         """Tell whether nobody is there to compute for."""
         return not self.running and not self.waiting
 
+    @property
+    def num_seated(self) -> int:
+        """Requests that count against the most that may run."""
+        return len(self.running) + len(self.leaving)
+
     def join(self, request: Request) -> None:
         """Have a request wait that arrives."""
         if self.key is None:
@@ -143,14 +160,14 @@ class Roster:
         else:
             insort(self.waiting, request, key=self.key)
 
-    def part_early(self, now: int) -> int:
-        """Take out those who wait and arrive only after tick *now*; return how many."""
+    def part(self, is_early: Callable[[Request], bool]) -> int:
+        """Take out those who wait and were expected too early, the last to arrive; return how many."""
         number = len(self.waiting)
         if self.key is None:
-            while self.waiting and self.waiting[-1].arrival > now:
+            while self.waiting and is_early(self.waiting[-1]):
                 self.waiting.pop()
         else:
-            self.waiting = deque(request for request in self.waiting if request.arrival <= now)
+            self.waiting = deque(request for request in self.waiting if not is_early(request))
         return number - len(self.waiting)
 
     def first_to_go(self) -> Request:
@@ -238,7 +255,7 @@ class Roster:
         """Take away the blocks of a running request and have it wait in its place, or first; return what it had cached."""
         self.running.remove(request)
         cached = self.cached(request)
-        self._release(request, cached, self.step, resumes=True)
+        self._release(request, cached, resumes=True)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -272,6 +289,7 @@ class Roster:
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
+        self.gone += [(self.step, request) for request in self.let_go()]
         if not self.pauses(batch):
             self.free_blocks -= self.blocks_needed(steps)
             self.decode_context += steps * self.num_decodes
@@ -282,15 +300,24 @@ class Roster:
             self._compute(request, computed, tokens, finished)
         for request in finished:
             self.running.remove(request)
-            self._release(request, request.most_cached_tokens, self.step - 1)
+        self.leaving += finished
+        if not self.lags or self.is_idle:
+            self.gone += [(self.step - 1, request) for request in self.let_go()]
         return finished
 
-    def _release(self, request: Request, cached: int, step: int, *, resumes: bool = False) -> None:
-        """Get back the blocks of a request with *cached* tokens that takes part in no step after *step*."""
+    def let_go(self) -> list[Request]:
+        """Have those leave who are over; return them."""
+        gone, self.leaving = self.leaving, []
+        for request in gone:
+            self._release(request, request.most_cached_tokens)
+        return gone
+
+    def _release(self, request: Request, cached: int, *, resumes: bool = False) -> None:
+        """Get back the blocks of a request with *cached* tokens."""
         if self.prefix is None:
             released = self.blocks_held(request, cached)
         else:
-            released = self.prefix.release(request, cached, step, resumes=resumes)
+            released = self.prefix.release(request, cached, self.step, resumes=resumes)
         self.num_released += released
         self.free_blocks += released
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.spec.document import Document, split_path
-from gpusim.spec.names import Kind, extend
+from gpusim.spec.names import Kind, extend, merge_problems
 from gpusim.spec.problems import Location, Problem
 
 _EXTENSIBLE: Final[tuple[Kind, ...]] = ("topology", "model", "workload")
@@ -22,7 +22,7 @@ def set_key(document: Document, path: str, value: Any) -> None:
     keys = split_path(path)
     for where in (keys[:1], keys[:3]):
         if len(where) < len(keys) and where[-1] in _EXTENSIBLE:
-            _write_out(document, where)
+            _write_out(document, where, where[-1])
     document.override(path, value)
 
 
@@ -35,17 +35,24 @@ def expand(document: Document) -> list[Problem]:
         for kind in _EXTENSIBLE:
             where = (*above, kind)
             if kind == "workload" or isinstance(document.at(where), dict):
-                try:
-                    _write_out(document, where)
-                except SpecError as error:
-                    problems.append(Problem(where, str(error)))
+                problems += _attempt(document, where, kind)
+            if kind == "workload":
+                problems += merge_problems(document, where)
     return problems
 
 
-def _write_out(document: Document, where: Location) -> None:
+def _attempt(document: Document, where: Location, kind: Kind) -> list[Problem]:
+    try:
+        _write_out(document, where, kind)
+    except SpecError as error:
+        return [Problem(where, str(error))]
+    return []
+
+
+def _write_out(document: Document, where: Location, kind: Kind) -> None:
     """Replace a name at *where*, or a mapping that extends one, by what it means."""
     stated = document.at(where)
     if isinstance(stated, str):
         document.at(where[:-1])[where[-1]] = {"extends": stated}
     if isinstance(stated, str | dict):
-        extend(document, cast("Kind", where[-1]), where)
+        extend(document, kind, where)

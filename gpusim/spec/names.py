@@ -99,7 +99,26 @@ def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Pat
         extend(document, kind, within=(*within, path.resolve()))
     except SpecError as error:
         raise document.error([Problem(("extends",), str(error))]) from None
+    problems = merge_problems(document, within=(*within, path.resolve())) if kind == "workload" else []
+    if problems:
+        raise document.error(problems)
     return document
+
+
+def merge_problems(document: Document, where: Location = (), *, within: tuple[Path, ...] = ()) -> list[Problem]:
+    """Write out the workloads that the one at *where* in *document* merges; return what cannot be."""
+    merged = document.at((*where, "merge"))
+    problems = []
+    for index, part in enumerate(merged if isinstance(merged, list) else ()):
+        here = (*where, "merge", index)
+        if isinstance(part, str):
+            merged[index] = {"extends": part}
+        if isinstance(merged[index], dict):
+            try:
+                extend(document, "workload", here, within=within)
+            except SpecError as error:
+                problems.append(Problem(here, str(error)))
+    return problems
 
 
 def extend(document: Document, kind: Kind, where: Location = (), *, within: tuple[Path, ...] = ()) -> None:

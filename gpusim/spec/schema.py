@@ -26,7 +26,9 @@ def json_schema(cls: type[Spec]) -> dict[str, Any]:
     for part in (schema, *schema["$defs"].values()):
         if part.get("title") in classes:
             _describe(part["properties"], classes[part["title"]])
-    for part in (schema, *(schema["$defs"][name] for name in _EXTENSIBLE if name in schema["$defs"])):
+    # One that may hold itself is among the definitions, and the schema but a reference to it.
+    top = [schema] if "properties" in schema else []
+    for part in (*top, *(schema["$defs"][name] for name in _EXTENSIBLE if name in schema["$defs"])):
         part["properties"]["extends"] = _EXTENDS
         required = part.pop("required", [])
         if required:

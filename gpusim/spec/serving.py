@@ -48,6 +48,9 @@ class ServingSpec(Spec):
     """KV blocks, instead of what memory holds."""
     enable_prefix_caching: bool = False
     """Prompts that begin alike share KV blocks."""
+    async_scheduling: bool = False
+    """The batch of the next step is fixed when a step starts, not when it ends, as vLLM does to hide its host time: a request
+    that arrives during step k runs in step k + 2, and one that ends in it gives way to another in step k + 2."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str = "none"
@@ -71,6 +74,14 @@ class ServingSpec(Spec):
             )
         if self.enable_prefix_caching and self.scheduler not in ("continuous", "vllm-v1"):
             raise not_yet(f"prefix caching with {self.scheduler}; leave it out, or use scheduler: continuous")
+        return self
+
+    @model_validator(mode="after")
+    def _only_continuous_is_asynchronous(self) -> ServingSpec:
+        if self.async_scheduling and self.scheduler not in ("continuous", "vllm-v1"):
+            raise ValueError(
+                f"async_scheduling: the {self.scheduler} scheduler decides when a step is over; use scheduler: continuous"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""When requests arrive: constant, Poisson, gamma, closed, all at once.
+"""When requests arrive: constant, Poisson, gamma, closed, all at once, in stages.
 
 Times are cumulated one gap at a time from the start, so a longer stream repeats a shorter one bit for bit.
 """
@@ -12,14 +12,22 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.core.random import BLOCK, Streams
-from gpusim.spec.workload import ArrivalsSpec, AtOnceArrivals, ClosedArrivals, ConstantArrivals, GammaArrivals
+from gpusim.spec.arrivals import (
+    ArrivalsSpec,
+    AtOnceArrivals,
+    ClosedArrivals,
+    ConstantArrivals,
+    GammaArrivals,
+    StagedArrivals,
+)
+from gpusim.workload.stages import staged_blocks
 
 GAPS = "workload.gaps"
 """Random stream of the gaps between arrivals."""
 
 
 def arrival_blocks(spec: ArrivalsSpec, streams: Streams) -> Iterator[list[float] | None]:
-    """Yield the arrival times of requests 0, 1, 2 ... in seconds, `BLOCK` at a time, without end.
+    """Yield the arrival times of requests 0, 1, 2 ... in seconds, `BLOCK` at a time, without end but for stages.
 
     Constant arrivals start at 0, random ones after their first gap. In a closed loop a block is None: a client sends
     its next request when its last one has finished, which only the engine knows.
@@ -31,6 +39,8 @@ def arrival_blocks(spec: ArrivalsSpec, streams: Streams) -> Iterator[list[float]
             return repeat(None)
         case ConstantArrivals():
             return ((np.arange(first, first + BLOCK) / spec.rate).tolist() for first in count(0, BLOCK))
+        case StagedArrivals():
+            return staged_blocks(spec, streams, GAPS)
         case GammaArrivals():
             return _cumulated(gamma_gaps(spec.rate, spec.burstiness, streams))
         case _:

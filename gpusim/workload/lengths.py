@@ -1,4 +1,4 @@
-"""How long prompts and outputs are: fixed, uniform, log-normal, quantile table. All in whole tokens."""
+"""How long prompts and outputs are, in whole tokens, and how long clients think, in seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.core.random import Streams
-from gpusim.spec.workload import FixedLength, LengthSpec, LognormalLength, QuantileLength, UniformLength
+from gpusim.spec.lengths import (
+    ExponentialTime,
+    FixedLength,
+    FixedTime,
+    LengthSpec,
+    LognormalLength,
+    QuantileLength,
+    TimeSpec,
+    UniformLength,
+)
 
 NORMAL_P99: Final = 2.3263478740408408
 """99th percentile of the standard normal distribution."""
@@ -27,6 +36,22 @@ def length_blocks(spec: LengthSpec, stream: str, streams: Streams) -> Iterator[l
         streams: The random streams of the workload.
     """
     return (tokens.astype(np.int64).tolist() for tokens in streams.blocks(stream, _draw(spec)))
+
+
+def time_blocks(spec: TimeSpec, stream: str, streams: Streams) -> Iterator[list[float]]:
+    """Yield think times in seconds a block at a time, without end; see `length_blocks`."""
+    return (times.tolist() for times in streams.blocks(stream, _draw_time(spec)))
+
+
+def _draw_time(spec: TimeSpec) -> Draw:
+    match spec:
+        case FixedTime():
+            return lambda _, size: np.full(size, spec.value)
+        case ExponentialTime():
+            return lambda generator, size: generator.exponential(spec.mean, size)
+        case _:
+            sigma = math.log(spec.p99 / spec.median) / NORMAL_P99
+            return lambda generator, size: spec.median * np.exp(sigma * generator.standard_normal(size))
 
 
 def _draw(spec: LengthSpec) -> Draw:

@@ -1,74 +1,24 @@
-"""The stream of requests that a workload states: drawn, or read from a trace."""
+"""The stream of requests that a workload states: drawn, read from a trace, or merged from several."""
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, count, repeat
+from dataclasses import replace
+from heapq import merge
+from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
 
-from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.arrivals import arrival_blocks
-from gpusim.workload.lengths import length_blocks
-from gpusim.workload.trace import locate_trace
-from gpusim.workload.trace_blocks import TraceBlock, trace_blocks
+from gpusim.workload.content import Content, renamed
+from gpusim.workload.drawn import drawn
+from gpusim.workload.files import locate_trace
+from gpusim.workload.replayed import check_use, replayed
+from gpusim.workload.shapes import RequestBlock, RequestShape, groups, in_blocks
+from gpusim.workload.trace import open_trace
 
-PROMPTS = "workload.prompt_tokens"
-OUTPUTS = "workload.output_tokens"
-"""Random streams of the two lengths."""
-
-Content: TypeAlias = tuple[tuple[int, int], ...]
-"""Spans (key, tokens) that a request begins with. A key, from 0 to 2^60, stands for one endless sequence of tokens, so two requests begin
-with the same tokens as far as their spans agree in key; after a span that is shorter than the other's they differ. The
-spans may go on into the generated tokens, which the next turn of a conversation repeats; what follows them is nobody else's."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestShape:
-    """What the outside world says of one request: when it comes and how long it is."""
-
-    index: int
-    """Position in the stream, from 0."""
-    arrival_s: float | None
-    """Seconds from the start; None in a closed loop, where the client decides, and where it follows another request."""
-    prompt_tokens: int
-    output_tokens: int
-    content: Content = ()
-    """What the tokens are, as far as other requests may begin with the same ones."""
-    priority: int = 0
-    """Lower comes first, where the engine schedules by priority."""
-    after: int | None = None
-    """Index of the request, before this one in the stream, that must be over before this one is sent."""
-    think_s: float = 0.0
-    """Seconds between the end of that request and this one."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestBlock:
-    """Successive requests as columns of equal length, at least one, at most `BLOCK`."""
-
-    first: int
-    """Position of the first of them in the stream."""
-    arrival_s: list[float] | None
-    """Seconds from the start, ascending; None in a closed loop."""
-    prompt_tokens: list[int]
-    output_tokens: list[int]
-
-    def __len__(self) -> int:
-        return len(self.prompt_tokens)
-
-    def head(self, size: int) -> RequestBlock:
-        """Return the first *size* of these requests."""
-        arrival_s = None if self.arrival_s is None else self.arrival_s[:size]
-        return RequestBlock(self.first, arrival_s, self.prompt_tokens[:size], self.output_tokens[:size])
-
-    def requests(self) -> Iterator[RequestShape]:
-        """Yield them one by one."""
-        arrivals = repeat(None) if self.arrival_s is None else self.arrival_s
-        return map(RequestShape, count(self.first), arrivals, self.prompt_tokens, self.output_tokens)
+__all__ = ["Content", "RequestBlock", "RequestShape", "may_follow", "request_blocks", "requests", "trace_requests"]
 
 
 def requests(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[RequestShape]:
@@ -79,7 +29,8 @@ def requests(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[Request
 def request_blocks(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[RequestBlock]:
     """Yield the requests of *spec* in order of arrival, a block at a time as they are asked for.
 
-    Request *i* depends on the spec, the seed and *i* only: more requests, or another reader, change none of them.
+    The turns of a session stand directly behind the one that it begins with. Request *i* depends on the spec, the seed and
+    *i* only: more requests, or another reader, change none of them.
 
     Args:
         spec: The workload; its own seed, if it has one, comes first.
@@ -89,8 +40,34 @@ def request_blocks(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[R
     Raises:
         SpecError: If there is no such trace (at once), or a line of it is wrong (when all before it were yielded).
     """
-    blocks = _drawn(spec, seed if spec.seed is None else spec.seed) if spec.trace is None else _read(spec.trace, folder)
+    own = seed if spec.seed is None else spec.seed
+    if spec.merge is not None:
+        blocks = in_blocks(_merged(spec, own, folder))
+    elif spec.trace is not None:
+        trace = open_trace(locate_trace(spec.trace, folder))
+        check_use(spec, trace)
+        blocks = replayed(spec, trace, own)
+    else:
+        blocks = drawn(spec, own)
     return _limited(blocks, spec.duration, spec.num_requests)
+
+
+def trace_requests(trace: str, *, folder: Path) -> Iterator[RequestBlock]:
+    """Yield the requests of a trace as they stand, also where it states no arrivals; see `request_blocks`."""
+    return replayed(WorkloadSpec(trace=trace), open_trace(locate_trace(trace, folder)), 0)
+
+
+def may_follow(spec: WorkloadSpec, folder: Path) -> bool:
+    """Tell whether requests may wait for others to be over, other than as clients of a closed loop do.
+
+    Raises:
+        SpecError: If a trace cannot be read.
+    """
+    if spec.merge is not None:
+        return any(may_follow(part, folder) for part in _parts(spec))
+    if spec.trace is not None:
+        return open_trace(locate_trace(spec.trace, folder)).may_follow
+    return spec.sessions is not None
 
 
 def _limited(
@@ -100,7 +77,7 @@ def _limited(
     for block in blocks:
         size = len(block)
         if duration_s is not None and block.arrival_s is not None:
-            size = bisect_left(block.arrival_s, duration_s)
+            size = _before(block, duration_s)
         if num_requests is not None:
             size = min(size, num_requests - block.first)
         if size:
@@ -109,23 +86,49 @@ def _limited(
             return
 
 
-def _drawn(spec: WorkloadSpec, seed: int) -> Iterator[RequestBlock]:
-    assert spec.arrivals is not None
-    assert spec.prompt_tokens is not None
-    assert spec.output_tokens is not None
-    streams = Streams(seed)
-    arrivals = arrival_blocks(spec.arrivals, streams)
-    prompts = length_blocks(spec.prompt_tokens, PROMPTS, streams)
-    outputs = length_blocks(spec.output_tokens, OUTPUTS, streams)
-    return map(RequestBlock, count(0, BLOCK), arrivals, prompts, outputs)
+def _before(block: RequestBlock, duration_s: float) -> int:
+    """Return how many requests of *block* there are before the first arrival at *duration_s* or later."""
+    assert block.arrival_s is not None
+    if block.after is None:
+        return bisect_left(block.arrival_s, duration_s)  # type: ignore[type-var]  # nobody follows, so all arrive
+    late = (index for index, time_s in enumerate(block.arrival_s) if time_s is not None and time_s >= duration_s)
+    return next(late, len(block))
 
 
-def _read(trace: str, folder: Path) -> Iterator[RequestBlock]:
-    return _numbered(trace_blocks(locate_trace(trace, folder)))
+def _parts(spec: WorkloadSpec) -> list[WorkloadSpec]:
+    assert spec.merge is not None
+    parts = [part for part in spec.merge if isinstance(part, WorkloadSpec)]
+    assert len(parts) == len(spec.merge), "names of workloads are looked up before they are merged"
+    return parts
 
 
-def _numbered(blocks: Iterator[TraceBlock]) -> Iterator[RequestBlock]:
-    first = 0
-    for block in blocks:
-        yield RequestBlock(first, *block)
-        first += len(block.arrival_s)
+def _merged(spec: WorkloadSpec, seed: int, folder: Path) -> Iterator[RequestShape]:
+    """Yield several streams as one: in order of arrival, those that come at once in that of the streams."""
+    parts = _parts(spec)
+    streams = [
+        _placed(position, len(parts), requests(part, seed=_seed(seed, position), folder=folder))
+        for position, part in enumerate(parts)
+    ]
+    return _renumbered(group for _, _, group in merge(*streams, key=lambda entry: entry[:2]))
+
+
+def _placed(position: int, of: int, shapes: Iterator[RequestShape]) -> Iterator[tuple[float, int, list[RequestShape]]]:
+    """Yield the sessions of a stream with what orders them, under keys that no other stream has."""
+    for group in groups(shapes):
+        arrival_s = group[0].arrival_s
+        assert arrival_s is not None, "closed loops are not merged"
+        own = [replace(shape, content=renamed(shape.content, position, of)) for shape in group]
+        yield arrival_s, position, own
+
+
+def _renumbered(sessions: Iterator[list[RequestShape]]) -> Iterator[RequestShape]:
+    index = 0
+    for session in sessions:
+        for shape in session:
+            yield replace(shape, index=index, after=None if shape.after is None else index - 1)
+            index += 1
+
+
+def _seed(seed: int, position: int) -> int:
+    """Return the seed of a merged stream that states none."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/merge/{position}".encode()).digest()[:8], "little")

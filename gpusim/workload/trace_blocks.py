@@ -1,7 +1,7 @@
-"""Request traces a block of lines at a time.
+"""Traces a block of requests at a time.
 
-Clean blocks are converted column by column. At the first thing that is unusual the careful reader of
-`gpusim.workload.trace` takes over; it alone knows what is allowed and how errors read.
+Clean blocks of CSV files that state arrivals and lengths are converted column by column. At the first thing that is unusual
+the careful reader takes over; it alone knows what is allowed and how errors read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter, le
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -19,104 +19,139 @@ import numpy as np
 
 from gpusim.core.random import BLOCK
 from gpusim.errors import SpecError
-from gpusim.spec.workload import MOST_TOKENS
-from gpusim.workload.trace import GENERIC, TIMESTAMP, LineError, check_format, read_trace, trace_columns
+from gpusim.spec.lengths import MOST_TOKENS
+from gpusim.workload.content import Content
+from gpusim.workload.csv_dialects import Dialect, dialect_of
+from gpusim.workload.files import LineError, opened
+from gpusim.workload.rows import TIMESTAMP, TraceRow
 
 _LONGEST_NUMBER: Final = len(str(MOST_TOKENS))
 _UTC: Final = {None, "Z", "+00:00"}
 _YEAR_1_S: Final = -62_135_596_800
 
 Texts: TypeAlias = Sequence[str]
+Times: TypeAlias = "list[float] | list[float | None]"
 
 
 class TraceBlock(NamedTuple):
-    """Up to `BLOCK` requests of a trace, at least one, as columns."""
+    """Up to `BLOCK` requests of a trace, at least one, as columns of what `TraceRow` states; None: nobody states it."""
 
-    arrival_s: list[float]
+    arrival_s: Times | None
     prompt_tokens: list[int]
     output_tokens: list[int]
+    content: list[Content] | None = None
+    priority: list[int] | None = None
+    is_follower: list[bool] | None = None
+    think_s: list[float] | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class TraceSummary:
-    """What a trace holds."""
-
-    num_requests: int
-    last_arrival_s: float
-    prompt_tokens: int
-    """Of all requests together."""
-    output_tokens: int
+    def rows(self) -> Iterator[TraceRow]:
+        """Yield the requests one by one."""
+        size = len(self.prompt_tokens)
+        return map(
+            TraceRow,
+            self.arrival_s or repeat(None, size),
+            self.prompt_tokens,
+            self.output_tokens,
+            self.content or repeat((), size),
+            self.priority or repeat(0, size),
+            self.is_follower or repeat(False, size),
+            self.think_s or repeat(0.0, size),
+        )
 
 
 class _UnusualError(Exception):
     """A block that is left to the careful reader."""
 
 
-def trace_blocks(path: Path) -> Iterator[TraceBlock]:
-    """Yield the requests of the CSV file *path*, as `read_trace` does, in blocks.
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace of which the first words were read."""
 
-    Raises:
-        SpecError: At the first malformed line, when all before it were yielded; names file, line, value, the way out.
-    """
-    done = 0
-    try:
-        for block in _clean_blocks(path):
-            yield block
-            done += len(block.arrival_s)
-    except (_UnusualError, LineError, csv.Error, UnicodeDecodeError, OSError):
-        yield from _careful_blocks(path, done)
+    path: Path
+    name: str
+    """Of its format."""
+    rows: Callable[[], Iterator[TraceRow]]
+    """Reads it from the beginning, carefully."""
+    has_arrivals: bool
+    """Whether it states when requests arrive; else lengths only."""
+    may_follow: bool = False
+    """Whether requests may wait for others to be over."""
+    is_plain: bool = False
+    """Whether it is a CSV file of arrivals and lengths alone."""
+    hint: str = ""
+    """What it says of how its requests were sent, where it has no arrivals."""
+
+    def blocks(self) -> Iterator[TraceBlock]:
+        """Yield the requests, as `rows` does, in blocks.
+
+        Raises:
+            SpecError: At the first malformed line, when all before it were yielded; names file, line, value, the way out.
+        """
+        done = 0
+        if self.is_plain:
+            try:
+                for block in _clean_blocks(self.path):
+                    yield block
+                    done += len(block.prompt_tokens)
+            except (_UnusualError, LineError, csv.Error, UnicodeDecodeError, OSError, EOFError):
+                pass
+            else:
+                return
+        yield from _careful_blocks(self.rows(), done)
 
 
-def check_trace(path: Path) -> TraceSummary:
-    """Read the whole trace *path* and say what it holds.
-
-    Raises:
-        SpecError: At its first malformed line.
-    """
-    check_format(str(path))
-    count, last_s, prompts, outputs = 0, 0.0, 0, 0
-    for block in trace_blocks(path):
-        count, last_s = count + len(block.arrival_s), block.arrival_s[-1]
-        prompts, outputs = prompts + sum(block.prompt_tokens), outputs + sum(block.output_tokens)
-    return TraceSummary(count, last_s, prompts, outputs)
-
-
-def _careful_blocks(path: Path, done: int) -> Iterator[TraceBlock]:
-    """Yield what `read_trace` finds beyond the first *done* requests; an error comes after all that stood before it."""
-    rows = islice(read_trace(path), done, None)
-    size = BLOCK
+def _careful_blocks(rows: Iterator[TraceRow], done: int) -> Iterator[TraceBlock]:
+    """Yield what *rows* has beyond the first *done* requests; an error comes after all that stood before it."""
+    rows, size = islice(rows, done, None), BLOCK
     while size == BLOCK:
-        block, error = TraceBlock([], [], []), None
+        found, error = [], None
         try:
-            for arrival_s, prompt, output in islice(rows, BLOCK):
-                block.arrival_s.append(arrival_s)
-                block.prompt_tokens.append(prompt)
-                block.output_tokens.append(output)
-        except SpecError as found:
-            error = found
-        size = len(block.arrival_s)
+            # One by one: what came before an error is kept.
+            for row in islice(rows, BLOCK):
+                found.append(row)  # noqa: PERF402
+        except SpecError as raised:
+            error = raised
+        size = len(found)
         if size:
-            yield block
+            yield _columns(found)
         if error is not None:
             raise error
 
 
+def _columns(rows: list[TraceRow]) -> TraceBlock:
+    arrivals, prompts, outputs, contents, priorities, followers, thinks = map(list, zip(*rows, strict=True))
+    return TraceBlock(
+        None if arrivals.count(None) == len(rows) else arrivals,
+        prompts,
+        outputs,
+        contents if any(contents) else None,
+        priorities if any(priorities) else None,
+        followers if any(followers) else None,
+        thinks if any(thinks) else None,
+    )
+
+
 def _clean_blocks(path: Path) -> Iterator[TraceBlock]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened(path) as file:
         header = next(csv.reader([file.readline()], strict=True), [])
-        columns = trace_columns(header)
-        arrivals_of = _seconds if columns == GENERIC else _since_first()
-        pick = itemgetter(*(header.index(name) for name in columns))
+        dialect = dialect_of(header)
+        arrivals_of = _arrivals_of(dialect)
+        pick = itemgetter(*(header.index(name) for name in dialect.columns))
         last_s = -1.0
         while lines := list(islice(file, BLOCK)):
             rows = list(csv.reader(lines, strict=True))
-            _require(len(rows) == len(lines) and set(map(len, rows)) == {len(columns)})
+            _require(len(rows) == len(lines) and set(map(len, rows)) == {len(header)})
             arrivals, prompts, outputs = pick(list(zip(*rows, strict=True)))
-            block = TraceBlock(arrivals_of(arrivals), _tokens(prompts), _tokens(outputs))
-            _require(_in_order([max(last_s, 0.0), *block.arrival_s]) and block.arrival_s[-1] < math.inf)
-            last_s = block.arrival_s[-1]
+            times_s = arrivals_of(arrivals)
+            block = TraceBlock(times_s, _tokens(prompts), _tokens(outputs))
+            _require(_in_order([max(last_s, 0.0), *times_s]) and times_s[-1] < math.inf)
+            last_s = times_s[-1]
             yield block
         _require(last_s >= 0)
+
+
+def _arrivals_of(dialect: Dialect) -> Callable[[Texts], list[float]]:
+    return _since_first() if dialect.is_stamped else _seconds
 
 
 def _in_order(times_s: list[float]) -> bool:

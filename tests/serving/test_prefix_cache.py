@@ -10,30 +10,7 @@ from gpusim.serving.planner import Horizon
 from gpusim.serving.prefix_keys import block_keys
 from loads import Load, shared_loads
 from planned import TICKS, Planned, steps_of
-from vllm_blocks import SlowEngine
-
-CUTS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6)
-"""Steps that plans have at most, and steps after which they are cut."""
-
-
-def computed_in(step):
-    """Return the (index, computed before, tokens) of a step, in order of admission."""
-    rows = [(r.order, r.index, step.tokens[r] - 1, 1) for r in step.decoding]
-    rows += [(r.order, r.index, computed, tokens) for r, computed, tokens in step.chunks]
-    return [row[1:] for row in sorted(rows)]
-
-
-def check_blocks(engine, slow):
-    """Block tables, free blocks in their order, and what is known of them are those of the slow engine."""
-    running = {request.index: request for request in engine.roster.running}
-    for sequence in slow.running:
-        request = running.pop(sequence.index)
-        held = engine.kv.blocks_of(request, engine.roster.cached(request)).tolist()
-        assert held == [block.number for block in sequence.blocks]
-    assert not running
-    kv = engine.kv
-    assert engine.roster.free_blocks == kv.free.count(kv.prefix.holes) == len(slow.pool.free)
-    assert kv.used == len({block.number for sequence in slow.running for block in sequence.blocks})
+from vllm_blocks import CUTS, SlowEngine, check_blocks, computed_in
 
 
 def play(engine, slow, cuts):

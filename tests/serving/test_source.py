@@ -1,26 +1,34 @@
 """Sources: when requests are submitted, and when all are over."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpusim.core.clock import ARRIVAL, DECISION, Clock, ticks
 from gpusim.serving.feed import NEVER, Feed
+from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin
-from gpusim.serving.source import Source
-from gpusim.workload.stream import RequestShape
+from gpusim.serving.source import NOT_SENT, Source
+from gpusim.workload.shapes import RequestShape
 
 
 class Served:
     """Requests that are over some ticks after they came; stands for router and engine."""
 
-    def __init__(self, clock, arrivals_s, *, service=0, concurrency=None, refuse=lambda _: None):
+    def __init__(self, clock, arrivals_s, *, service=0, concurrency=None, refuse=lambda _: None, shapes=None):
         self.clock, self.service = clock, service
         self.log, self.drained, self.inside, self.most_inside, self.refused = [], [], 0, 0, []
-        self.engines, self._refuse = [self], refuse
-        shapes = (RequestShape(index, arrival_s, 5, 2) for index, arrival_s in enumerate(arrivals_s))
+        self.engines, self._refuse, self.reasons = [self], refuse, {}
+        plain = (RequestShape(index, arrival_s, 5, 2) for index, arrival_s in enumerate(arrivals_s))
         self.source = Source(
-            clock, shapes, self, concurrency=concurrency, on_drained=lambda: self.drained.append(clock.now)
+            clock,
+            plain if shapes is None else iter(shapes),
+            self,
+            concurrency=concurrency,
+            may_follow=shapes is not None,
+            on_drained=lambda: self.drained.append(clock.now),
         )
         clock.env.process(self.serve())
 
@@ -33,6 +41,8 @@ class Served:
     def refuse_arrived(self, now):
         for request in self.feed.take_refused(now):
             self.refused.append((self.clock.now, request.index))
+            self.reasons[request.index] = request.rejected_because
+            request.status = "rejected"
             self.source.over(request)
 
     def serve(self):
@@ -41,11 +51,11 @@ class Served:
             self.feed.arrived = self.clock.event()
             tick = self.feed.next_tick()
             if tick < NEVER:
-                yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL)
+                yield self.clock.timeout(max(0, tick - self.clock.now), priority=ARRIVAL) | self.feed.arrived
             else:
                 yield self.feed.arrived
             self.refuse_arrived(self.clock.now)
-            while self.feed.ticks and self.feed.ticks[0] <= self.clock.now:
+            while self.feed.has_arrived(self.clock.now):
                 self.submit(self.feed.requests[0])
                 self.feed.take(1)
 
@@ -169,3 +179,102 @@ def test_requests_come_before_the_decision_of_their_tick(concurrency):
         clock.timeout(tick, priority=DECISION).callbacks.append(lambda _: seen.append(len(served.log)))
     clock.run()
     assert seen == [2, 4]
+
+
+def conversation(first, arrival_s, thinks_s):
+    """Return a session of requests numbered from *first* on, each think time another turn."""
+    turns = [RequestShape(first, arrival_s, 5, 2)]
+    for think_s in thinks_s:
+        turns.append(RequestShape(turns[-1].index + 1, None, 5, 2, after=turns[-1].index, think_s=think_s))
+    return turns
+
+
+SESSIONS = st.lists(
+    st.tuples(st.floats(0, 1e-6), st.lists(st.floats(0, 1e-6), max_size=4)), min_size=1, max_size=8
+).map(lambda sessions: sorted(sessions, key=lambda session: session[0]))
+
+
+def conversations(sessions):
+    """Return the requests of sessions stated as (start, think times)."""
+    shapes = []
+    for arrival_s, thinks_s in sessions:
+        shapes += conversation(len(shapes), arrival_s, thinks_s)
+    return shapes
+
+
+@given(sessions=SESSIONS, service=st.integers(0, 10**6))
+def test_turns_are_sent_when_the_one_before_is_over(sessions, service):
+    """A turn comes a think time after the end of the one before it, whatever else is going on."""
+    clock, expected, first = Clock(), [], 0
+    served = Served(clock, [], service=service, shapes=conversations(sessions))
+    for arrival_s, thinks_s in sessions:
+        now = ticks(arrival_s)
+        expected.append((now, first))
+        for turn, think_s in enumerate(thinks_s, 1):
+            now += service + ticks(think_s)
+            expected.append((now, first + turn))
+        first += 1 + len(thinks_s)
+    clock.run()
+    assert sorted(served.log) == sorted(expected)
+    assert served.drained == [max(expected)[0] + service]
+    assert served.source.num_submitted == first
+
+
+@given(sessions=SESSIONS, service=st.integers(1, 1000), clients=st.integers(1, 4))
+def test_clients_hold_one_session_after_another(sessions, service, clients):
+    """In a closed loop the next session begins when one is over, so never more are under way than clients."""
+    clock = Clock()
+    shapes = [replace(shape, arrival_s=None) for shape in conversations(sessions)]
+    served = Served(clock, [], service=service, shapes=shapes, concurrency=clients)
+    clock.run()
+    assert served.most_inside <= clients
+    assert sorted(index for _, index in served.log) == [shape.index for shape in shapes]
+    if clients == 1:
+        assert [index for _, index in served.log] == [shape.index for shape in shapes]
+        assert served.drained == [len(shapes) * service + sum(ticks(shape.think_s) for shape in shapes)]
+
+
+@pytest.mark.parametrize("concurrency", [None, 1])
+def test_a_rejected_turn_takes_the_rest_of_its_session_with_it(concurrency):
+    """Its followers are over in the tick in which it is refused, with a reason of their own; the next session goes on."""
+    clock = Clock()
+    shapes = conversation(0, 1e-9, [1e-9, 5.0, 5.0]) + conversation(4, 2e-9, [0.0])
+    if concurrency:
+        shapes = [replace(shape, arrival_s=None) for shape in shapes]
+    served = Served(
+        clock, [], service=100, shapes=shapes, concurrency=concurrency,
+        refuse=lambda request: "too long" if request.index == 1 else None,
+    )  # fmt: skip
+    clock.run()
+    start = 0 if concurrency else 1000
+    assert served.refused == [(start + 1100, index) for index in (1, 2, 3)]
+    assert served.reasons == {1: "too long", 2: NOT_SENT, 3: NOT_SENT}
+    next_start = start + 1100 if concurrency else 2000
+    assert served.log == [(start, 0), (next_start, 4), (next_start + 100, 5)]
+    assert len(served.drained) == 1
+
+
+def test_thousands_of_turns_after_a_rejected_one_are_dropped():
+    """However long the session."""
+    clock = Clock()
+    served = Served(clock, [], shapes=conversation(0, 0.0, [0.0] * 5000), refuse=lambda _: "no")
+    clock.run()
+    assert len(served.refused) == 5001
+    assert served.drained == [0]
+
+
+def test_unannounced_requests_move_nothing_until_the_feed_is_looked_at():
+    """What is planned counts positions in the feed; who comes meanwhile is sorted in afterwards, by arrival and number."""
+    clock = Clock()
+    feed = Feed(clock, refill=lambda: False, refuse=lambda _: None, is_open=False)
+    for index, arrival in ((0, 10), (2, 20), (5, 30)):
+        feed.put(Request(index, arrival, 5, 2))
+    for index, arrival in ((7, 20), (1, 20)):
+        feed.put_now(Request(index, arrival, 5, 2))
+    assert [request.index for request in feed.requests] == [0, 2, 5]
+    assert [feed.is_too_early(request, 25) for request in feed.requests] == [False, True, True]
+    feed.take(1)
+    assert [request.index for request in feed.arrived_by(25)] == [1, 2, 7]
+    assert feed.ticks == [20, 20, 20, 30]
+    feed.put(Request(3, 20, 5, 2))
+    assert [request.index for request in feed.requests] == [1, 2, 3, 7, 5]

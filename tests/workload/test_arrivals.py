@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpusim.core.random import BLOCK, Streams
-from gpusim.spec.workload import AtOnceArrivals, ClosedArrivals, ConstantArrivals, GammaArrivals, PoissonArrivals
+from gpusim.spec.arrivals import AtOnceArrivals, ClosedArrivals, ConstantArrivals, GammaArrivals, PoissonArrivals
 from gpusim.workload.arrivals import arrival_blocks, gamma_gaps
 
 N = 40_000

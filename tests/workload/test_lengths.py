@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gpusim.core.random import Streams
-from gpusim.spec.workload import FixedLength, LognormalLength, QuantileLength, UniformLength
+from gpusim.spec.lengths import FixedLength, LognormalLength, QuantileLength, UniformLength
 from gpusim.workload.lengths import length_blocks
 
 N = 40_000

@@ -189,7 +189,32 @@ def test_a_bad_line_comes_after_every_block_before_it(tmp_path):
     [
         ({"num_requests": None}, "say when to stop: num_requests or duration"),
         ({"prompt_tokens": None}, "prompt_tokens must be stated (or a trace)"),
-        ({"trace": "x.csv"}, "leave out arrivals, prompt_tokens, output_tokens"),
+        ({"trace": "x.csv"}, "a trace states lengths; leave out prompt_tokens, output_tokens"),
+        ({"merge": ["chat"]}, "state their requests; leave out arrivals, prompt_tokens, output_tokens"),
+        ({"sample": "shuffle"}, "sample is for a trace"),
+        ({"sessions": {}}, "sessions must say how many turns they have"),
+        (
+            {"sessions": {"turns": {"kind": "fixed", "value": 2}}, "prompts": {"distinct": 3}},
+            "not yet: prompts that repeat within sessions",
+        ),
+        ({"prefixes": {"groups": 0, "tokens": LOGNORMAL}}, "greater than or equal to 1"),
+        ({"prefixes": {"groups": 1, "tokens": LOGNORMAL, "share": 1.5}}, "less than or equal to 1"),
+        ({"arrivals": {"kind": "stages", "stages": []}}, "at least 1 item"),
+        ({"arrivals": {"kind": "stages", "stages": [{"rate": 0, "duration": 1}]}}, "every stage has rate 0"),
+        (
+            {"arrivals": {"kind": "stages", "stages": [{"rate": 1, "duration": 1, "burstiness": 2}]}},
+            "a poisson stage has no burstiness",
+        ),
+        (
+            {
+                "arrivals": {
+                    "kind": "closed",
+                    "concurrency": 1,
+                    "think_time": {"kind": "lognormal", "median": 2, "p99": 1},
+                }
+            },
+            "p99 = 1 s is below median = 2 s",
+        ),
         (
             {"arrivals": {"kind": "at_once"}, "num_requests": None, "duration": 1.0},
             "at_once arrivals need num_requests",
@@ -207,4 +232,20 @@ def test_an_incomplete_or_impossible_workload_is_refused(changes, fragment):
     """What is missing, or cannot be, is named before anything is drawn."""
     with pytest.raises(ValidationError) as error:
         workload(**changes)
+    assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragment"),
+    [
+        ({"trace": "x.csv", "sample": "shuffle"}, "state arrivals to shuffle its lengths"),
+        ({"trace": "x.csv", "prompts": {"distinct": 2}}, "not yet: prompts with a trace"),
+        ({"trace": "x.csv", "sessions": {"max_tokens": 2}}, "only think_time may be added"),
+        ({"merge": []}, "at least 1 item"),
+    ],
+)
+def test_a_trace_leaves_little_to_state(changes, fragment):
+    """What a trace knows by itself is not stated again."""
+    with pytest.raises(ValidationError) as error:
+        WorkloadSpec.model_validate(changes)
     assert fragment in str(error.value)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpusim.errors import SpecError
-from gpusim.workload.trace import locate_trace, read_trace
-from gpusim.workload.trace_blocks import TraceSummary, check_trace
+from gpusim.workload.files import locate_trace
+from gpusim.workload.rows import TraceRow
+from gpusim.workload.trace import TraceSummary, check_trace, read_trace
 
 GENERIC = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -35,7 +36,7 @@ def trace(folder, text):
 )
 def test_two_requests_read_alike_from_every_spelling(tmp_path, text):
     """Line ends, byte-order mark, blank lines, quotes, column order and Azure's header change nothing."""
-    assert list(read_trace(trace(tmp_path, text))) == [(0.0, 374, 44), (4.5, 396, 109)]
+    assert list(read_trace(trace(tmp_path, text))) == [TraceRow(0.0, 374, 44), TraceRow(4.5, 396, 109)]
 
 
 @settings(max_examples=50)
@@ -59,9 +60,10 @@ HEADER_ERRORS = [
     ("arrival_s,prompt_token,output_tokens\n", 1, "'prompt_token': unknown column; did you mean \"prompt_tokens\"?"),
     ("arrival_s,prompt_tokens,output_tokens,model\n", 1, "'model': unknown column; known: arrival_s"),
     ("arrival_s,prompt_tokens,output_tokens,output_tokens\n", 1, "column 'output_tokens' stands there twice"),
-    ("arrival_s,prompt_tokens,output_tokens,prefix_id\n", 1, "not yet: column 'prefix_id'"),
-    ("arrival_s,prompt_tokens,output_tokens,prompt_id\n", 1, "not yet: column 'prompt_id'"),
-    ("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n", 1, "not yet: BurstGPT"),
+    ("arrival_s,prompt_tokens,output_tokens,prefix_id\n", 1, "column 'prefix_id' needs a column 'prefix_tokens'"),
+    ("arrival_s,prompt_tokens,output_tokens,think_s\n", 1, "column 'think_s' needs a column 'session_id'"),
+    ("Timestamp,Model,Request tokens\n", 1, "the header lacks Response tokens; write Timestamp,Request tokens"),
+    ("num_prefill_tokens,pd_ratio\n", 1, "the header lacks num_decode_tokens"),
 ]
 LINE_ERRORS = [
     ("", 1, "no request follows the header"),
@@ -120,8 +122,8 @@ def test_text_in_another_encoding_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fragment"),
     [
-        ("mooncake.jsonl", "not yet: Mooncake JSONL"),
-        ("trace.parquet", ".parquet is not a trace format; write a .csv file"),
+        ("trace.parquet", ".parquet is not a trace format; known: .csv, .jsonl, .json, each also with .gz"),
+        ("trace.parquet.gz", ".parquet is not a trace format"),
         ("trace", "no ending is not a trace format"),
         ("missing.csv", "no such file"),
         ("folder.csv", "this is a folder"),

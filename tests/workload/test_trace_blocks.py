@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from gpusim.core.random import BLOCK
 from gpusim.errors import SpecError
 from gpusim.workload import trace_blocks as module
-from gpusim.workload.trace import read_trace
-from gpusim.workload.trace_blocks import TraceSummary, check_trace, trace_blocks
+from gpusim.workload.rows import TraceRow
+from gpusim.workload.trace import TraceSummary, check_trace, open_trace, read_trace
 
 GENERIC = "arrival_s,prompt_tokens,output_tokens"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
+BURSTGPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
 ODD = [
     "",
     "1,2",
@@ -32,8 +33,9 @@ ODD_STAMPS = ["2023-02-30 00:00:00,1,1", "0000-01-01 00:00:00,1,1", "2023-11-17T
 
 
 def by_line(path):
-    made, rows = [], read_trace(path)
+    made = []
     try:
+        rows = read_trace(path)
         while (row := next(rows, None)) is not None:
             made.append(tuple(row))
     except SpecError as error:
@@ -42,34 +44,40 @@ def by_line(path):
 
 
 def by_block(path):
-    made, blocks, error = trace_blocks(path), [], None
+    blocks, error = [], None
     try:
+        made = open_trace(path).blocks()
         while (block := next(made, None)) is not None:
             blocks.append(block)
     except SpecError as found:
         error = str(found)
-    return [row for block in blocks for row in zip(*block, strict=True)], error
+    return [tuple(row) for block in blocks for row in block.rows()], error
 
 
 def assert_alike(path, text, encoding="utf-8"):
     path.write_bytes(text.encode(encoding))
     made, error = by_block(path)
     assert (made, error) == by_line(path)
-    assert [tuple(map(type, row)) for row in made] == [(float, int, int)] * len(made)
+    assert [tuple(map(type, row[:3])) for row in made] == [(float, int, int)] * len(made)
     return made, error
 
 
 @st.composite
 def traces(draw):
     """Traces of some blocks of four lines, most of them clean, some with an odd line."""
-    header, now, lines = draw(st.sampled_from([GENERIC, AZURE])), 0, []
+    header, now, lines = draw(st.sampled_from([GENERIC, AZURE, BURSTGPT])), 0, []
     for _ in range(draw(st.integers(0, 14))):
         now += draw(st.integers(0, 3 * 10**10))
         minutes, seconds = divmod(now // 10**7, 60)
         stamp = f"2023-11-16 {minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{now % 10**7:07}"
         zone = draw(st.sampled_from(["", "", "Z", "+00:00"]))
-        when = f"{now / 10**7:.7f}" if header == GENERIC else stamp + zone
-        lines.append(f"{when},{draw(st.integers(1, 10**9))},{draw(st.integers(1, 10**9))}")
+        when = stamp + zone if header == AZURE else f"{now / 10**7:.7f}"
+        prompt, output = draw(st.integers(1, 10**9)), draw(st.integers(1, 10**9))
+        if header == BURSTGPT:
+            output = draw(st.sampled_from([output, output, 0]))
+            lines.append(f"{when},ChatGPT,{prompt},{output},{prompt + output},API log")
+        else:
+            lines.append(f"{when},{prompt},{output}")
     for odd in draw(st.lists(st.sampled_from(ODD + ODD_STAMPS), max_size=2)):
         lines.insert(draw(st.integers(0, len(lines))), odd)
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
@@ -92,8 +100,8 @@ def test_clean_traces_never_need_the_careful_reader(tmp_path, monkeypatch, heade
     stamps = (f"2023-11-16 {index // 3600:02}:{index // 60 % 60:02}:{index % 60:02}.25" for index in range(size))
     lines = [f"{index if header == GENERIC else stamp},{index + 1},7" for index, stamp in enumerate(stamps)]
     made, error = assert_alike(tmp_path / "trace.csv", "\n".join([header, *lines]))
-    assert (made, error) == ([(float(index), index + 1, 7) for index in range(size)], None)
-    monkeypatch.setattr(module, "read_trace", None)
+    assert (made, error) == ([TraceRow(float(index), index + 1, 7) for index in range(size)], None)
+    monkeypatch.setattr(module, "_careful_blocks", None)
     assert by_block(tmp_path / "trace.csv") == (made, None)
 
 
@@ -111,7 +119,7 @@ def test_blocks_are_read_as_they_are_asked_for(tmp_path):
     """A line that nobody reaches is never wrong."""
     path = tmp_path / "trace.csv"
     path.write_text("\n".join([GENERIC, *["1,2,3"] * BLOCK, "0,2,3"]))
-    assert [len(block.arrival_s) for block in islice(trace_blocks(path), 1)] == [BLOCK]
+    assert [len(block.arrival_s) for block in islice(open_trace(path).blocks(), 1)] == [BLOCK]
     assert check_trace_error(path) == f"line {BLOCK + 2}: arrival_s '0' is before the line above"
 
 

@@ -31,6 +31,10 @@ class Scheduler(Protocol):
         """
         ...
 
+    def must_wait(self, roster: Roster) -> bool:
+        """Tell whether the next batch cannot be fixed while some who are over hold their seats and blocks."""
+        ...
+
     def admits(self, roster: Roster) -> bool:
         """Tell whether a request that arrives now could change the batch of the next step."""
         ...
@@ -67,7 +71,12 @@ class Admission:
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`: in order of arrival one more comes after all who wait, else perhaps first."""
-        return len(roster.running) < self.max_num_seqs and (self.key is not None or not roster.waiting)
+        return roster.num_seated < self.max_num_seqs and (self.key is not None or not roster.waiting)
+
+    def must_wait(self, roster: Roster) -> bool:
+        """See `Scheduler.must_wait`: these decide when a step is over."""
+        del roster
+        return True
 
     def refuse(self, request: Request) -> str | None:
         """See `Scheduler.refuse`."""
@@ -76,14 +85,14 @@ class Admission:
 
     def admit(self, batch: Batch, roster: Roster, budget: int, free_blocks: int) -> None:
         """Admit to *batch* who may within *budget* tokens and *free_blocks*, and note how that depends on who waits."""
-        batch.is_picky = self.key is not None and budget > 0 and len(roster.running) < self.max_num_seqs
+        batch.is_picky = self.key is not None and budget > 0 and roster.num_seated < self.max_num_seqs
         if roster.waiting:
             self._admit(batch, roster, budget, free_blocks)
-        batch.is_hungry = not roster.waiting and len(roster.running) < self.max_num_seqs
+        batch.is_hungry = not roster.waiting and roster.num_seated < self.max_num_seqs
 
     def _admit(self, batch: Batch, roster: Roster, budget: int, free_blocks: int) -> None:
         admitted, chunks = [], list(batch.chunks)
-        while roster.waiting and budget > 0 and len(roster.running) < self.max_num_seqs:
+        while roster.waiting and budget > 0 and roster.num_seated < self.max_num_seqs:
             request = roster.waiting[0]
             shared = roster.find(request, free_blocks)
             computed = roster.block_size * len(shared)  # tokens whose KV is there already
@@ -103,7 +112,7 @@ class Admission:
 
     def most_admitted_blocks(self, roster: Roster) -> int:
         """Return how many blocks `admit` takes at most in the next step."""
-        coming = islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running)))
+        coming = islice(roster.waiting, max(0, self.max_num_seqs - roster.num_seated))
         if roster.prefix is not None:
             # They may also begin with blocks that are free.
             return sum(roster.blocks_for(request.target) for request in coming)

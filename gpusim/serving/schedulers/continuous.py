@@ -42,9 +42,17 @@ class ContinuousScheduler(Admission):
         if not preempted:
             # After a preemption the next step may admit again, so that batch holds for one step only.
             self.admit(batch, roster, budget, roster.free_blocks - needed)
-            if not batch.chunks:
-                batch.steps = steps_unchanged(roster, self.spare)
+            if batch.num_decodes and not batch.chunks:
+                # Seats of those who are over are free for the step after this one.
+                is_held_up = roster.leaving and (roster.waiting or roster.num_seated >= self.max_num_seqs)
+                batch.steps = 1 if is_held_up else steps_unchanged(roster, self.spare)
         return batch
+
+    def must_wait(self, roster: Roster) -> bool:
+        """See `Scheduler.must_wait`: nobody is preempted while blocks are about to be released."""
+        needed = roster.blocks_needed(1) + sum(request.target % roster.block_size == 0 for request in roster.ready)
+        needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
+        return needed + self.spare > roster.free_blocks
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""

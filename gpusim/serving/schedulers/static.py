@@ -47,6 +47,10 @@ class StaticScheduler:
             _count_idle(batch, roster)
         return batch
 
+    def must_wait(self, roster: Roster) -> bool:
+        """See `Scheduler.must_wait`: a batch is over when all of it is."""
+        return not roster.running
+
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`: a running batch takes nobody in."""
         return not roster.running

@@ -225,16 +225,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Say how many requests a workload has, how often they come, how long they are, and how much repeats."""
-    from gpusim.plan import read_workload  # noqa: PLC0415
     from gpusim.report.workload import print_workload  # noqa: PLC0415
-    from gpusim.workload.files import is_trace  # noqa: PLC0415
+    from gpusim.workload.named import blocks_of  # noqa: PLC0415
     from gpusim.workload.statistics import describe  # noqa: PLC0415
-    from gpusim.workload.stream import request_blocks, trace_requests  # noqa: PLC0415
 
-    if is_trace(workload):
-        found = describe(trace_requests(workload, folder=Path()))
-    else:
-        found = describe(request_blocks(read_workload(workload, Path()), seed=seed, folder=Path()))
+    found = describe(blocks_of(workload, seed=seed, folder=Path()))
     if as_json:
         _print_json(found)
     else:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpusim.errors import SpecError
 from gpusim.machine import copy_ends, gpu_devices, read_topology
 from gpusim.model.attention import with_attention
 from gpusim.model.layout import Layout
@@ -22,9 +21,7 @@ from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.files import locate_trace
-from gpusim.workload.replayed import check_use
-from gpusim.workload.trace import open_trace
+from gpusim.workload.named import read_workload
 
 _PLACEHOLDERS = {"schema": 1, "topology": ""}
 """Stand for what a scenario cannot be without while its other problems are looked for."""
@@ -236,35 +233,6 @@ def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
 def _sampling_stated(serving: ServingSpec, model: ModelSpec) -> ServingSpec:
     """Return *serving* with the sampling that it leaves to the model."""
     return serving.model_copy(update={"sampling": serving.sampling or model.generation})
-
-
-def read_workload(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
-    """Return the workload that *stated* means, those it merges read and the paths of traces made absolute.
-
-    Raises:
-        SpecError: If there is no such workload or trace, or a trace leaves open what the workload does not say.
-    """
-    if isinstance(stated, str):
-        document = read("workload", stated, folder)
-        return read_workload(validate(WorkloadSpec, document), document.folder)
-    spec = stated
-    if spec.merge is not None:
-        return spec.model_copy(update={"merge": [_part(part, folder) for part in spec.merge]})
-    if spec.trace is None:
-        return spec
-    path = locate_trace(spec.trace, folder).resolve()
-    check_use(spec, open_trace(path))
-    return spec.model_copy(update={"trace": str(path)})
-
-
-def _part(stated: str | WorkloadSpec, folder: Path) -> WorkloadSpec:
-    """Return a workload that is merged with others."""
-    spec = read_workload(stated, folder)
-    try:
-        spec.check_mergeable()
-    except ValueError as error:
-        raise SpecError(f"merge: {stated if isinstance(stated, str) else spec.name}: {error}") from None
-    return spec
 
 
 def read_model(name: str, folder: Path) -> ModelSpec:

@@ -126,6 +126,9 @@ class Planned:
         self.roster, self.now = planned, int(ends[steps - 1])
         fixed = planned.fixed if planned.lags else self.now
         self.feed.take(outlook.num_joined - planned.part(lambda request: request.arrival > fixed))
+        if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
+            self.commit.let_go(planned)
+            planned.settle()
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:

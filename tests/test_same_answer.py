@@ -218,7 +218,7 @@ def cached(draw):
     for engine in data.get("engines", [data]):
         engine["serving"] |= {"scheduler": "continuous", "enable_prefix_caching": True}
         engine["serving"]["block_size"] = draw(st.sampled_from([2, 4, 1]))
-        engine["serving"]["num_gpu_blocks_override"] = 40 // engine["serving"]["block_size"]
+        engine["serving"]["num_gpu_blocks_override"] = 28 // engine["serving"]["block_size"]
     return data
 
 

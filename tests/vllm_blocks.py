@@ -109,12 +109,12 @@ class SlowEngine:
         """Return the same of a step that starts at *now* and is decided at *fixed*, when the step before it starts.
 
         Those who are over in the step before hold seats and blocks as it is decided. If nothing can be decided without
-        preempting, or nothing at all, the decision waits for the end of the step before. Where nothing is in flight, whoever
-        was over is gone.
+        preempting, or nothing at all, the decision waits for the end of the step before.
         """
-        if fixed == now:
-            self._let_go()
         self._arrive(fixed)
+        if not self.running and not self.waiting:
+            self._let_go()
+            return self._decide(now)
         before, self.leaving = self.leaving, []
         if before and self._is_short():
             self._release(before)

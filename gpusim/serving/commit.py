@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,14 +113,12 @@ class Commit:
         self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
-        gone = [(step, request) for step, request in outlook.gone if step < steps]
+        gone = [(since, request) for final, since, request in outlook.gone if final < steps]
         self._kv.keep(steps, gone)
         if self._channels is not None and advance.read is not None:
             self._channels.keep(outlook, steps)
         left = [*outlook.gone_before, *(request for request, _ in outlook.preempted), *(request for _, request in gone)]
-        for request in left:
-            roster.free_slots.append(request.slot)
-            request.slot = -1
+        _free_slots(left, roster)
         has_ended = bool(finished) and finished[-1][0] == steps - 1
         self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
         return [self._finish(request, step, outlook, played) for step, request in finished]
@@ -164,6 +163,13 @@ class Commit:
                 request.preempted_ticks += tick - request.preempted_at
                 request.preempted_at = None
 
+    def let_go(self, roster: Roster) -> None:
+        """Have those leave who are over, where nobody else is there."""
+        gone = roster.let_go()
+        self._kv.share()
+        self._kv.release([(request, request.most_cached_tokens) for request in gone])
+        _free_slots(gone, roster)
+
     def _finish(self, request: Request, step: int, outlook: Outlook, played: Played) -> tuple[int, Request]:
         request.status = "finished"
         request.finished = int(played.ends[step])
@@ -180,3 +186,9 @@ class Commit:
         request.status = "waiting"
         request.num_preemptions += 1
         request.preempted_at = now
+
+
+def _free_slots(requests: Iterable[Request], roster: Roster) -> None:
+    for request in requests:
+        roster.free_slots.append(request.slot)
+        request.slot = -1

@@ -173,13 +173,16 @@ class Engine(Component):
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
         roster.settle()
+        roster.fixed = advance.last_start
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
-        roster.fixed = advance.last_start
         fixed = roster.fixed if roster.lags else self.clock.now
         # Those who were expected too early go back to the feed.
         early = roster.part(lambda request: self.feed.is_too_early(request, fixed))
         self.feed.take(advance.outlook.num_joined - early)
+        if roster.leaving and roster.is_idle and not self.feed.has_arrived(roster.fixed):
+            self._commit.let_go(roster)
+            roster.settle()
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

@@ -127,7 +127,7 @@ class KvCache:
 
         Args:
             steps: At least one.
-            released: Requests that are over, in their order, each with its last step in the outlook.
+            released: Requests that are over, in their order, each with the step of the outlook from which on it is gone.
         """
         kept = int(np.searchsorted(self._taken_in, steps))
         self.free.untake(len(self._taken_in) - kept)
@@ -158,8 +158,8 @@ class KvCache:
             if isinstance(event, Shared):
                 held[event.step - self._first_step] += event.num_pulled
                 shared += event.num_pulled
-        for last, request in released:
-            held[last + 1] -= freed.get(request, self.blocks_held(request, request.most_cached_tokens))
+        for since, request in released:
+            held[since] -= freed.get(request, self.blocks_held(request, request.most_cached_tokens))
         before = self.used - len(taken_in) - shared
         self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
 

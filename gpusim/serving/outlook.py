@@ -67,8 +67,8 @@ class Outlook:
     admitted: list[tuple[int, Request]] = field(default_factory=list)
     begun: list[tuple[int, Request]] = field(default_factory=list)
     finished: list[tuple[int, Request]] = field(default_factory=list)
-    gone: list[tuple[int, Request]] = field(default_factory=list)
-    """Those who are over, with the step by the end of which they have left their seats and blocks to others."""
+    gone: list[tuple[int, int, Request]] = field(default_factory=list)
+    """Those who left their seats and blocks to others: the step that makes it final, the step from which on, who."""
     gone_before: list[Request] = field(default_factory=list)
     """The same of those who left before the first step."""
     preempted: list[tuple[Request, int]] = field(default_factory=list)

@@ -90,6 +90,8 @@ class Planner:
             outlook.snapshots.append((runs, look.joined, roster.copy()))
         if not self._arrive(look) or (runs and scheduler.runs_short(roster, look.sure_blocks)):
             return False
+        if look.is_late:
+            self._let_go(look)
         free_blocks, num_released = roster.free_blocks, roster.num_released
         batch = self._decide(look)
         if batch is None:
@@ -104,10 +106,8 @@ class Planner:
         outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
-        if self.lags and not roster.running:
-            # Whether anybody waits then says if those who are over leave at once.
-            outlook.is_picky[-1] = outlook.open_to[-1] = True
-        outlook.gone += [(step - outlook.first_step, request) for step, request in roster.gone]
+        begin = outlook.first_step
+        outlook.gone += [(final - begin, since - begin, request) for final, since, request in roster.gone]
         roster.gone.clear()
         if finished:
             last = outlook.num_steps - 1
@@ -133,9 +133,9 @@ class Planner:
         roster = roster if found is None else found
         roster.rewind()
         roster = roster.copy()
-        if found is None and outlook.gone_before:
-            roster.let_go()
         while outlook.first_of[run] < steps:
+            if outlook.is_late[run]:
+                roster.let_go()
             while joined < outlook.joined[run]:
                 roster.join(self.feed.requests[joined])
                 joined += 1
@@ -220,11 +220,20 @@ class Planner:
                 return batch
         if look.outlook.run_steps:
             return None
-        look.outlook.gone_before = roster.let_go()
-        look.sure_blocks = roster.free_blocks
+        self._let_go(look)
         look.is_late = True
         self._join(look, look.clock)
         return self.scheduler.next_batch(roster)
+
+    @staticmethod
+    def _let_go(look: _Look) -> None:
+        """Have those leave who are over, before the next run's batch is fixed."""
+        roster, outlook = look.roster, look.outlook
+        if outlook.run_steps:
+            outlook.gone += [(outlook.num_steps, outlook.num_steps, request) for request in roster.let_go()]
+        else:
+            outlook.gone_before += roster.let_go()
+            look.sure_blocks = roster.free_blocks
 
     def _join(self, look: _Look, tick: int) -> None:
         feed = self.feed

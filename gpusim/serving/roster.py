@@ -86,8 +86,8 @@ class Roster:
     """Tick at which the batch of the next step was fixed, if this lags: start of the last step."""
     leaving: list[Request] = field(default_factory=list)
     """Requests that are over and hold their seats and blocks until the next batch is fixed."""
-    gone: list[tuple[int, Request]] = field(default_factory=list)
-    """Those who left, and the step by the end of which they did, since this was last emptied."""
+    gone: list[tuple[int, int, Request]] = field(default_factory=list)
+    """Those who left since this was last emptied, with the step that makes it final and the one from which on it holds."""
     num_released: int = 0
     """Blocks that requests have given back since the start."""
     prefix: PrefixCache | None = None
@@ -138,7 +138,7 @@ class Roster:
             self.lags,
             self.fixed,
             self.leaving.copy(),
-            [],
+            self.gone.copy(),
             self.num_released,
             self.prefix,
         )
@@ -289,7 +289,7 @@ class Roster:
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
-        self.gone += [(self.step, request) for request in self.let_go()]
+        self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
         if not self.pauses(batch):
             self.free_blocks -= self.blocks_needed(steps)
             self.decode_context += steps * self.num_decodes
@@ -301,8 +301,8 @@ class Roster:
         for request in finished:
             self.running.remove(request)
         self.leaving += finished
-        if not self.lags or self.is_idle:
-            self.gone += [(self.step - 1, request) for request in self.let_go()]
+        if not self.lags:
+            self.gone += [(self.step - 1, self.step, request) for request in self.let_go()]
         return finished
 
     def let_go(self) -> list[Request]:

@@ -18,7 +18,7 @@ from gpusim.workload.replayed import check_use, replayed
 from gpusim.workload.shapes import RequestBlock, RequestShape, groups, in_blocks
 from gpusim.workload.trace import open_trace
 
-__all__ = ["Content", "RequestBlock", "RequestShape", "may_follow", "request_blocks", "requests", "trace_requests"]
+__all__ = ["Content", "RequestBlock", "RequestShape", "may_follow", "request_blocks", "requests"]
 
 
 def requests(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[RequestShape]:
@@ -50,11 +50,6 @@ def request_blocks(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[R
     else:
         blocks = drawn(spec, own)
     return _limited(blocks, spec.duration, spec.num_requests)
-
-
-def trace_requests(trace: str, *, folder: Path) -> Iterator[RequestBlock]:
-    """Yield the requests of a trace as they stand, also where it states no arrivals; see `request_blocks`."""
-    return replayed(WorkloadSpec(trace=trace), open_trace(locate_trace(trace, folder)), 0)
 
 
 def may_follow(spec: WorkloadSpec, folder: Path) -> bool:

@@ -63,7 +63,7 @@ def test_every_step_is_that_of_a_slow_engine(load, steps_take, ticks, cuts):
     for horizon, cut in cycle(cuts):
         if engine.is_over:
             break
-        idle, fixed = engine.roster.is_idle, engine.roster.fixed
+        fixed = engine.roster.fixed
         outlook, planned = engine.plan(Horizon(horizon))
         engine.place(outlook)
         starts, _ = engine.times(outlook)
@@ -71,12 +71,11 @@ def test_every_step_is_that_of_a_slow_engine(load, steps_take, ticks, cuts):
         steps = min(cut, right)
         for number, step in enumerate(steps_of(outlook)[:steps]):
             now = int(starts[number])
-            before = now if idle or number in outlook.wakes else fixed
-            done, lost = slow.step_in_flight(before, now)
+            done, lost = slow.step_in_flight(fixed, now)
             assert computed_in(step) == done
             assert lost == ([request.index for request, _ in outlook.preempted] if not number else [])
             preempted |= bool(lost)
-            idle, fixed = not slow.running and not slow.waiting, now
+            fixed = now
         engine.keep(outlook, planned, steps)
         if not slow.leaving:
             check_blocks(engine, slow)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gpusim.plan import read_workload
 from gpusim.workload.content import shared_tokens
+from gpusim.workload.named import read_workload
 from gpusim.workload.stream import request_blocks, requests
 from gpusim.workload.trace import open_trace, read_trace
 from helpers import REPOSITORY

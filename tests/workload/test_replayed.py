@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpusim.errors import SpecError
-from gpusim.plan import read_workload
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.content import shared_tokens
+from gpusim.workload.named import blocks_of, read_workload
 from gpusim.workload.shapes import RequestShape, groups
-from gpusim.workload.stream import may_follow, request_blocks, requests, trace_requests
+from gpusim.workload.stream import may_follow, request_blocks, requests
 
 POISSON = {"kind": "poisson", "rate": 4.0}
 SESSIONS = """arrival_s,prompt_tokens,output_tokens,session_id,think_s
@@ -90,7 +90,7 @@ def test_lengths_alone_need_arrivals(tmp_path):
         request_blocks(WorkloadSpec(trace=str(path)), seed=0, folder=Path())
     assert "states lengths, and no arrivals (vLLM result); add arrivals to the workload" in str(error.value)
     assert "it was sent with request_rate 2.5, burstiness 1" in str(error.value)
-    (block,) = trace_requests(str(path), folder=Path())
+    (block,) = blocks_of(str(path), seed=0, folder=Path())
     assert (block.arrival_s, block.prompt_tokens) == (None, [3])
     closed = {"kind": "closed", "concurrency": 2}
     assert shapes({"trace": str(path), "arrivals": closed}) == [RequestShape(0, None, 3, 4)]

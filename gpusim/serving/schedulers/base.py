@@ -111,12 +111,13 @@ class Admission:
         batch.admitted, batch.chunks = admitted, chunks
 
     def most_admitted_blocks(self, roster: Roster) -> int:
-        """Return how many blocks `admit` takes at most in the next step."""
-        coming = islice(roster.waiting, max(0, self.max_num_seqs - roster.num_seated))
+        """Return how many blocks `admit` takes at most in the next step, those included that are about to be released."""
+        coming = islice(roster.waiting, max(0, self.max_num_seqs - len(roster.running)))
         if roster.prefix is not None:
             # They may also begin with blocks that are free.
             return sum(roster.blocks_for(request.target) for request in coming)
-        budget, free, taken = self.budget, roster.free_blocks, 0
+        leaving = sum(roster.blocks_held(request, request.most_cached_tokens) for request in roster.leaving)
+        budget, free, taken = self.budget, roster.free_blocks + leaving, 0
         for request in coming:
             tokens = min(request.target, budget)
             blocks = roster.blocks_held(request, tokens)

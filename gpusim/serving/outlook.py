@@ -8,8 +8,9 @@ import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.model.work import StepShapes, chunk_pairs
+from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 
 
 @dataclass(slots=True)

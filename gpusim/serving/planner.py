@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.serving.batch import Batch
 from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.outlook import Outlook
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler
 
 ARRIVALS_AHEAD = 512

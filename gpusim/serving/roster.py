@@ -10,39 +10,16 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.known_blocks import CachedBlock
 from gpusim.serving.policy import Key
 from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import NOTHING, Reserve
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a step computes, and for how many steps that holds; all decoding requests take part, or none."""
-
-    num_decodes: int
-    """Sequences that decode; 0 while there are some: they pause."""
-    decode_context: int
-    """Tokens of context of all decoding requests in the first step, each including the token it computes."""
-    begun: Sequence[Request] = ()
-    """Requests that decode for the first time."""
-    preempted: Sequence[tuple[Request, int]] = ()
-    """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
-    chunks: Sequence[tuple[Request, int, int]] = ()
-    """Prefilling requests with the tokens they have computed, and compute now."""
-    admitted: Sequence[Request] = ()
-    steps: int = 1
-    is_hungry: bool = False
-    """Whether another request would have been admitted, had there been one."""
-    is_picky: bool = False
-    """Whether it is right only with exactly those waiting who do, as one who comes late may go first."""
-    num_idle: int = 0
-    """Decodes whose token nobody wants: padding."""
 
 
 @dataclass(slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final, Protocol
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.policy import KEYS, Key
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import NOTHING, Reserve
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.spec.serving import ServingSpec
 
 WATERMARK: Final = 0.01

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers.base import Admission, Watermark, make_room, steps_unchanged
 
 

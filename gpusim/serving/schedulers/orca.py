@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.reserve import Reserve
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers.base import Admission, steps_unchanged
 from gpusim.spec.serving import ServingSpec
 

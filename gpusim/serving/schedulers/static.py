@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.policy import KEYS
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers.base import steps_unchanged
 from gpusim.spec.serving import ServingSpec
 

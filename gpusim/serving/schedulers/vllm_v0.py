@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers.base import Watermark, make_room, steps_unchanged
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpusim.hardware.cluster import Cluster
-from gpusim.model.footprint import kv_bytes_per_token, kv_bytes_per_token_and_layer, weight_bytes
+from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
 from gpusim.model.layout import Layout
 from gpusim.model.lower import Lowering
 from gpusim.placement import EnginePlan
@@ -91,6 +91,7 @@ class Assembly:
             plan.dtype.kv,
             plan.attention.attention_kernel,
             plan.serving.sampling or plan.model.generation,
+            plan.serving.expert_skew,
         )
         max_model_len = plan.serving.max_model_len or plan.model.max_model_len
         scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
@@ -101,7 +102,7 @@ class Assembly:
             plan.name,
             scheduler=scheduler,
             kv=kv,
-            channels=self._channels(plan, layout, kv),
+            channels=self._channels(plan, lowering, kv),
             lowering=lowering,
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
@@ -217,13 +218,12 @@ class Assembly:
         fabric = self.cluster.fabric
         return RemoteKv({gpu: fabric.reads((name, gpu, share) for name, share in shares.items()) for gpu in plan.gpus})
 
-    def _channels(self, plan: EnginePlan, layout: Layout, kv: KvCache) -> KvChannels | None:
+    def _channels(self, plan: EnginePlan, lowering: Lowering, kv: KvCache) -> KvChannels | None:
         """Return where KV lies on the channels; ideal memory spreads everything evenly."""
         channel_map = self.cluster.gpus[plan.gpus[0]].memory.channel_map
         if channel_map is None or self.is_ideal or plan.pool:
             return None
-        token_bytes = kv_bytes_per_token_and_layer(plan.model.layers[0].attention, plan.dtype.kv, layout)
-        return KvChannels(channel_map, token_bytes, kv)
+        return KvChannels(channel_map, lowering.kv_kinds, kv)
 
     def _background(self, spec: BackgroundSpec, name: str) -> Background:
         group = self._group(spec.gpus) if isinstance(spec, CollectiveSpec) else None

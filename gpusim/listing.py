@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gpusim.hardware.graph import build_graph, links_of
+from gpusim.hardware.memory import achieved_fraction
 from gpusim.machine import gpu_devices, read_topology
 from gpusim.model.footprint import kv_bytes_per_token, num_active_parameters, num_parameters
-from gpusim.spec.device import DeviceSpec
+from gpusim.runtime.default_laws import donor_name
+from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.lengths import FixedLength, LengthSpec, LognormalLength, QuantileLength
 from gpusim.spec.model import AttentionSpec, ModelSpec
@@ -45,15 +47,27 @@ def _describe(kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _device(device: DeviceSpec) -> dict[str, Any]:
-    peak = device.compute.peak
-    sixteen_bit = peak["bf16"] if "bf16" in peak else peak["fp16"]
+    """Say what a device is; bandwidth of memory counts both directions together, of links one; all but efficiency is peak."""
+    memory, measured = device.memory, device.laws is not None
+    banks = memory if isinstance(memory, ChannelMemorySpec) else None
     return {
         "name": device.name,
-        "memory_bytes": device.memory.capacity,
-        "memory_bandwidth_bytes_per_s": device.memory.bandwidth,
-        "dense_16_bit_flops_per_s": sixteen_bit,
+        "vendor": device.vendor,
+        "family": device.family,
+        "memory_standard": None if banks is None else banks.standard,
+        "memory_bytes": memory.capacity,
+        "visible_bytes": memory.visible_bytes,
+        "memory_bandwidth_bytes_per_s": memory.bandwidth,
+        "memory_efficiency": achieved_fraction(memory),
+        "channels": None if banks is None else banks.channels,
+        "l2_bytes": device.l2,
+        "sm_count": device.compute.sm_count,
+        "boost_clock_hz": device.compute.boost_clock,
+        "peak_flops": dict(device.compute.peak),
         "link_bandwidth_bytes_per_s": device.link_bandwidth,
-        "measured": device.laws is not None,
+        "host_link": device.host_link,
+        "measured_laws": measured,
+        "laws_from": None if measured else donor_name(device),
     }
 
 
@@ -123,7 +137,9 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 
 def _kind(attention: AttentionSpec) -> str:
-    """Return how many heads share their keys and values: none (mha), some (gqa), all (mqa)."""
+    """Return how many heads share their keys and values: none (mha), some (gqa), all (mqa), or a latent (mla)."""
+    if attention.latent is not None:
+        return "mla"
     if attention.num_kv_heads == attention.num_heads:
         return "mha"
     return "mqa" if attention.num_kv_heads == 1 else "gqa"

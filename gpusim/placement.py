@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
 from gpusim.errors import CapacityError, GpusimError
 from gpusim.machine import gpu_devices, memories
+from gpusim.model.attention import without_wide_windows
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
 from gpusim.spec.model import ModelSpec
@@ -60,6 +61,15 @@ class StatedEngine:
     """Its place in the file; empty for the single engine of a scenario without `engines:`."""
 
 
+def replicas(engine: StatedEngine) -> list[StatedEngine]:
+    """Return an engine as often as it is to be placed, by names of their own if that is several times."""
+    size = engine.serving.data_parallel_size
+    if size == 1:
+        return [engine]
+    names = [f"{engine.spec.name}{number}" for number in range(size)]
+    return [replace(engine, spec=engine.spec.model_copy(update={"name": name})) for name in names]
+
+
 @dataclass
 class Problems:
     """What is wrong so far."""
@@ -98,7 +108,7 @@ class Placement:
 
     def place(self, stated: list[StatedEngine]) -> list[EnginePlan]:
         """Return the plans of all engines that can be placed."""
-        chosen = [self._gpus(engine) for engine in stated]
+        chosen = [self._gpus(engine, replica) for replica, engine in enumerate(stated)]
         owner: dict[str, str] = {}
         for engine, gpus in zip(stated, chosen, strict=True):
             for gpu in gpus:
@@ -110,17 +120,28 @@ class Placement:
         plans = [self._plan(engine, gpus, pool) for engine, gpus in zip(stated, chosen, strict=True) if gpus]
         return [plan for plan in plans if plan is not None]
 
-    def _gpus(self, engine: StatedEngine) -> tuple[str, ...]:
-        """Return the GPUs of an engine; none, and a problem, if it cannot have them."""
+    def _gpus(self, engine: StatedEngine, replica: int) -> tuple[str, ...]:
+        """Return the GPUs of an engine; none, and a problem, if it cannot have them.
+
+        Args:
+            engine: To be placed.
+            replica: Its number among all engines; replicas of one take the machine's GPUs in order.
+        """
         known, size = list(self.devices), engine.serving.tensor_parallel_size
         asked = engine.spec.gpus
         where = (*engine.where, "gpus")
         unknown = [gpu for gpu in asked if gpu not in known]
         if asked == ALL_GPUS:
-            if size <= len(known):
-                return tuple(known[:size])
+            needed = size * engine.serving.data_parallel_size
+            if needed <= len(known):
+                return tuple(known[replica * size : (replica + 1) * size])
+            if replica:
+                return ()
             where = ("serving", "tensor_parallel_size")
-            message = f"{size} GPUs are needed, {self.topology.name} has {len(known)}; lower it or use another topology"
+            of = f" ({size} for each of {needed // size} replicas)" if needed > size else ""
+            message = (
+                f"{needed} GPUs are needed{of}, {self.topology.name} has {len(known)}; lower it or use another topology"
+            )
         elif unknown:
             message = f"{', '.join(unknown)}: no such GPU in {self.topology.name}, which has {', '.join(known)}"
         elif len(asked) != size:
@@ -134,17 +155,9 @@ class Placement:
 
     def _plan(self, engine: StatedEngine, gpus: tuple[str, ...], pool: tuple[str, ...]) -> EnginePlan | None:
         """Return the plan of one engine on *gpus*, or None and its problems."""
-        model = engine.served
-        serving = engine.serving.model_copy(
-            update={"max_model_len": engine.serving.max_model_len or model.max_model_len}
-        )
-        if model.attention_window is not None and (serving.max_model_len or 0) > model.attention_window:
-            message = f"not yet: sliding-window attention; at most {model.attention_window}, the window of {model.name}"
-            self.problems.add((*engine.where, "serving", "max_model_len"), message)
-            return None
-        if len({(group.attention.num_kv_heads, group.attention.head_dim) for group in model.layers}) > 1:
-            self.problems.add((*engine.where, "model"), f"not yet: layers of {model.name} whose KV differs in size")
-            return None
+        longest = engine.serving.max_model_len or engine.served.max_model_len
+        serving = engine.serving.model_copy(update={"max_model_len": longest})
+        model = without_wide_windows(engine.served, longest)
         pooled = pool if serving.kv_placement == "pooled" else ()
         memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
         if memory is None:
@@ -184,7 +197,7 @@ class Placement:
                 engine.dtype.weights,
                 engine.dtype.kv,
                 engine.serving,
-                capacity_bytes=device.memory.capacity,
+                capacity_bytes=device.memory.visible_bytes,
                 pool_bytes=pool_bytes,
             )
         except CapacityError as error:

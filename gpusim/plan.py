@@ -10,11 +10,11 @@ from typing import Any
 from gpusim.machine import copy_ends, gpu_devices, read_topology
 from gpusim.model.attention import with_attention
 from gpusim.model.layout import Layout
-from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine
+from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate, validate_leniently
 from gpusim.spec.expand import expand, set_key
-from gpusim.spec.model import ModelSpec
+from gpusim.spec.model import ModelSpec, MoeSpec
 from gpusim.spec.names import read
 from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
@@ -137,7 +137,7 @@ class _Planner:
         known = [engine for engine in stated if engine is not None]
         if topology is None:
             return None
-        engines = Placement(topology, self.problems).place(known)
+        engines = Placement(topology, self.problems).place([one for engine in known for one in replicas(engine)])
         self._check_background(scenario, topology)
         self._check_lengths(engines, workload)
         if self.problems.found:
@@ -152,7 +152,7 @@ class _Planner:
         own = scenario.model_copy(update={name: getattr(spec, name) for name in stated})
         serving = spec.serving or scenario.serving
         served = None if model is None else self._served(model, own, serving, where)
-        if model is None or served is None:
+        if model is None or served is None or not self._can_replicate(model, serving, where):
             return None
         return StatedEngine(
             spec=spec,
@@ -186,6 +186,20 @@ class _Planner:
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None
+
+    def _can_replicate(self, model: ModelSpec, serving: ServingSpec, where: Location) -> bool:
+        """Say whether an engine can have replicas if it wants them; add a problem if it cannot."""
+        message = ""
+        if serving.data_parallel_size > 1 and where:
+            message = "not yet: data_parallel_size of one of several engines; list its replicas as engines"
+        elif serving.data_parallel_size > 1 and any(isinstance(group.mlp, MoeSpec) for group in model.layers):
+            message = (
+                f"not yet: data_parallel_size of {model.name}, whose replicas would share experts and meet in every layer; "
+                "list independent replicas under engines"
+            )
+        if message:
+            self.problems.add((*where, "serving", "data_parallel_size"), message)
+        return not message
 
     def _workload(self, stated: str | WorkloadSpec | None, where: Location) -> WorkloadSpec | None:
         """Return a workload with the path of its trace made absolute."""

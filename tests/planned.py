@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gpusim.core.clock import Clock, IntArray
 from gpusim.hardware.channel_map import ChannelMap
+from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.folding import back_to_back
+from gpusim.serving.batch import Batch
 from gpusim.serving.commit import Advance, Commit, Played
 from gpusim.serving.feed import Feed
 from gpusim.serving.kv_cache import KvCache, Tenures
@@ -46,6 +48,12 @@ class Expected:
     def __init__(self, ticks: int) -> None:
         self.ticks = ticks
 
+    def begin(self, decoding: Iterable[Request]) -> None:
+        """Which requests decode does not matter."""
+
+    def look_at(self, batch: Batch, step: int) -> None:
+        """Nor what is computed."""
+
     def step(self, *_shape: float) -> float:
         """Return the ticks of one step."""
         return self.ticks
@@ -66,7 +74,7 @@ class Planned:
         *,
         duration: Callable[[int], int] = lambda _: TICKS,
         expected: int = TICKS,
-        channels: tuple[ChannelMap, float] | None = None,
+        channels: tuple[ChannelMap, Sequence[KvKind]] | None = None,
         ticks: int = TICKS,
         lags: bool = False,
     ) -> None:
@@ -98,7 +106,7 @@ class Planned:
         planned = self.roster.copy()
         return self.planner.look_ahead(planned, self.now, horizon), planned
 
-    def place(self, outlook: Outlook) -> IntArray | None:
+    def place(self, outlook: Outlook) -> list[IntArray] | None:
         """Give the steps their blocks; return what they read on each channel."""
         self.commit.preempt(outlook, self.now)
         tenures = Tenures.of(outlook)
@@ -110,7 +118,7 @@ class Planned:
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
         return back_to_back(np.array(durations), self.now, outlook.wakes)
 
-    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: IntArray | None = None) -> list[Request]:
+    def keep(self, outlook: Outlook, planned: Roster, steps: int, read: list[IntArray] | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
         starts, ends = self.times(outlook)
         if steps < outlook.num_steps:
@@ -164,3 +172,16 @@ def steps_of(outlook: Outlook) -> list[Step]:
         for request in finished:
             cached.pop(request, None)
     return steps
+
+
+def windows_of_step(step: Step, windows: Sequence[int]) -> Windows:
+    """Count what one step reads through each window, request by request and query by query."""
+    chunks = [(computed, computed + new) for _, computed, new in step.chunks]
+    shapes = {}
+    for window in windows:
+        attended = [[range(max(0, i + 1 - window), i + 1) for i in range(*span)] for span in chunks]
+        decode = sum(min(step.tokens[request], window) for request in step.decoding)
+        context = sum(len(set().union(*queries)) for queries in attended)
+        pairs = sum(len(keys) for queries in attended for keys in queries)
+        shapes[window] = WindowShapes(np.array([decode]), np.array([context]), np.array([float(pairs)]))
+    return shapes

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
+from loads import KINDS
 
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 DEPENDENT = ("thinking", "sessions")
 """Workloads whose requests come some time after others are over."""
 MACHINES = ("single", "split", "engines")
+MODELS = ("tiny", "tiny", "tiny", "tiny-moe", "tiny-mla")
 
 
 def plan_of(data: dict[str, Any], detail: str) -> Plan:
@@ -75,6 +77,31 @@ def workloads(draw: Any, kind: str) -> dict[str, Any]:
 
 
 @st.composite
+def hybrids(draw: Any) -> dict[str, Any]:
+    """A model of the size of the tiny one whose layers differ: local and global, other KV heads, another stored type."""
+    kind = {"mlp": {"intermediate_size": 512}}
+    local = {"num_heads": 8, "num_kv_heads": 4, "head_dim": 32, "window": draw(st.sampled_from([1, 4, 9, 30]))}
+    full = {"num_heads": 8, "num_kv_heads": draw(st.sampled_from([2, 4])), "head_dim": 32}
+    full |= draw(st.sampled_from([{}, {"window": 12}]))
+    layers: list[dict[str, Any]] = [kind | {"count": 2, "attention": local}, kind | {"count": 1, "attention": full}]
+    layers[1] |= draw(st.sampled_from([{}, {"kv_dtype": "fp8"}]))
+    sizes = {"hidden_size": 256, "vocab_size": 1024, "max_model_len": 2048}
+    return {"schema": 1, "name": "hybrid", **sizes, "layers": layers, "pattern": [0, 1, 0]}
+
+
+def models() -> st.SearchStrategy[Any]:
+    """The tiny model, most often, one of several kinds of layers, one with experts, one with latent attention."""
+    return st.integers(-2, 4).flatmap(lambda number: hybrids() if number < 0 else st.just(MODELS[number]))
+
+
+def experts() -> st.SearchStrategy[dict[str, Any]]:
+    """How experts are split and chosen."""
+    return st.fixed_dictionaries(
+        {"enable_expert_parallel": st.booleans(), "expert_skew": st.sampled_from([0.0, 0.0, 1.2])}
+    )
+
+
+@st.composite
 def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
     """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
     max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
@@ -97,25 +124,23 @@ def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
 
 @st.composite
 def rules(draw: Any) -> dict[str, Any]:
-    """A scheduler and a policy; half of them the default one."""
-    scheduler = draw(st.sampled_from(["continuous", "continuous", "static", "vllm-v0", "sarathi", "orca"]))
-    if scheduler == "continuous" and draw(st.booleans()):
-        return {"scheduler": scheduler}
-    policy = draw(st.sampled_from(["fcfs", "sjf"] if scheduler == "vllm-v0" else ["fcfs", "sjf", "priority"]))
-    padded = {"pad": True} if scheduler == "static" and draw(st.booleans()) else {}
-    return {"scheduler": scheduler, "scheduling_policy": policy, **padded}
+    """A scheduler and a policy; a quarter of them the default ones."""
+    kinds = [kind.split() for kind in (*["continuous fcfs"] * 5, *KINDS)]
+    scheduler, *padded, policy = draw(st.sampled_from(kinds))
+    return {"scheduler": scheduler, "scheduling_policy": policy, **({"pad": True} if padded else {})}
 
 
 @st.composite
 def scenarios(draw: Any, kind: str, machine: str) -> dict[str, Any]:
     """One engine on one GPU or split over some, or several that share a machine, some with requests of their own."""
-    data: dict[str, Any] = {"schema": 1, "model": "tiny", "workload": draw(workloads(kind))}
+    data: dict[str, Any] = {"schema": 1, "model": draw(models()), "workload": draw(workloads(kind))}
     data |= {"seed": draw(st.integers(0, 9)), "detail": draw(st.sampled_from(["kernel", "step"]))}
     if machine == "single":
         return data | {"topology": "single-gpu", "serving": draw(servings())}
     data["topology"] = "dgx-a100-80gb"
     if machine == "split":
-        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8]))))}
+        own = draw(experts()) if data["model"] in ("tiny-moe", "tiny-mla") else {}
+        return data | {"serving": draw(servings(draw(st.sampled_from([2, 4, 8])))) | own}
     return data | {"engines": draw(_engines(kind))}
 
 

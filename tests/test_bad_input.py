@@ -80,7 +80,7 @@ WRONG = {
     "too few GPUs": (("{max", "{tensor_parallel_size: 2, max"), "2 GPUs are needed, single-gpu has 1; lower it or use"),
     "weights too large": (
         ("tiny", "llama-2-70b"),
-        "need 128.5 GiB and workspace 1.49 GiB on each GPU, gpu_memory_utilization = 0.9 of 80 GiB leaves 72 GiB; use a larger",
+        "need 128.5 GiB and workspace 0.686 GiB on each GPU, gpu_memory_utilization = 0.9 of 79.25 GiB leaves 71.32 GiB; use a",
     ),
     "no request fits": (
         ("value: 40", "value: 4000"),

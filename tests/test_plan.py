@@ -53,7 +53,7 @@ def test_memory_is_divided_without_remainder():
     """Weights, workspace and blocks fill the usable part of the GPU to less than one block."""
     (placed,) = build_plan(model="llama-3.1-8b").engines
     memory = placed.memory
-    usable = 0.9 * placed.device.memory.capacity
+    usable = 0.9 * placed.device.memory.visible_bytes
     used = memory.weight_bytes + memory.workspace_bytes + memory.num_blocks * memory.block_bytes
     assert memory.weight_bytes == weight_bytes(placed.model, "bf16")
     assert memory.block_bytes == 16 * kv_bytes_per_token(placed.model, "bf16")
@@ -160,19 +160,25 @@ def test_an_engine_overrides_the_attention_key_by_key():
     assert placed.attention.attention_kernel == "naive"
 
 
-def test_contexts_beyond_a_sliding_window_are_not_yet_served():
-    """A longer max_model_len than the window is refused, not run with full attention."""
-    model = load("chat").model.model_copy(update={"attention_window": 4096})
-    data = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert "serving.max_model_len: not yet: sliding-window attention; at most 4096" in problems(
-        model=data, serving__max_model_len=8192
-    )
+def test_windows_that_hold_every_request_are_none():
+    """A window of max_model_len tokens leaves nothing out, so those layers are of one kind with those without."""
+    model = load("chat").model
+    (group,) = model.layers
+    windowed = group.model_copy(update={"attention": group.attention.model_copy(update={"window": 4096}), "count": 16})
+    layers = [layer.model_dump(mode="json", exclude_none=True) for layer in (windowed, windowed)]
+    data = model.model_dump(mode="json", by_alias=True, exclude_none=True) | {"layers": layers}
+    assert [build_plan(model=data, serving__max_model_len=n).engines[0].model.windows for n in (4096, 4097)] == [
+        (),
+        (4096,),
+    ]
 
 
-def test_layers_whose_kv_differs_are_not_yet_served():
-    """One histogram of KV over channels holds for all layers, so layers of different KV are refused."""
+def test_blocks_hold_the_kv_of_all_layers():
+    """A block is the sum over layers, each with its own KV heads and stored type."""
     model = load("chat").model
     mixed = [group.model_dump(mode="json", exclude_none=True) for group in [*model.layers, *model.layers]]
     mixed[1]["attention"]["num_kv_heads"] = 4
+    mixed[1]["kv_dtype"] = "fp8"
     data = model.model_dump(mode="json", by_alias=True, exclude_none=True) | {"layers": mixed}
-    assert "model: not yet: layers of llama-3.1-8b whose KV differs in size" in problems(model=data)
+    (engine,) = build_plan(model=data).engines
+    assert engine.memory.block_bytes == 16 * 32 * 2 * 128 * (8 * 2 + 4 * 1)

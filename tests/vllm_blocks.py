@@ -243,5 +243,5 @@ def check_blocks(engine: Planned, slow: SlowEngine) -> None:
         assert held == [block.number for block in sequence.blocks]
     assert not running
     kv = engine.kv
-    assert engine.roster.free_blocks == kv.free.count(kv.prefix.holes) == len(slow.pool.free)
+    assert engine.roster.free_blocks == kv.num_free == len(slow.pool.free)
     assert kv.used == len({block.number for sequence in slow.running for block in sequence.blocks})

@@ -22,6 +22,13 @@ AGGREGATE_EFFICIENCY: Final = 0.9
 """Achieved / peak on long reads where nothing is known: the middle of the DRAM standards (`dram.py`)."""
 
 
+def achieved_fraction(spec: MemorySpec) -> float:
+    """Return achieved / peak on long reads: as stated, else that of the DRAM standard, else 0.9."""
+    if spec.efficiency is not None:
+        return spec.efficiency
+    return AGGREGATE_EFFICIENCY if isinstance(spec, AggregateMemorySpec) else streaming_efficiency(spec.standard)
+
+
 class MemoryBank(Component):
     """The memory of one device or host.
 
@@ -46,15 +53,11 @@ class MemoryBank(Component):
         self.num_channels = 1
         self.channel_map: ChannelMap | None = None
         """Where an address lies; None for an aggregate."""
-        efficiency = spec.efficiency
-        if isinstance(spec, AggregateMemorySpec):
-            efficiency = AGGREGATE_EFFICIENCY if efficiency is None else efficiency
-        else:
+        if not isinstance(spec, AggregateMemorySpec):
             self.num_channels = spec.channels
             self.channel_map = ChannelMap(spec.map, spec.channels, int(spec.granule))
-            efficiency = streaming_efficiency(spec.standard) if efficiency is None else efficiency
         self.peak_bandwidth = spec.bandwidth
-        self.bandwidth = spec.bandwidth * (1.0 if ideal else efficiency)
+        self.bandwidth = spec.bandwidth * (1.0 if ideal else achieved_fraction(spec))
         """Bytes/s of all channels together on long reads, achieved."""
         self.rate = self.bandwidth / self.num_channels
         """Bytes/s of one channel on long reads, achieved."""

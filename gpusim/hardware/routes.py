@@ -12,8 +12,8 @@ from gpusim.core.clock import FloatArray, IntArray
 from gpusim.errors import TopologyError
 from gpusim.hardware.graph import FORWARDING, links_of
 
-SCALE_UP = frozenset({"nvlink", "xgmi", "ici", "c2c"})
-"""Links between the processors of one node or rack; used alone where they join the two ends."""
+SCALE_UP = frozenset({"nvlink", "xgmi", "ici"})
+"""Links among the GPUs of one node or rack; used alone where they join the two ends. NVLink-C2C leads to a CPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

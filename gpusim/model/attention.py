@@ -23,8 +23,23 @@ def with_attention(model: ModelSpec, attention: str | None, *, keep_weights: boo
     return model.model_copy(update={"layers": layers})
 
 
+def without_wide_windows(model: ModelSpec, longest: int) -> ModelSpec:
+    """Return *model* without the windows that hold *longest* tokens, all that a request has: they leave nothing out."""
+    if all(window < longest for window in model.windows):
+        return model
+    layers = [
+        group
+        if (group.attention.window or 0) < longest
+        else group.model_copy(update={"attention": group.attention.model_copy(update={"window": None})})
+        for group in model.layers
+    ]
+    return model.model_copy(update={"layers": layers})
+
+
 def _replaced(group: LayersSpec, attention: str, keep_weights: bool) -> LayersSpec:
     own = group.attention
+    if own.latent is not None:
+        raise ValueError("multi-head latent attention has no KV heads to replace; leave it out")
     num_kv_heads = {"mha": own.num_heads, "mqa": 1}.get(attention) or int(attention.removeprefix("gqa:"))
     if own.num_heads % num_kv_heads:
         raise ValueError(f"{num_kv_heads} KV heads do not divide num_heads = {own.num_heads}")

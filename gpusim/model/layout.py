@@ -2,6 +2,8 @@
 
 Attention heads and the MLP's hidden dimension are divided; KV heads too, or replicated where there are fewer than
 ranks. Two all-reduces a layer put the residual stream together again (one where attention and MLP run in parallel).
+Of a mixture of experts each rank holds a slice of every expert, or, with expert parallelism, whole experts: tokens are
+on all ranks in any case, so the same all-reduce adds up what their experts give. Shared experts are sliced.
 
 Reference: Shoeybi et al., 2019, "Megatron-LM: training multi-billion parameter language models using model parallelism".
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gpusim.spec.model import AttentionSpec, MlpSpec, ModelSpec
+from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.serving import ServingSpec
 
 
@@ -21,11 +23,18 @@ class Layout:
     tensor_parallel_size: int = 1
     pad_heads: bool = False
     """Heads that do not divide evenly are made up for with heads of zeros; see `ServingSpec.pad_heads`."""
+    enable_expert_parallel: bool = False
+    """Routed experts lie on the ranks whole."""
 
     @classmethod
     def of(cls, serving: ServingSpec) -> Layout:
         """Return the layout that an engine is served with."""
-        return cls(serving.tensor_parallel_size, serving.pad_heads)
+        return cls(serving.tensor_parallel_size, serving.pad_heads, serving.enable_expert_parallel)
+
+    @property
+    def expert_parallel_size(self) -> int:
+        """Ranks over which whole experts are dealt."""
+        return self.tensor_parallel_size if self.enable_expert_parallel else 1
 
     def heads(self, attention: AttentionSpec) -> int:
         """Query heads on a rank, padding included."""
@@ -45,39 +54,72 @@ class Layout:
         """Hidden units of the MLP on a rank."""
         return mlp.intermediate_size // self.tensor_parallel_size
 
+    def experts(self, moe: MoeSpec) -> int:
+        """Routed experts on a rank, or slices of them."""
+        return moe.num_experts // self.expert_parallel_size
+
+    def expert_intermediate(self, moe: MoeSpec) -> int:
+        """Hidden units of a routed expert on a rank that holds it or a slice of it."""
+        return moe.expert_intermediate_size * self.expert_parallel_size // self.tensor_parallel_size
+
     def vocabulary(self, model: ModelSpec) -> int:
         """Rows of the embedding on a rank; the last rank pads."""
         return -(-model.vocab_size // self.tensor_parallel_size)
 
     def problem(self, model: ModelSpec) -> str | None:
         """Say why *model* cannot be split so, with sizes that work; None if it can."""
+        return self._misplaced_experts(model) or self._misfit(model)
+
+    def _misfit(self, model: ModelSpec) -> str | None:
         size = self.tensor_parallel_size
-        if self._fits(model, size):
+        if self.fits(model):
             return None
-        good = ", ".join(str(n) for n in range(1, 65) if self._fits(model, n))
-        good += (
-            ", or pad_heads: true"
-            if not self.pad_heads and replace(self, pad_heads=True).problem(model) is None
-            else ""
-        )
+        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
+        padded = replace(self, pad_heads=True)
+        good += ", or pad_heads: true" if not self.pad_heads and padded.fits(model) else ""
         heads = sorted({group.attention.num_heads for group in model.layers})
         kv_heads = sorted({group.attention.num_kv_heads for group in model.layers})
+        blocks = "MLP" if all(isinstance(group.mlp, MlpSpec) for group in model.layers) else "MLP and the experts"
         return (
             f"{size} does not divide num_attention_heads = {_list(heads)} of {model.name} "
-            f"(num_kv_heads = {_list(kv_heads)} must divide or be divided too, and the MLP be divided); try {good}"
+            f"(num_kv_heads = {_list(kv_heads)} must divide or be divided too, and the {blocks} be divided); try {good}"
         )
 
-    def _fits(self, model: ModelSpec, size: int) -> bool:
-        return all(
-            self._fit_heads(group.attention, size) and group.mlp.intermediate_size % size == 0 for group in model.layers
+    def _misplaced_experts(self, model: ModelSpec) -> str | None:
+        if not self.enable_expert_parallel:
+            return None
+        counts = sorted({group.mlp.num_experts for group in model.layers if isinstance(group.mlp, MoeSpec)})
+        if not counts:
+            return f"enable_expert_parallel: {model.name} has no experts; leave it out"
+        size = self.expert_parallel_size
+        if all(count % size == 0 for count in counts):
+            return None
+        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
+        return (
+            f"enable_expert_parallel: {size} ranks do not divide num_experts = {_list(counts)} of {model.name}; "
+            f"try {good}, or leave enable_expert_parallel out"
         )
 
-    def _fit_heads(self, attention: AttentionSpec, size: int) -> bool:
+    def fits(self, model: ModelSpec) -> bool:
+        """Say whether *model* can be split so."""
+        return all(self._fits_group(group) for group in model.layers)
+
+    def _fits_group(self, group: LayersSpec) -> bool:
+        return self._fit_heads(group.attention) and self._fits_mlp(group.mlp)
+
+    def _fit_heads(self, attention: AttentionSpec) -> bool:
+        size = self.tensor_parallel_size
         if attention.num_kv_heads < size:
             fits = size % attention.num_kv_heads == 0
         else:
             fits = self.pad_heads or attention.num_kv_heads % size == 0
         return fits and (self.pad_heads or attention.num_heads % size == 0)
+
+    def _fits_mlp(self, mlp: MlpSpec | MoeSpec) -> bool:
+        if isinstance(mlp, MlpSpec):
+            return mlp.intermediate_size % self.tensor_parallel_size == 0
+        divided = mlp.num_experts if self.enable_expert_parallel else mlp.expert_intermediate_size
+        return divided % self.tensor_parallel_size == 0 and (mlp.shared is None or self._fits_mlp(mlp.shared))
 
 
 def _list(values: list[int]) -> str:

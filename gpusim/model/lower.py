@@ -2,7 +2,8 @@
 
 The kernels are those a serving engine launches: fused add and norm, QKV, rotary embedding, cache write, attention,
 output projection, [all-reduce], add and norm, gate and up, activation, down, [all-reduce]; before the layers the
-embedding, after them norm, LM head and sampling.
+embedding, after them norm, LM head and sampling. A mixture of experts (`gpusim.model.experts`) takes the place of gate
+and up, activation and down.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
     activation_bytes,
     attention_matrices,
-    kv_bytes_per_token_and_layer,
+    kv_bytes_per_token_in,
     mlp_matrices,
     unquantised,
 )
+from gpusim.model.latent import latent_attention, projections
 from gpusim.model.layout import Layout
+from gpusim.model.window import NO_WINDOWS, KvKind, Windows, WindowShapes
 from gpusim.model.work import (
     AllGather,
     AllReduce,
@@ -37,7 +41,7 @@ from gpusim.model.work import (
     StepShapes,
 )
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.model import LayersSpec, ModelSpec
+from gpusim.spec.model import LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.sampling import SamplingSpec
 
 _FROM_ALL = SamplingSpec()
@@ -60,6 +64,8 @@ class Lowering:
     kv: Dtype = "bf16"
     attention_kernel: Literal["fused", "naive"] = "fused"
     sampling: SamplingSpec = _FROM_ALL
+    expert_skew: float = 0.0
+    """Zipf exponent of how often experts are chosen."""
     _parts: dict[tuple[int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -67,17 +73,38 @@ class Lowering:
         """Bytes of an activation element."""
         return activation_bytes(self.weights)
 
-    def lower(self, shape: BatchShape, steps: int = 1) -> StepProgram:
-        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step."""
+    @cached_property
+    def kv_kinds(self) -> tuple[KvKind, ...]:
+        """Every kind of KV that its layers read."""
+        return tuple(dict.fromkeys(self._kv_kind(group) for group in self.model.layers))
+
+    def _kv_kind(self, group: LayersSpec) -> KvKind:
+        return KvKind(kv_bytes_per_token_in(group, self.kv, self.layout), group.attention.window)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...] | None:
+        """Parts of a program in the order of the model's layers, where it has a pattern; what is before them is the first."""
+        if self.model.pattern is None:
+            return None
+        return (0, *(1 + group for group in self.model.layer_order), 1 + len(self.model.layers))
+
+    def lower(self, shape: BatchShape, steps: int = 1, windows: Windows = NO_WINDOWS) -> StepProgram:
+        """Return the program of *steps* steps of *shape*, each decode's context growing by a token a step.
+
+        Args:
+            shape: Of the first step.
+            steps: How many.
+            windows: What the steps read in layers with a window; one for each that the model has.
+        """
         key = (shape.num_tokens, shape.num_sampled)
         if key not in self._parts:
             self._parts[key] = self._fixed_parts(*key)
         parts = []
-        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps)))
+        layer = (attention for _, attention in self.attention(StepShapes.of(shape, steps, windows)))
         for count, kernels in self._parts[key]:
             own = next(layer) if None in kernels else None
             parts.append((count, tuple(own if kernel is None else kernel for kernel in kernels)))
-        return StepProgram(shape, steps, tuple(parts))  # type: ignore[arg-type]  # every None was replaced
+        return StepProgram(shape, steps, tuple(parts), self._order)  # type: ignore[arg-type]  # every None was replaced
 
     def _fixed_parts(self, num_tokens: int, num_sampled: int) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Everything but attention, whose place is marked by None."""
@@ -112,8 +139,10 @@ class Lowering:
         logits = num_sampled * model.vocab_size * self.width
         head = self._gemm("lm_head", num_sampled, rows, model.hidden_size, unquantised(self.weights))
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
+        # vLLM divides, takes the tanh and multiplies, in a kernel each.
+        capped = 3 * (Elementwise("softcap", logits, logits),) if model.logit_softcap else ()
         draw = (*self._candidates(num_sampled), Elementwise("sample", logits, 4.0 * num_sampled))
-        return (self._norm("final_norm", num_sampled), head, *gather, *draw)
+        return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
     def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:
         """What is done to the logits before a token is drawn; every rank has them all, and does the same."""
@@ -126,7 +155,7 @@ class Lowering:
         return tuple(kernels)
 
     def _layer(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
-        attention, mlp = self._attention_block(group, num_tokens), self._mlp_block(group, num_tokens)
+        attention, mlp = self._attention_block(group, num_tokens), self._feed_forward(group.mlp, num_tokens)
         size = num_tokens * self.model.hidden_size * self.width
         norms = [self._norm(f"norm{index}", num_tokens) for index in range(group.num_norms)]
         if group.parallel:
@@ -135,17 +164,21 @@ class Lowering:
             *norms[:1],
             *attention,
             *self._all_reduce("attention", size),
+            *((Elementwise("post_attention_norm", size, size),) if group.post_norms else ()),
             *norms[1:],
             *mlp,
             *self._all_reduce("mlp", size),
+            *((Elementwise("post_mlp_norm", size, size),) if group.post_norms else ()),
         )
 
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
         attention, hidden = group.attention, self.model.hidden_size
+        if attention.latent is not None:
+            return self._latent_block(group, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
         query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
-        cached = num_tokens * kv_bytes_per_token_and_layer(attention, self.kv, self.layout)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
             *((Elementwise("q_norm", query, query), Elementwise("k_norm", key, key)) if attention.qk_norm else ()),
@@ -155,15 +188,38 @@ class Lowering:
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
         )
 
-    def _mlp_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+    def _latent_block(self, group: LayersSpec, latent: LatentSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
+        attention = group.attention
+        into, output = projections(
+            attention, latent, self.model.hidden_size, num_tokens, layout=self.layout, weights=self.weights
+        )
+        # The rotated part of the key is one for all heads.
+        rotated = num_tokens * ((self.layout.heads(attention) + 1) * latent.qk_rope_head_dim * self.width)
+        cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
+        write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
+        return (*into, Elementwise("rope", rotated, rotated), write, None, output)
+
+    def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count) -> tuple[Kernel, ...]:
+        if isinstance(mlp, MlpSpec):
+            return self._mlp_block(mlp, num_tokens)
         hidden = self.model.hidden_size
-        shapes = mlp_matrices(group.mlp, hidden, self.layout)
+        router = self._gemm("router", num_tokens, mlp.num_experts, hidden, unquantised(self.weights))
+        weights = mlp.weight_dtype or self.weights
+        routed = expert_kernels(
+            mlp, hidden, num_tokens, layout=self.layout, weights=weights, width=self.width, skew=self.expert_skew
+        )
+        shared = () if mlp.shared is None else self._mlp_block(mlp.shared, num_tokens, "shared_")
+        return (router, *routed, *shared)
+
+    def _mlp_block(self, mlp: MlpSpec, num_tokens: Count, prefix: str = "") -> tuple[Kernel, ...]:
+        hidden = self.model.hidden_size
+        shapes = mlp_matrices(mlp, hidden, self.layout)
+        up = "gate_up" if mlp.kind == "gated" else "up"
+        read, written = (num_tokens * size * self.width for size in (shapes.in_columns, shapes.out_rows))
         return (
-            self._gemm("gate_up" if group.mlp.kind == "gated" else "up", num_tokens, shapes.in_columns, hidden),
-            Elementwise(
-                "activation", num_tokens * shapes.in_columns * self.width, num_tokens * shapes.out_rows * self.width
-            ),
-            self._gemm("down", num_tokens, hidden, shapes.out_rows),
+            self._gemm(f"{prefix}{up}", num_tokens, shapes.in_columns, hidden),
+            Elementwise(f"{prefix}activation", read, written),
+            self._gemm(f"{prefix}down", num_tokens, hidden, shapes.out_rows),
         )
 
     def _gemm(self, name: str, m: Count, n: int, k: int, dtype: Dtype | None = None) -> Gemm:
@@ -183,10 +239,22 @@ class Lowering:
         return [(group.count, self._attention(group, shapes)) for group in self.model.layers]
 
     def _attention(self, group: LayersSpec, shapes: StepShapes) -> Attention:
-        attention, layout = group.attention, self.layout
+        attention, layout, kind = group.attention, self.layout, self._kv_kind(group)
+        dtype = group.kv_dtype or self.kv
+        if attention.latent is not None:
+            return latent_attention(
+                attention,
+                attention.latent,
+                shapes,
+                layout=layout,
+                dtype=dtype,
+                token_bytes=kind.token_bytes,
+                kv_kind=self.kv_kinds.index(kind),
+            )
         heads = layout.heads(attention)
-        decode = shapes.decode_context.astype(np.float64)
-        kv_tokens = decode + shapes.chunk_context
+        read: StepShapes | WindowShapes = shapes if kind.window is None else shapes.windows[kind.window]
+        decode = read.decode_context.astype(np.float64)
+        kv_tokens = decode + read.chunk_context
         activations = 2 * heads * attention.head_dim * self.width * shapes.num_tokens
         return Attention(
             name="attention",
@@ -194,12 +262,13 @@ class Lowering:
             num_heads=heads,
             num_kv_heads=layout.kv_heads(attention),
             head_dim=attention.head_dim,
-            dtype=self.kv,
+            dtype=dtype,
             kv_tokens=kv_tokens,
-            kv_bytes=kv_tokens * kv_bytes_per_token_and_layer(attention, self.kv, layout),
-            activation_bytes=activations + self._scores(heads, decode + shapes.chunk_pairs),
+            kv_bytes=kv_tokens * kind.token_bytes,
+            activation_bytes=activations + self._scores(heads, decode + read.chunk_pairs),
             decode_flops=4.0 * heads * attention.head_dim * decode,
-            prefill_flops=4.0 * heads * attention.head_dim * shapes.chunk_pairs,
+            prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
+            kv_kind=self.kv_kinds.index(kind),
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

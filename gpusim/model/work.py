@@ -7,11 +7,12 @@ alone may be described for many such numbers at once: its ``m`` or its bytes are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.spec.base import Dtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -43,6 +44,54 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``.
+
+    How many experts that are, and rows, is an expectation and no whole number.
+    """
+
+    name: str
+    tokens: Count
+    """That were routed."""
+    rows: Size
+    """Pairs of a token and an expert it chose, on this rank."""
+    experts: Size
+    """Distinct ones among those."""
+    n: int
+    k: int
+    dtype: Dtype
+    """Of the weights."""
+    weight_bytes: Size
+    """Of the distinct experts."""
+    activation_bytes: Size
+    """x read and y written."""
+
+    @property
+    def flops(self) -> Size:
+        """Multiplications and additions."""
+        return 2.0 * self.rows * self.n * self.k
+
+
+@dataclass(frozen=True, slots=True)
+class LatentWork:
+    """What multi-head latent attention does beside attending to a cache; arrays (steps,)."""
+
+    num_decodes: FloatArray
+    decode_context: FloatArray
+    """Tokens of all decoding sequences together, absorbed."""
+    chunk_context: FloatArray
+    """Tokens of all chunks together, expanded."""
+    latent_dim: int
+    rope_dim: int
+    weight_bytes: FloatArray
+    """Projections that absorb, and that expand."""
+    projection_flops: FloatArray
+    """Of both."""
+    expanded_bytes: FloatArray
+    """Keys and values made from the latent, written and read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Attention of one layer over a batch of decoding sequences and prefill chunks."""
 
@@ -64,11 +113,16 @@ class Attention:
     """(steps,)"""
     prefill_flops: FloatArray
     """(steps,)"""
+    latent: LatentWork | None = None
+    """The rest of multi-head latent attention; None: another kind."""
+    kv_kind: int = 0
+    """Which of the model's kinds of KV it reads, see `KvKind`."""
 
     @property
     def flops(self) -> FloatArray:
-        """(steps,) Multiplications and additions of both products."""
-        return self.decode_flops + self.prefill_flops
+        """(steps,) Multiplications and additions of both products, and of the projections that go with them."""
+        flops = self.decode_flops + self.prefill_flops
+        return flops if self.latent is None else flops + self.latent.projection_flops
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +134,8 @@ class Elementwise:
     bytes_written: Size
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
+    routed: Dtype | None = None
+    """Weights of the mixture of experts that it is part of, whose law counts its launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +166,7 @@ class AllGather:
 
 
 Collective: TypeAlias = AllReduce | AllGather
-Kernel: TypeAlias = Gemm | Attention | Elementwise | Sort | AllReduce | AllGather
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +202,26 @@ class StepShapes:
     """Sequences that get a token."""
     num_sequences: IntArray
     """Sequences that take part."""
+    num_decodes: IntArray
+    """Of those, the ones that decode."""
     decode_context: IntArray
     """Tokens of context of the decoding sequences, see `BatchShape`."""
     chunk_context: IntArray
     """Tokens of context of the prefill chunks, up to and including them."""
     chunk_pairs: FloatArray
     """Pairs of a new token of a chunk and a token it attends to."""
+    windows: Windows = field(default_factory=lambda: NO_WINDOWS)
+    """The last three for each window that the model's layers have."""
 
     @classmethod
-    def of(cls, shape: BatchShape, steps: int) -> StepShapes:
+    def of(cls, shape: BatchShape, steps: int, windows: Windows = NO_WINDOWS) -> StepShapes:
         """Return *steps* steps of one batch, each decode's context growing by a token a step."""
-        alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, sum(end for _, end in shape.chunks)]
-        tokens, sampled, sequences, chunk_context = (np.full(steps, value, dtype=np.int64) for value in alike)
+        alike = [shape.num_tokens, shape.num_sampled, shape.num_sequences, shape.num_decodes]
+        tokens, sampled, sequences, decodes = (np.full(steps, value, dtype=np.int64) for value in alike)
+        chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        return cls(tokens, sampled, sequences, decode_context, chunk_context, pairs)
+        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, windows)
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:
@@ -178,6 +239,15 @@ class StepProgram:
     shape: BatchShape
     steps: int
     parts: tuple[tuple[int, tuple[Kernel, ...]], ...]
+    order: tuple[int, ...] | None = None
+    """Parts as they are run, each *count* times in all; None: one after the other."""
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """Number of the part that is run first, second, and so on."""
+        if self.order is not None:
+            return self.order
+        return tuple(number for number, (count, _) in enumerate(self.parts) for _ in range(count))
 
     @property
     def fixed_key(self) -> tuple[int, int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SHOWN: dict[str, tuple[str, float]] = {
     "memory_bytes": ("memory GiB", GiB),
     "memory_bandwidth_bytes_per_s": ("memory GB/s peak", GB),
-    "dense_16_bit_flops_per_s": ("16-bit TFLOP/s dense", 1e12),
+    "peak_flops": ("16-bit TFLOP/s dense", 1e12),
     "link_bandwidth_bytes_per_s": ("links GB/s per direction", GB),
     "parameters": ("parameters 10⁹", 1e9),
     "kv_bytes_per_token": ("KV kB/token 16-bit", 1e3),
@@ -23,8 +23,11 @@ _SHOWN: dict[str, tuple[str, float]] = {
     "links_of_gpu_bytes_per_s": ("GPU's links, GB/s per direction", GB),
 }
 """Keys shown in another unit than SI: their title and the factor."""
-_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "source"}
+_HIDDEN = {"active_parameters", "num_hosts", "num_switches", "num_memory_pools", "source"}
 _HIDDEN |= {"attention", "hidden_size", "head_dim", "vocab_size", "sampling"}
+_HIDDEN |= {"vendor", "family", "memory_standard", "visible_bytes", "memory_efficiency", "channels", "l2_bytes"}
+_HIDDEN |= {"sm_count", "boost_clock_hz", "host_link", "laws_from"}
+"""Only in the JSON."""
 
 
 def print_listing(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -37,6 +40,8 @@ def print_listing(title: str, rows: Sequence[Mapping[str, Any]], console: Consol
 def _shown(key: str, value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if key == "peak_flops":
+        value = value.get("bf16", value.get("fp16"))
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {digits(item / _SHOWN[key][1])}" for name, item in value.items())
     if isinstance(value, list):

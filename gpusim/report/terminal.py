@@ -138,7 +138,7 @@ def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
     blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
     longest = f"max_model_len {engine['max_model_len']}"
     cache = engine.get("prefix_cache")
-    hits = f", prefix cache held {cache['hit_rate']:.1%} of prompt tokens" if cache else ""
+    hits = f", {100 * cache['hit_rate']:.1f} % of prompts cached" if cache else ""
     return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
 
 

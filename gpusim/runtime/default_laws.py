@@ -15,17 +15,20 @@ from gpusim.spec.document import validate
 from gpusim.spec.laws import LawsSpec
 from gpusim.spec.names import read
 
-_HBM_DONOR: Final = {"hopper": "h100-sxm", "blackwell": "b200-sxm"}
+_HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
+"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU."""
 _OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
 _GDDR_DONOR: Final = "rtx-pro-6000-server"
 
 
 def laws_of(device: DeviceSpec) -> LawsSpec:
-    """Return the measured laws of *device*, or those of its donor carried over to it."""
-    if device.laws is not None:
-        return device.laws
+    """Return the measured laws of *device*, and what it has none of from its donor, carried over to it."""
+    own = device.laws
+    if own is not None and own.moe and own.mla:
+        return own
     donor = validate(DeviceSpec, read("device", donor_name(device)))
-    return carried_over(donor, device)
+    lent = carried_over(donor, device)
+    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -48,5 +51,8 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> LawsSpec:
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
+    mla = {
+        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
+    }
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "fitted_on": fitted_on})
+    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla, "fitted_on": fitted_on})

@@ -68,13 +68,14 @@ class Executor(Protocol):
     """Plays runs of steps; one run at a time."""
 
     def run(
-        self, program: StepProgram, *, kv_channels: FloatArray | None = None
+        self, program: StepProgram, *, kv_channels: Sequence[FloatArray] | None = None
     ) -> Generator[simpy.Event, Any, RunResult]:
         """Play all steps of *program*, or those up to the step during which `cut` was called.
 
         Args:
             program: The steps.
-            kv_channels: (steps, channels) fraction of the batch's KV on each memory channel; None: alike on all.
+            kv_channels: (steps, channels) of each kind of KV, fraction of the batch's on each memory channel; None: alike
+                on all.
         """
         ...
 
@@ -97,8 +98,9 @@ class _Run:
         """Whether a step has ended and it is not yet decided whether another one follows."""
         self.operations: list[KernelOfStep | TimedCollective] = []
         self._varying: list[KernelOfStep] = []
-        for count, part in timed.parts:
-            self.operations += [self._operation(operation) for operation in part] * count
+        parts = [[self._operation(operation) for operation in part] for _, part in timed.parts]
+        for number in timed.program.sequence:
+            self.operations += parts[number]
 
     def move_to(self, step: int) -> None:
         """Make the operations those of *step*."""
@@ -152,7 +154,7 @@ class KernelExecutor:
         self._run: _Run | None = None
 
     def run(
-        self, program: StepProgram, *, kv_channels: FloatArray | None = None
+        self, program: StepProgram, *, kv_channels: Sequence[FloatArray] | None = None
     ) -> Generator[simpy.Event, Any, RunResult]:
         """See `Executor.run`."""
         timed = self.timer.time(program, kv_channels)

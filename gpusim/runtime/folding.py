@@ -18,6 +18,7 @@ from gpusim.core.clock import FloatArray, IntArray, ticks_array
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.model.lower import Lowering
+from gpusim.model.window import WindowShapes
 from gpusim.model.work import Attention, Kernel, StepShapes
 from gpusim.runtime.attribution import in_ticks
 from gpusim.runtime.foreign_load import IDLE, Load
@@ -93,8 +94,8 @@ class FoldedSteps:
     """What each takes at least."""
     fixed: StepTotals
     """Of all that does not depend on the context, on idle resources."""
-    attention: list[tuple[int, KernelRows]]
-    """Of each kind of layer, with how many there are, on idle resources."""
+    attention: list[tuple[int, int, KernelRows]]
+    """Of each kind of layer, with how many there are and their kind of KV, on idle resources."""
     starts: IntArray
     """Tick at which each starts, back to back but for idle times."""
     ends: IntArray
@@ -119,35 +120,47 @@ class Folder:
         """Return the ticks of a step without its attention."""
         return self._by_tokens.ticks(num_tokens) + self._by_sampled.ticks(num_sampled)
 
-    def attention_ticks(self, num_sequences: IntArray, context: IntArray) -> IntArray:
-        """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,).
+    def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
+        """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,), in layers with *window*.
 
         Args:
             num_sequences: (steps,)
-            context: (steps,) Tokens of context of all of them together.
+            context: (steps,) Tokens of context of all of them together, inside their windows.
+            window: Of the layers; None: those without.
         """
         nothing = np.zeros_like(context)
-        shapes = StepShapes(num_sequences, num_sequences, num_sequences, context, nothing, nothing.astype(np.float64))
+        windows = {w: WindowShapes.of_decodes(context) for w in self.lowering.model.windows}
+        pairs = nothing.astype(np.float64)
+        alike = (num_sequences, num_sequences, num_sequences, num_sequences)
+        shapes = StepShapes(*alike, context, nothing, pairs, windows)
         ticks: IntArray = np.zeros_like(context)
         for count, kernel in self.lowering.attention(shapes):
-            ticks += count * self._attention(kernel, None).ticks
+            if self.lowering.kv_kinds[kernel.kv_kind].window == window:
+                ticks += count * self._attention(kernel, None).ticks
         return ticks
 
     def time(
-        self, shapes: StepShapes, kv_peak: FloatArray | None, now: int = 0, wakes: Mapping[int, int] = NO_WAKES
+        self,
+        shapes: StepShapes,
+        kv_peak: Sequence[FloatArray] | None,
+        now: int = 0,
+        wakes: Mapping[int, int] = NO_WAKES,
     ) -> FoldedSteps:
         """Time steps on idle resources.
 
         Args:
             shapes: What they compute.
-            kv_peak: (steps,) largest part of the KV on any memory channel; None: alike on all.
+            kv_peak: (steps,) of each kind of KV, largest part of it on any memory channel; None: alike on all.
             now: Tick at which the first one may start.
             wakes: Ticks before which certain steps, by their number, do not start.
         """
         fixed = self._by_tokens.rows(shapes.num_tokens) + self._by_sampled.rows(shapes.num_sampled)
-        attention = [(count, self._attention(kernel, kv_peak)) for count, kernel in self.lowering.attention(shapes)]
+        attention = [
+            (count, kernel.kv_kind, self._attention(kernel, kv_peak))
+            for count, kernel in self.lowering.attention(shapes)
+        ]
         step_ticks, attribution_s, bound_s = fixed.ticks.copy(), fixed.attribution_s.copy(), fixed.bound_s.copy()
-        for count, rows in attention:
+        for count, _, rows in attention:
             step_ticks += count * rows.ticks
             attribution_s += count * rows.attribution_s
             bound_s += count * rows.bound_s
@@ -155,7 +168,7 @@ class Folder:
         starts, ends = back_to_back(step_ticks, now, wakes)
         return FoldedSteps(step_ticks, attribution_ps, ticks_array(bound_s), fixed, attention, starts, ends)
 
-    def loaded_ticks(self, shapes: StepShapes, kv_peak: FloatArray | None, load: Load) -> IntArray:
+    def loaded_ticks(self, shapes: StepShapes, kv_peak: Sequence[FloatArray] | None, load: Load) -> IntArray:
         """Return the ticks of steps beside foreign traffic of constant rate, (steps,); see `time`."""
         if load not in self._loaded:
             kinds = (self.lowering.token_kernels, self.lowering.sampling_kernels)
@@ -167,9 +180,10 @@ class Folder:
             ticks += count * self._attention(kernel, kv_peak, load).ticks
         return ticks
 
-    def _attention(self, kernel: Attention, kv_peak: FloatArray | None, load: Load = IDLE) -> KernelRows:
+    def _attention(self, kernel: Attention, kv_peak: Sequence[FloatArray] | None, load: Load = IDLE) -> KernelRows:
         terms = self.timer.laws.time(kernel)
-        return self.timer.attention(kernel, terms, self._local_s(terms, kv_peak), load)
+        peak = None if kv_peak is None else kv_peak[kernel.kv_kind]
+        return self.timer.attention(kernel, terms, self._local_s(terms, peak), load)
 
     def _local_s(self, terms: KernelTime, kv_peak: FloatArray | None) -> FloatArray:
         """Time of the bytes in a rank's own memory: of its fullest channel, where they are not spread evenly."""
@@ -191,7 +205,7 @@ def back_to_back(step_ticks: IntArray, now: int, wakes: Mapping[int, int]) -> tu
 def account_steps(
     folded: FoldedSteps,
     steps: int,
-    kv_read: IntArray | None,
+    kv_read: Sequence[IntArray] | None,
     *,
     timer: KernelTimer,
     gpus: Sequence[Gpu],
@@ -202,7 +216,7 @@ def account_steps(
     Args:
         folded: The steps, alike on all *gpus*.
         steps: How many of them were played.
-        kv_read: (steps, channels) Bytes of KV read in a layer from each memory channel; None: alike on all.
+        kv_read: (steps, channels) of each kind of KV, bytes read in a layer from each memory channel; None: alike on all.
         timer: That timed them.
         gpus: The ranks.
         fabric: That connects them.
@@ -211,7 +225,7 @@ def account_steps(
     busy_ticks, flops = int(fixed.kernel_ticks[first].sum()), float(fixed.flops[first].sum())
     service_s, even_bytes = float(fixed.service_s[first].sum()), float(fixed.even_bytes[first].sum())
     channel_bytes = np.zeros(timer.bank.num_channels)
-    for count, rows in folded.attention:
+    for count, kind, rows in folded.attention:
         terms = rows.terms
         busy_ticks += count * int(rows.ticks[first].sum())
         flops += count * float(rows.flops[first].sum())
@@ -221,7 +235,7 @@ def account_steps(
             even_bytes += count * float(local_bytes.sum())
         else:
             even_bytes += count * float(terms.even_bytes[first].sum())
-            read = kv_read[first].astype(np.float64)
+            read = kv_read[kind][first].astype(np.float64)
             channel_bytes += count * ((kv_bytes / read.sum(axis=1)) @ read)
         if timer.remote is not None:
             for loads in timer.remote.loads.values():

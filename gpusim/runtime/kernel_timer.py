@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, Kernel, Sort
+from gpusim.model.work import AllGather, AllReduce, Attention, Elementwise, Gemm, GroupedGemm, Kernel, Sort
 from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
@@ -179,7 +179,7 @@ class KernelTimer:
         self.collectives = collectives
         self.remote = remote
 
-    def rows(self, kernel: Gemm | Elementwise | Sort | AllReduce | AllGather, load: Load = IDLE) -> Rows:
+    def rows(self, kernel: Gemm | GroupedGemm | Elementwise | Sort | AllReduce | AllGather, load: Load = IDLE) -> Rows:
         """Time anything but attention, beside foreign traffic of constant rate."""
         if isinstance(kernel, AllReduce | AllGather):
             assert self.collectives is not None, "a program with collectives needs a group of ranks"
@@ -189,7 +189,7 @@ class KernelTimer:
         memory_s = terms.memory_s()
         if load is not IDLE:
             memory_s = terms.l2_s + (memory_s - terms.l2_s) / (1.0 - load.memory_share)
-        flops = np.broadcast_to(kernel.flops if isinstance(kernel, Gemm) else 0.0, memory_s.shape)
+        flops = np.broadcast_to(kernel.flops if isinstance(kernel, Gemm | GroupedGemm) else 0.0, memory_s.shape)
         bound_s = self._bound_s(terms.weight_bytes / self.bank.peak_bandwidth, flops, kernel)
         return KernelRows(terms, ticks_array(terms.duration_s(memory_s)), memory_s, flops, bound_s)
 
@@ -240,6 +240,6 @@ class KernelTimer:
 
     def _bound_s(self, memory_s: FloatArray | float, flops: FloatArray, kernel: Kernel) -> FloatArray:
         """Time of what must move and be computed, at peak: weights and KV, FLOPs; activations may stay on chip."""
-        dtype = kernel.dtype if isinstance(kernel, Gemm) else "bf16"
+        dtype = kernel.dtype if isinstance(kernel, Gemm | GroupedGemm) else "bf16"
         bound: FloatArray = np.maximum(memory_s, flops / self.figures.peak_flops(dtype))
         return bound

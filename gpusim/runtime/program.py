@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -65,7 +66,7 @@ class TimedProgram:
     @property
     def operations(self) -> tuple[TimedOperation, ...]:
         """All operations of a step, one after the other."""
-        return tuple(operation for count, part in self.parts for operation in part * count)
+        return tuple(operation for number in self.program.sequence for operation in self.parts[number][1])
 
     @property
     def attribution_s(self) -> FloatArray:
@@ -95,12 +96,12 @@ class ProgramTimer(KernelTimer):
     def _known_totals(self) -> dict[tuple[int, int], StepTotals]:
         return {}
 
-    def time(self, program: StepProgram, kv_channels: FloatArray | None) -> TimedProgram:
+    def time(self, program: StepProgram, kv_channels: Sequence[FloatArray] | None) -> TimedProgram:
         """Time *program*.
 
         Args:
             program: What to run.
-            kv_channels: (steps, channels) fraction of the batch's KV on each channel; None: alike on all.
+            kv_channels: (steps, channels) of each kind of KV, fraction of the batch's on each channel; None: alike on all.
         """
         parts = tuple(
             (count, tuple(self._timed(kernel, kv_channels) for kernel in kernels)) for count, kernels in program.parts
@@ -128,8 +129,10 @@ class ProgramTimer(KernelTimer):
             self._known_totals[key] = StepTotals.of(tokens, 1) + StepTotals.of(sampled, 1)
         return self._known_totals[key]
 
-    def _timed(self, kernel: Kernel, kv_channels: FloatArray | None) -> TimedOperation:
-        return self._attention(kernel, kv_channels) if isinstance(kernel, Attention) else self._fixed(kernel)[0]
+    def _timed(self, kernel: Kernel, kv_channels: Sequence[FloatArray] | None) -> TimedOperation:
+        if not isinstance(kernel, Attention):
+            return self._fixed(kernel)[0]
+        return self._attention(kernel, None if kv_channels is None else kv_channels[kernel.kv_kind])
 
     def _fixed(self, kernel: Kernel) -> tuple[TimedOperation, Rows]:
         """Time what is the same in every step."""

@@ -55,7 +55,9 @@ class StepExecutor:
         self._over = clock.event()
         self._steps = 0
 
-    def time(self, shapes: StepShapes, kv_peak: FloatArray | None, now: int, wakes: Mapping[int, int]) -> FoldedSteps:
+    def time(
+        self, shapes: StepShapes, kv_peak: Sequence[FloatArray] | None, now: int, wakes: Mapping[int, int]
+    ) -> FoldedSteps:
         """Time steps; see `Folder.time`. Foreign traffic, if there is any, makes them wait."""
         folded = self.folder.time(shapes, kv_peak, now, wakes)
         foreign = self.foreign
@@ -71,13 +73,15 @@ class StepExecutor:
         attribution_ps[:, WAITING] += ticks - folded.ticks
         return replace(folded, ticks=ticks, attribution_ps=attribution_ps, starts=starts, ends=ends)
 
-    def run(self, folded: FoldedSteps, steps: int, kv_read: IntArray | None) -> Generator[simpy.Event, Any, int]:
+    def run(
+        self, folded: FoldedSteps, steps: int, kv_read: Sequence[IntArray] | None
+    ) -> Generator[simpy.Event, Any, int]:
         """Wait for the first *steps* of the steps, or up to the one during which `cut` is called.
 
         Args:
             folded: The steps.
             steps: At least one.
-            kv_read: (steps, channels) Bytes of KV read in a layer from each memory channel; None: alike on all.
+            kv_read: (steps, channels) of each kind of KV, see `account_steps`; None: alike on all channels.
 
         Returns:
             How many steps there were.

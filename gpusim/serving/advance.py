@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 import simpy
 
-from gpusim.core.clock import ARRIVAL, Clock, IntArray
+from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor
@@ -23,6 +23,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler
+from gpusim.serving.windows import windows_of
 
 ONE_RUN: Final = Horizon(steps=32, decisions=1)
 """What kernel detail is given at a time; bounds the memory of the steps' KV histograms."""
@@ -64,8 +65,8 @@ class Blocks:
         self._channels = channels
         self._commit = commit
 
-    def place(self, outlook: Outlook) -> IntArray | None:
-        """Take the blocks of all steps; return the bytes each step reads on each channel, (steps, channels)."""
+    def place(self, outlook: Outlook) -> Sequence[IntArray] | None:
+        """Take the blocks of all steps; return the bytes each reads on each channel, (steps, channels) by kind of KV."""
         self._commit.preempt(outlook, self._clock.now)
         tenures = Tenures.of(outlook)
         self._kv.take(outlook, tenures)
@@ -86,7 +87,8 @@ class StepAdvancer:
     def __init__(
         self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor, *, lags: bool = False
     ) -> None:
-        self._forecast = Forecast(executor.folder)
+        self._windows = executor.folder.lowering.model.windows
+        self._forecast = Forecast(executor.folder, self._windows)
         self._planner = Planner(scheduler, feed, self._forecast, lags=lags)
         self._blocks = blocks
         self._executor = executor
@@ -99,8 +101,8 @@ class StepAdvancer:
         outlook = self._planner.look_ahead(planned, start, Horizon(self._reach))
         read = self._blocks.place(outlook)
         runs = outlook.runs()
-        shapes = outlook.shapes(runs)
-        kv_peak = None if read is None else read.max(axis=1) / read.sum(axis=1)
+        shapes = outlook.shapes(runs, windows_of(outlook, runs, self._windows))
+        kv_peak = None if read is None else [kind.max(axis=1) / kind.sum(axis=1) for kind in read]
         folded = self._executor.time(shapes, kv_peak, start, outlook.wakes)
         self._learn(shapes, folded)
         starts = folded.starts[runs.first]
@@ -156,6 +158,7 @@ class KernelAdvancer:
         self._feed = feed
         self._blocks = blocks
         self._lowering = lowering
+        self._windows = lowering.model.windows
         self._executor = executor
         self._clock = clock
         self._cuts: set[int] = set()
@@ -166,15 +169,17 @@ class KernelAdvancer:
         start, planned = self._clock.now, roster.copy()
         outlook = self._planner.look_ahead(planned, start, ONE_RUN)
         read = self._blocks.place(outlook)
-        program = self._lowering.lower(_shape(outlook), outlook.num_steps)
-        fractions = None if read is None else np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
+        runs = outlook.runs()
+        windows = windows_of(outlook, runs, self._windows)
+        program = self._lowering.lower(_shape(outlook), outlook.num_steps, windows)
+        fractions = None if read is None else [_fractions(kind) for kind in read]
         self._cut_when(outlook, until)
         result = yield from self._executor.run(program, kv_channels=fractions)
         steps = len(result.ends)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
         played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
-        return Advance(outlook, outlook.runs(), planned, played, read, is_by_kernel=True)
+        return Advance(outlook, runs, planned, played, read, is_by_kernel=True)
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
@@ -195,6 +200,11 @@ class KernelAdvancer:
         if left < _FAR and tick not in self._cuts:
             self._cuts.add(tick)
             self._clock.call_in(left, lambda _: cut(), priority=ARRIVAL)
+
+
+def _fractions(read: IntArray) -> FloatArray:
+    """Return the part of all bytes that lies on each channel, row by row."""
+    return np.ascontiguousarray(read / read.sum(axis=1, keepdims=True))
 
 
 def _shape(outlook: Outlook) -> BatchShape:

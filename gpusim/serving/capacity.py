@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from gpusim.errors import CapacityError
 from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
 from gpusim.model.layout import Layout
+from gpusim.model.workspace import peak_activation_bytes, position_table_bytes
 from gpusim.spec.base import Dtype
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.units import GB, GiB
 
-WORKSPACE_BYTES = 1.6 * GB
-"""Activations, CUDA context and graphs of one rank; fitted on the block counts that vLLM reports for its H100 runs
-(`docs/deviations.md`)."""
+LIBRARY_BYTES = 0.72 * GB
+"""What libraries allocate on one rank during vLLM's dummy step: kernels, workspaces of matrix products, buffers of
+collectives. Fitted on the block counts that vLLM reports (`docs/capacity.md`)."""
+
+MOST_WORKSPACE = 0.1
+"""Of what the engine may use: a study whose token budget holds all its prompts is not refused for the activations that
+no engine would make at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,18 @@ class MemoryPlan:
     block_bytes: float
     """One KV block of all layers: on a rank, or whole where it is pooled."""
     num_blocks: int
+
+
+def workspace_bytes(model: ModelSpec, weights: Dtype, serving: ServingSpec) -> float:
+    """Return what one rank needs beside weights and KV: libraries, activations, the table of positions."""
+    activations = peak_activation_bytes(
+        model,
+        weights,
+        Layout.of(serving),
+        tokens=serving.max_num_batched_tokens,
+        sequences=serving.max_num_seqs,
+    )
+    return LIBRARY_BYTES + activations + position_table_bytes(model, weights)
 
 
 def plan_memory(
@@ -44,7 +61,7 @@ def plan_memory(
         weights: Their stored type.
         kv: Stored type of the cache.
         serving: Of the engine.
-        capacity_bytes: Of one GPU.
+        capacity_bytes: Of one GPU, as its driver shows it.
         pool_bytes: Of the memories that hold pooled KV, together; None: KV lies beside the weights.
 
     Raises:
@@ -53,7 +70,7 @@ def plan_memory(
     layout = Layout.of(serving)
     own = weight_bytes(model, weights, layout)
     usable = serving.gpu_memory_utilization * capacity_bytes
-    workspace = min(WORKSPACE_BYTES, 0.1 * usable)
+    workspace = min(workspace_bytes(model, weights, serving), MOST_WORKSPACE * usable)
     if own + workspace > usable:
         raise CapacityError(
             f"weights need {own / GiB:.4g} GiB and workspace {workspace / GiB:.3g} GiB on each GPU, gpu_memory_utilization"

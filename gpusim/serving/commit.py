@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,8 +58,8 @@ class Advance:
     roster: Roster
     """As they leave it."""
     played: Played
-    read: IntArray | None
-    """(steps, channels) Bytes of KV that each reads on each memory channel, if that matters."""
+    read: Sequence[IntArray] | None
+    """(steps, channels) of each kind of KV: bytes that each reads on each memory channel, if that matters."""
     is_by_kernel: bool = False
 
     @property

@@ -72,7 +72,12 @@ class KvCache:
     @property
     def used(self) -> int:
         """Blocks held by requests."""
-        return self.num_blocks - self.free.count(self._holes)
+        return self.num_blocks - self.num_free
+
+    @property
+    def num_free(self) -> int:
+        """Blocks held by no request."""
+        return self.free.count(self._holes)
 
     @property
     def _holes(self) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.model.work import StepShapes, chunk_pairs
 from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
@@ -178,8 +179,8 @@ class Outlook:
         tokens = sampled - np.array(self.num_idle)
         return RunColumns(np.array(self.first_of), steps, decodes, prefill_tokens, sampled, tokens)
 
-    def shapes(self, runs: RunColumns) -> StepShapes:
-        """Return what each step computes."""
+    def shapes(self, runs: RunColumns, windows: Windows = NO_WINDOWS) -> StepShapes:
+        """Return what each step computes; *windows* says it of layers with one."""
         steps = runs.steps
         of = np.repeat(np.arange(len(steps)), steps)
         offset = np.arange(self.num_steps) - runs.first[of]
@@ -194,9 +195,11 @@ class Outlook:
             num_tokens=decodes + runs.num_prefill_tokens[of],
             num_sampled=runs.num_sampled[of],
             num_sequences=decodes + chunks[of],
+            num_decodes=decodes,
             decode_context=np.array(self.decode_context)[of] + decodes * offset,
             chunk_context=chunk_context[of],
             chunk_pairs=pairs[of],
+            windows=windows,
         )
 
 

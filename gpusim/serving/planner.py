@@ -75,6 +75,8 @@ class Planner:
         """Plan steps from tick *now* on; *roster* is left as it is after them."""
         self.feed.reach(ARRIVALS_AHEAD)
         outlook = Outlook.on(roster)
+        if self.forecast is not None:
+            self.forecast.begin(outlook.decoding)
         fixed = roster.fixed if roster.lags else now
         look = _Look(roster, outlook, now, fixed, roster.free_blocks, -len(roster.waiting))
         while outlook.num_steps < horizon.steps and self._plan_run(look, horizon):
@@ -103,6 +105,7 @@ class Planner:
         if steps > 1:
             steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
+            self.forecast.look_at(batch, roster.round)
             steps = self._expect(look, batch, steps, is_open=is_open)
         outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)

@@ -36,10 +36,18 @@ def _check_schema(value: Any) -> Any:
 
 SchemaNumber = Annotated[int, BeforeValidator(_check_schema)]
 
-Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
+Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "mxfp4"]
 
-DTYPE_BYTES: dict[str, float] = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
-"""Bytes of one stored element; scales of quantised formats (1 to 3 %) are left out."""
+DTYPE_BYTES: dict[str, float] = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.0,
+    "int8": 1.0,
+    "int4": 0.5,
+    "mxfp4": 4.25 / 8,  # with its scales: 8 bits for 32 elements of 4 (OCP Microscaling Formats, 2023)
+}
+"""Bytes of one stored element; scales of other quantised formats (1 to 3 %) are left out."""
 
 
 def not_yet(what: str) -> ValueError:

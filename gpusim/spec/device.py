@@ -11,9 +11,26 @@ from gpusim.spec.laws import LawsSpec
 from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
 
 DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
+HostLink = Literal["pcie3", "pcie4", "pcie5", "pcie6", "c2c"]
+"""PCIe of a generation, 16 lanes; or NVLink-C2C."""
 
 
-class ChannelMemorySpec(Spec):
+class _MemorySpec(Spec):
+    """What all memories state."""
+
+    capacity: Bytes = Field(gt=0)
+    """Sold in binary units: a "GB" on a data sheet is a GiB here."""
+    visible: float = Field(default=0.985, gt=0, le=1)
+    """Part of the capacity that a program is shown as the total, without what driver, page tables and ECC take. The
+    default lies between what is reported of GeForce (0.980) and of HBM (0.987 to 0.992); ECC in GDDR6 takes 1/16 more."""
+
+    @property
+    def visible_bytes(self) -> float:
+        """Bytes that a program is shown as the total."""
+        return self.visible * self.capacity
+
+
+class ChannelMemorySpec(_MemorySpec):
     """Device memory as a bank of channels, all stacks or chips together."""
 
     kind: Literal["channels"]
@@ -21,8 +38,6 @@ class ChannelMemorySpec(Spec):
     """JEDEC family; its timings give the factor of an access pattern relative to sequential."""
     channels: int = Field(ge=1)
     """Pseudo-channels (HBM) or channels (GDDR) of the whole device."""
-    capacity: Bytes = Field(gt=0)
-    """Sold in binary units: a "GB" on a data sheet is a GiB here."""
     bandwidth: BytesPerS = Field(gt=0)
     """Peak, reads and writes together, all channels."""
     efficiency: float | None = Field(default=None, gt=0, le=1)
@@ -33,11 +48,10 @@ class ChannelMemorySpec(Spec):
     """Granules rotate over the channels, skewed by one each stripe, or are hashed (for bank studies)."""
 
 
-class AggregateMemorySpec(Spec):
+class AggregateMemorySpec(_MemorySpec):
     """Device memory whose structure is unknown: one server."""
 
     kind: Literal["aggregate"]
-    capacity: Bytes = Field(gt=0)
     bandwidth: BytesPerS = Field(gt=0)
     """Peak, reads and writes together."""
     efficiency: float | None = Field(default=None, gt=0, le=1)
@@ -51,7 +65,8 @@ class ComputeSpec(Spec):
     """The processors of one GPU."""
 
     sm_count: int = Field(ge=1)
-    """Streaming multiprocessors (compute units on AMD)."""
+    """Streaming multiprocessors, compute units on AMD; elsewhere what multiplies as much per cycle as an SM of an A100:
+    1,024 multiply-adds of 16 bit. So much work is in flight at once, and so often counts what one SM can take in."""
     boost_clock: Hertz = Field(gt=0)
     peak: dict[Dtype, FlopPerS]
     """Peak matrix rate by operand type, dense (no sparsity)."""
@@ -81,6 +96,8 @@ class DeviceSpec(Spec):
     link_bandwidth: BytesPerS = Field(default=0.0, ge=0)
     """Scale-up links, per direction, all links of the device together, peak; 0 without. For reference: what links a
     GPU really has is stated by the topology."""
+    host_link: HostLink = "pcie4"
+    """How it meets its host. For reference, and for the one-GPU machine that a device's name stands for."""
     copy_engines: int = Field(default=2, ge=1)
     """Copies between memories that can be in flight at once; more wait for their turn."""
     laws: LawsSpec | None = None

@@ -44,6 +44,28 @@ class AttentionLawSpec(Spec):
     """Of the peak matrix rate, in prefill."""
 
 
+class MlaLawSpec(Spec):
+    """Absorbed decode attention of multi-head latent attention, of one type of its cache."""
+
+    t0: Seconds = Field(ge=0)
+    t_cta: Seconds = Field(ge=0)
+    """Fixed time of one work item."""
+    cta_bandwidth: BytesPerS = Field(gt=0)
+    """What one work item can stream by itself."""
+    heads_per_item: int = Field(ge=1)
+    """Query heads that a work item computes."""
+    min_split: int = Field(ge=1)
+    """Tokens below which a context is not split further."""
+    t_split: Seconds = Field(ge=0)
+    """Extra time when the context is split."""
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate."""
+    t_eager: Seconds = Field(default=0.0, ge=0)
+    """Of a call that the CPU launches, outside a CUDA graph; in the measurements of some GPUs, never in a run."""
+
+
 class GemmLawSpec(Spec):
     """Matrix products of one weight dtype."""
 
@@ -60,6 +82,25 @@ class GemmLawSpec(Spec):
     """Extra time when the reduction dimension is split."""
     l2_speedup: float = Field(ge=1)
     l2_fraction: float = Field(gt=0)
+
+
+MoeDtype = Dtype | Literal["fp8_block"]
+"""Stored type of experts; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
+
+
+class MoeLawSpec(Spec):
+    """Routed experts of one weight dtype."""
+
+    t0: Seconds = Field(ge=0)
+    """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
+    t_wave: Seconds = Field(ge=0)
+    """Fixed time of one wave of tiles."""
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate."""
+    pass_factor: float = Field(gt=0)
+    """Bandwidth of passes over activations relative to the device's own."""
 
 
 class ElementwiseLawSpec(Spec):
@@ -112,6 +153,10 @@ class LawsSpec(Spec):
     """By KV dtype."""
     gemm: dict[Dtype, GemmLawSpec]
     """By weight dtype."""
+    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    """By weight dtype; empty: those of the donor."""
+    mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
+    """By KV dtype; empty: those of the donor."""
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec
     engine_all_reduce: EngineAllReduceLawSpec | None = None

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import Document, read_document
+from gpusim.spec.device import DeviceSpec
+from gpusim.spec.document import Document, read_document, validate
 from gpusim.spec.huggingface import is_config, model_from_config
+from gpusim.spec.one_gpu import one_gpu
 from gpusim.spec.problems import Location, Problem, described, unknown_name
 
 Kind = Literal["device", "model", "topology", "workload", "example"]
@@ -63,7 +65,8 @@ def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
     path = folder(kind) / f"{name}.yaml"
     if name in names(kind):
         return path
-    raise SpecError(f"{name!r}: {unknown_name(name, names(kind), kind)} (or write a path)")
+    known = [*names(kind), *(names("device") if kind == "topology" else ())]
+    raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path)")
 
 
 def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
@@ -80,6 +83,8 @@ def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
 def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Path, ...] = ()) -> Document:
     """Read the file that *name* means, with the ``extends`` at its top filled in; a ``config.json`` is translated.
 
+    Where a topology is asked for, the name of a device means one of it and its host.
+
     Args:
         kind: Of thing.
         name: Or path.
@@ -89,6 +94,8 @@ def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Pat
     Raises:
         SpecError: If there is no such file, it cannot be read, or what it extends cannot.
     """
+    if kind == "topology" and name in names("device") and name not in names("topology"):
+        return _one_gpu(name)
     path = locate(kind, name, relative_to)
     if path.resolve() in within:
         raise SpecError(f"{name}: extends itself, by way of {', '.join(file.name for file in within)}")
@@ -103,6 +110,11 @@ def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Pat
     if problems:
         raise document.error(problems)
     return document
+
+
+def _one_gpu(device: str) -> Document:
+    spec = validate(DeviceSpec, read("device", device))
+    return Document(device, one_gpu(device, spec.host_link))
 
 
 def merge_problems(document: Document, where: Location = (), *, within: tuple[Path, ...] = ()) -> list[Problem]:

@@ -84,7 +84,7 @@ class _Row:
             if isinstance(part, str) and known:
                 self.classes = set().union(*(_classes(cls, part) for cls in self.classes))
         else:
-            self.classes = {cls for cls in self.classes if part in _tags(cls)} or self.classes
+            self.classes = {cls for cls in self.classes if part in (*_tags(cls), cls.__name__)} or self.classes
 
     @property
     def noun(self) -> str:

@@ -119,7 +119,7 @@ class Scenario(AttentionOverride):
     serving: ServingSpec = ServingSpec()
     """How engines serve."""
     engines: list[EngineSpec] = []
-    """Several engines on one machine; without it one, on its first tensor_parallel_size GPUs."""
+    """Several engines on one machine; without it one on its first GPUs, or several alike (data_parallel_size)."""
     background: list[BackgroundSpec] = []
     """Copies and collectives beside the engines' own traffic."""
     workload: str | WorkloadSpec | None = None

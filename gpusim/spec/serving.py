@@ -26,6 +26,12 @@ class ServingSpec(Spec):
 
     Reference: Pope et al., 2023, "Efficiently scaling transformer inference", section 4.
     """
+    data_parallel_size: int = Field(default=1, ge=1)
+    """Replicas, each with a scheduler, a KV cache and tensor_parallel_size GPUs of its own; requests go to them in turn."""
+    enable_expert_parallel: bool = False
+    """Whole experts lie on the ranks, each on one, instead of a slice of each on all."""
+    expert_skew: float = Field(default=0.0, ge=0, le=4)
+    """Zipf exponent of how often experts are chosen, the r-th as r^-skew; 0: all alike."""
     scheduler: Literal["static", "continuous", "vllm-v1", "vllm-v0", "orca", "sarathi"] = "continuous"
     """continuous, or vllm-v1: prompts in chunks beside decodes; vllm-v0: whole prompts first, in steps of their own; orca:
     whole prompts beside decodes, memory for the longest request reserved; sarathi: as continuous, with a prompt's blocks

@@ -1,6 +1,7 @@
 """What `gpusim list` says is what the catalog says."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -32,11 +33,39 @@ def test_every_name_has_one_entry(what, kind):
 
 
 def test_devices_are_told_by_their_peaks():
-    """SI values of the data sheet, and whether there are measurements."""
-    a100 = entry("devices", "a100-sxm-80gb")
-    assert a100["memory_bytes"] == 80 * GiB
-    assert a100["dense_16_bit_flops_per_s"] == 312e12
-    assert a100["measured"]
+    """SI values of the data sheet, what reads achieve, and where the laws come from."""
+    a100, v100 = entry("devices", "a100-sxm-80gb"), entry("devices", "v100-sxm-32gb")
+    assert (a100["memory_bytes"], a100["channels"], a100["memory_efficiency"]) == (80 * GiB, 80, 0.87)
+    assert (a100["peak_flops"]["bf16"], a100["peak_flops"]["int8"]) == (312e12, 624e12)
+    assert (a100["measured_laws"], a100["laws_from"]) == (True, None)
+    assert (v100["measured_laws"], v100["laws_from"]) == (False, "a100-sxm-80gb")
+    assert v100["memory_efficiency"] == pytest.approx(0.894, abs=1e-3)
+
+
+def test_aggregate_memory_has_no_channels():
+    """Where the structure is unknown, neither a number of channels nor a standard is made up."""
+    tpu = entry("devices", "tpu-v5e")
+    assert (tpu["channels"], tpu["memory_standard"], tpu["memory_efficiency"]) == (None, None, 0.9)
+
+
+def test_devices_as_json():
+    """The keys and types that scripts rely on; plain JSON."""
+    rows = json.loads(json.dumps(describe("devices")))
+    kinds = {
+        **dict.fromkeys(("name", "vendor", "family", "host_link"), str),
+        **dict.fromkeys(("memory_bytes", "memory_bandwidth_bytes_per_s", "memory_efficiency", "l2_bytes"), float),
+        **dict.fromkeys(("visible_bytes", "boost_clock_hz", "link_bandwidth_bytes_per_s"), float),
+        **dict.fromkeys(("memory_standard", "laws_from"), str | None),
+        "channels": int | None,
+        "sm_count": int,
+        "peak_flops": dict,
+        "measured_laws": bool,
+    }
+    for row in rows:
+        assert row.keys() == kinds.keys()
+        assert all(isinstance(row[key], kind) for key, kind in kinds.items())
+        assert (row["laws_from"] is None) == row["measured_laws"]
+        assert all(isinstance(rate, float) for rate in row["peak_flops"].values())
 
 
 def test_models_are_told_by_their_sizes():

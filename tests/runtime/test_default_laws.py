@@ -38,7 +38,10 @@ def test_measured_devices_have_their_own(name):
         ("HBM3e", "blackwell", "b200-sxm"),
         ("HBM2", "volta", "a100-sxm-80gb"),
         ("HBM2e", "ampere", "a100-sxm-80gb"),
-        ("HBM3", "cdna3", "a100-sxm-80gb"),
+        ("HBM3", "cdna3", "h100-sxm"),
+        ("HBM3e", "cdna4", "b200-sxm"),
+        ("HBM2e", "cdna2", "a100-sxm-80gb"),
+        ("HBM2e", "gaudi", "a100-sxm-80gb"),
     ],
 )
 def test_memory_decides_before_family(standard, family, donor):
@@ -72,13 +75,14 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
     for ours, theirs, scaled in (
         (laws.attention, donor.laws.attention, "cta_bandwidth"),
         (laws.gemm, donor.laws.gemm, "sm_bandwidth"),
+        (laws.mla, donor.laws.mla, "cta_bandwidth"),
     ):
         assert ours.keys() == theirs.keys()
         for dtype in ours:
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {"attention": donor.laws.attention, "gemm": donor.laws.gemm, "fitted_on": donor.laws.fitted_on}
+    same = {name: getattr(donor.laws, name) for name in ("attention", "gemm", "mla", "fitted_on")}
     assert laws.model_copy(update=same) == donor.laws
     assert ratio != 1
 

@@ -45,9 +45,9 @@ def test_kv_on_few_channels_takes_its_fullest_channel():
     executor, program = machine.executor(), decode(batch=64, steps=4)
     spread = np.zeros((4, machine.cluster.banks["gpu0"].num_channels))
     spread[:, :20] = 1 / 20
-    result = machine.play(executor, program, kv_channels=spread)
-    assert (np.cumsum(executor.timer.time(program, spread).step_ticks) == result.ends).all()
-    assert (executor.timer.time(program, spread).step_ticks > executor.timer.time(program, None).step_ticks).all()
+    result = machine.play(executor, program, kv_channels=[spread])
+    assert (np.cumsum(executor.timer.time(program, [spread]).step_ticks) == result.ends).all()
+    assert (executor.timer.time(program, [spread]).step_ticks > executor.timer.time(program, None).step_ticks).all()
 
 
 @settings(max_examples=15)

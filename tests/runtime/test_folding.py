@@ -14,7 +14,7 @@ from gpusim.runtime.kernel_timer import StepTotals
 from machines import Machine
 from predictions import uneven
 
-SHAPE = ("num_tokens", "num_sampled", "num_sequences", "decode_context", "chunk_context", "chunk_pairs")
+SHAPE = ("num_tokens", "num_sampled", "num_sequences", "num_decodes", "decode_context", "chunk_context", "chunk_pairs")
 MODELS = {"tiny": catalog_model("tiny"), "small": build_model()}
 
 
@@ -80,12 +80,12 @@ def test_folded_times_are_those_of_programs(tp, model, ideal, runs, spread, seed
     steps = joined(runs)
     channels = executor.timer.bank.num_channels
     fractions = uneven(len(steps.num_tokens), channels, seed) if spread else None
-    folded = folder.time(steps, None if fractions is None else fractions.max(axis=1))
+    folded = folder.time(steps, None if fractions is None else [fractions.max(axis=1)])
     first = 0
     for shape, number in runs:
         part = slice(first, first + number)
         program = folder.lowering.lower(shape, number)
-        timed = executor.timer.time(program, None if fractions is None else fractions[part])
+        timed = executor.timer.time(program, None if fractions is None else [fractions[part]])
         assert folded.ticks[part].tolist() == timed.step_ticks.tolist()
         assert folded.attribution_ps[part].tolist() == timed.attribution_ps.tolist()
         assert folded.bound_ps[part].tolist() == timed.bound_ps.tolist()
@@ -108,12 +108,13 @@ def test_accounts_of_folded_steps_are_those_of_played_ones(tp, runs, spread, see
     for shape, asked in runs:
         number = min(asked, kept - first)
         if number > 0:
-            channels = None if fractions is None else fractions[first : first + number]
+            channels = None if fractions is None else [fractions[first : first + number]]
             played.play(executor, folder.lowering.lower(shape, number), kv_channels=channels)
         first += max(0, number)
     other, stand_in, folder = build_folder(tp)
-    folded = folder.time(steps, None if fractions is None else fractions.max(axis=1))
-    account_steps(folded, kept, fractions, timer=folder.timer, gpus=stand_in.gpus, fabric=other.cluster.fabric)
+    folded = folder.time(steps, None if fractions is None else [fractions.max(axis=1)])
+    read = None if fractions is None else [fractions]
+    account_steps(folded, kept, read, timer=folder.timer, gpus=stand_in.gpus, fabric=other.cluster.fabric)
     for name in other.cluster.gpus:
         one, gpu = played.cluster.gpus[name], other.cluster.gpus[name]
         np.testing.assert_allclose(gpu.memory.channel_bytes_out, one.memory.channel_bytes_out, rtol=1e-9)

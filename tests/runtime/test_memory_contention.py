@@ -19,10 +19,10 @@ def check_stream(*, share, ideal=False, seed=0):
     machine = Machine(ideal=ideal)
     bank, executor = machine.cluster.banks["gpu0"], machine.executor()
     program, spread = decode(batch=64, context=800, steps=3), uneven(3, bank.num_channels, seed)
-    expected = predicted_s(executor.timer.time(program, spread), memory_left=1 - min(share, 0.5))
+    expected = predicted_s(executor.timer.time(program, [spread]), memory_left=1 - min(share, 0.5))
     machine.copy("gpu0", "gpu0", rate=share * bank.bandwidth / 2)
     machine.clock.run(machine.clock.timeout(1))  # the stream is under way
-    result = machine.play(executor, program, kv_channels=spread)
+    result = machine.play(executor, program, kv_channels=[spread])
     assert step_s(result) == pytest.approx(expected, rel=1e-6)
     return result
 

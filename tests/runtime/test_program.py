@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -9,12 +11,13 @@ from builders import build_lowering, catalog_model
 from gpusim.model.work import BatchShape
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.program import TimedKernel
+from gpusim.spec.model import ModelSpec
 from machines import Machine, decode
 
 
 def timed(program, *, spread=None, gpus=("gpu0",), topology="dgx-a100-80gb", ideal=False):
     machine = Machine(topology, ideal=ideal)
-    return machine.executor(*gpus).timer.time(program, spread)
+    return machine.executor(*gpus).timer.time(program, None if spread is None else [spread])
 
 
 def named(timed_program, name):
@@ -31,6 +34,18 @@ def test_operations_come_in_the_order_and_number_of_the_program():
     names = [k.name for count, part in program.parts for _ in range(count) for k in part]
     assert [operation.name for operation in result.operations] == names
     assert len({id(k) for k in kernels if k.name == "qkv"}) == 1
+
+
+def test_layers_of_a_pattern_are_played_in_its_order():
+    """Local, local, global, local, local: at kernel detail each layer comes where the model has it."""
+    model = catalog_model("tiny")
+    groups = [
+        model.layers[0].model_copy(update={"count": count, "num_norms": norms}) for count, norms in ((4, 2), (1, 1))
+    ]
+    mixed = ModelSpec(**model.model_dump(exclude={"layers", "pattern"}), layers=groups, pattern=[0, 0, 1])
+    names = [o.name for o in timed(build_lowering(mixed).lower(BatchShape(1, 100, num_sampled=1))).operations]
+    starts = [place for place, name in enumerate(names) if name == "norm0"]
+    assert ["norm1" in names[a:b] for a, b in pairwise([*starts, len(names)])] == [True, True, False, True, True]
 
 
 def test_even_kv_asks_all_channels_alike():

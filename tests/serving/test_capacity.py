@@ -10,7 +10,7 @@ from builders import build_model
 from gpusim.errors import CapacityError
 from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
 from gpusim.model.layout import Layout
-from gpusim.serving.capacity import WORKSPACE_BYTES, plan_memory
+from gpusim.serving.capacity import LIBRARY_BYTES, plan_memory, workspace_bytes
 from gpusim.spec.serving import ServingSpec
 from gpusim.units import GiB
 
@@ -47,7 +47,8 @@ def test_blocks_fill_what_weights_and_workspace_leave(capacity_gib, utilisation,
     )
     layout, usable = Layout(tp), utilisation * capacity_gib * GiB
     assert memory.weight_bytes == weight_bytes(build_model(), "bf16", layout)
-    assert memory.workspace_bytes == min(WORKSPACE_BYTES, 0.1 * usable)
+    expected = workspace_bytes(build_model(), "bf16", ServingSpec(tensor_parallel_size=tp))
+    assert memory.workspace_bytes == min(expected, 0.1 * usable)
     assert memory.block_bytes == block_size * kv_bytes_per_token(build_model(), "bf16", layout)
     room = usable - memory.weight_bytes - memory.workspace_bytes
     assert memory.num_blocks * memory.block_bytes <= room * (1 + 1e-12)
@@ -58,6 +59,12 @@ def test_blocks_by_hand():
     """Two layers of 8 heads of 64 keep 4096 B a token, a block of 16 thus 64 KiB; a GiB of pool at 0.9 holds 14745."""
     memory = plan(pool_bytes=1 * GiB, capacity_bytes=80 * GiB)
     assert (memory.block_bytes, memory.num_blocks) == (64 * 1024, int(0.9 * 16384))
+
+
+def test_workspace_by_hand():
+    """Libraries, 2,048 tokens of 2 × 512 hidden states and as many in a layer with its MLP of 3 × 1,024, 4,096 positions."""
+    expected = LIBRARY_BYTES + 2048 * 2 * (2 * 512 + 2 * 512 + 3 * 1024) + 4096 * 64 * 2
+    assert plan().workspace_bytes == expected
 
 
 def test_pooled_blocks_are_whole():

@@ -13,12 +13,12 @@ class Recorder:
     """A lowering that remembers the shapes it was asked for."""
 
     def __init__(self, engine):
-        self.inner, self.asked = engine.lowering, []
+        self.inner, self.asked, self.model = engine.lowering, [], engine.lowering.model
         engine.lowering = self
 
-    def lower(self, shape, steps):
+    def lower(self, shape, steps, windows):
         self.asked.append((shape, steps))
-        return self.inner.lower(shape, steps)
+        return self.inner.lower(shape, steps, windows)
 
 
 def run_recorded(**changes):
@@ -87,10 +87,10 @@ def test_every_running_request_has_a_row_of_its_own(detail):
         assert set().union(*(slots.values() for slots in seen)) == {0, 1, 2}
     assert sorted(engine.roster.free_slots) == list(range(engine.roster.num_slots))
     assert engine.kv.used == 0
-    assert not engine.channels.held_bytes.any()
+    assert not any(held.any() for held in engine.channels.held_bytes)
 
 
-SHAPE = ("num_tokens", "num_sampled", "num_sequences", "decode_context", "chunk_context", "chunk_pairs")
+SHAPE = ("num_tokens", "num_sampled", "num_sequences", "num_decodes", "decode_context", "chunk_context", "chunk_pairs")
 
 
 def shapes_played(detail):

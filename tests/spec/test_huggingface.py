@@ -154,25 +154,34 @@ def test_falcon_without_multi_query_is_mha():
     assert ratio == 71
 
 
-def test_an_active_sliding_window_limits_the_length():
-    """Up to its window Mistral v0.1 attends to everything; what lies beyond is not modelled and said so."""
+def kinds_of(model: ModelSpec) -> list[tuple[int, int | None]]:
+    """Return count and window of each group of layers."""
+    return [(group.count, group.attention.window) for group in model.layers]
+
+
+def test_a_sliding_window_is_that_of_all_layers():
+    """Mistral v0.1 attends to 4,096 tokens in every layer; requests may be as long as its positions."""
     model = load(MISTRAL_7B_V01)
-    assert model.max_model_len == 4096
-    assert "sliding window" in model.source
+    assert kinds_of(model) == [(32, 4096)]
+    assert (model.max_model_len, model.pattern) == (32768, None)
 
 
 @pytest.mark.parametrize(
-    ("change", "longest"),
+    ("change", "kinds"),
     [
-        ({}, 131072),
-        ({"use_sliding_window": True}, 131072),
-        ({"use_sliding_window": True, "sliding_window": 8192}, 8192),
-        ({"sliding_window": 8192}, 131072),
+        ({}, [(28, None)]),
+        ({"sliding_window": 8192}, [(28, None)]),
+        ({"use_sliding_window": True}, [(28, None)]),
+        ({"use_sliding_window": True, "sliding_window": 8192}, [(28, None)]),
+        ({"use_sliding_window": True, "sliding_window": 8192, "max_window_layers": 0}, [(28, 8192)]),
+        ({"use_sliding_window": True, "sliding_window": 8192, "max_window_layers": 21}, [(21, None), (7, 8192)]),
     ],
 )
-def test_qwen_windows_only_when_asked_to(change, longest):
-    """Qwen2 states a window it does not use unless `use_sliding_window` is true."""
-    assert load(QWEN_2_5_7B | change).max_model_len == longest
+def test_qwen_windows_only_when_asked_to(change, kinds):
+    """Qwen2 uses its window if `use_sliding_window` says so, and then from layer `max_window_layers` on."""
+    model = load(QWEN_2_5_7B | change)
+    assert kinds_of(model) == kinds
+    assert (model.max_model_len, model.pattern) == (131072, None)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def test_qwen_windows_only_when_asked_to(change, longest):
         ("n_routed_experts", 256),
         ("kv_lora_rank", 512),
         ("quantization_config", {"quant_method": "awq", "bits": 4}),
-        ("model_type", "gemma2"),
+        ("model_type", "mamba"),
     ],
 )
 def test_what_is_not_modelled_is_refused_by_key_and_line(key, value):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import DeviceSpec
@@ -15,8 +16,9 @@ _COMPUTES_AS: dict[Dtype, tuple[Dtype, ...]] = {
     "fp8": ("fp8", "bf16", "fp16"),
     "int8": ("bf16", "fp16"),
     "int4": ("bf16", "fp16"),
+    "mxfp4": ("bf16", "fp16"),
 }
-"""Operand types a weight type is multiplied in, best first: int8 and int4 weights are expanded to 16 bit on the fly."""
+"""Operand types a weight type is multiplied in, best first: int8 and 4-bit weights are expanded to 16 bit on the fly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class GpuFigures:
 Law = TypeVar("Law")
 
 
-def law_for(dtype: Dtype, laws: dict[Dtype, Law]) -> Law:
+def law_for(dtype: Dtype, laws: Mapping[Any, Law]) -> Law:
     """Return the law measured for *dtype*, else the 16-bit one, else whichever there is."""
     for candidate in (dtype, *_COMPUTES_AS["bf16"]):
         if candidate in laws:

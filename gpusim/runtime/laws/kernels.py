@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Count, Elementwise, Gemm, Size, Sort
+from gpusim.model.work import Attention, Count, Elementwise, Gemm, GroupedGemm, Size, Sort
 from gpusim.runtime.laws.attention import attention_rows, attention_time
 from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.mla import mla_time
+from gpusim.runtime.laws.moe import GroupedRows, grouped_time, moe_law, passing_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.laws import LawsSpec
+
+Computed: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort
+"""What a GPU does by itself."""
 
 
 class KernelLaws(Protocol):
     """How long kernels take on one kind of GPU."""
 
-    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
+    def time(self, work: Computed) -> KernelTime:
         """Return the terms of the duration of *work*: a row a step of an attention, a row a size of anything else."""
         ...
 
@@ -38,9 +43,11 @@ class CalibratedLaws:
         self.gpu = gpu
         self.laws = laws
 
-    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
+    def time(self, work: Computed) -> KernelTime:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
+            if work.latent is not None:
+                return mla_time(work, work.latent, self.laws, self.gpu)
             return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
         if isinstance(work, Gemm):
             rows = GemmRows(*_rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes))
@@ -48,8 +55,18 @@ class CalibratedLaws:
             return replace(timing, weight_bytes=work.weight_bytes)
         if isinstance(work, Sort):
             return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
+        if isinstance(work, GroupedGemm) or work.routed is not None:
+            return self._of_experts(work)
         elements = ElementwiseRows(*_rows(work.bytes_read + work.bytes_written, work.hbm_bytes))
         return elementwise_time(elements, self.laws.elementwise, self.gpu)
+
+    def _of_experts(self, work: GroupedGemm | Elementwise) -> KernelTime:
+        if isinstance(work, GroupedGemm):
+            sizes = (work.rows, work.experts, work.n, work.k, work.weight_bytes, work.activation_bytes)
+            return grouped_time(GroupedRows(*_rows(*sizes)), moe_law(work.dtype, self.laws.moe), self.gpu, work.dtype)
+        assert work.routed is not None
+        (total_bytes,) = _rows(work.bytes_read + work.bytes_written)
+        return passing_time(total_bytes, moe_law(work.routed, self.laws.moe), self.gpu)
 
 
 class RooflineLaws:
@@ -62,16 +79,16 @@ class RooflineLaws:
     def __init__(self, gpu: GpuFigures) -> None:
         self.gpu = gpu
 
-    def time(self, work: Gemm | Attention | Elementwise | Sort) -> KernelTime:
+    def time(self, work: Computed) -> KernelTime:
         """See `KernelLaws.time`."""
         if isinstance(work, Attention):
             compute_s = work.flops / self.gpu.peak_flops("bf16")
-            return self._roofline(compute_s, work.activation_bytes, kv_bytes=work.kv_bytes)
-        if isinstance(work, Gemm):
-            compute_s, size = _rows(
-                work.flops / self.gpu.peak_flops(work.dtype), work.weight_bytes + work.activation_bytes
-            )
-            return replace(self._roofline(compute_s, size), weight_bytes=work.weight_bytes)
+            timing = self._roofline(compute_s, _even_bytes(work), kv_bytes=work.kv_bytes)
+            return timing if work.latent is None else replace(timing, weight_bytes=work.latent.weight_bytes)
+        if isinstance(work, Gemm | GroupedGemm):
+            flops_s = work.flops / self.gpu.peak_flops(work.dtype)
+            compute_s, size, weights = _rows(flops_s, work.weight_bytes + work.activation_bytes, work.weight_bytes)
+            return replace(self._roofline(compute_s, size), weight_bytes=weights)
         if isinstance(work, Sort):
             return self._roofline(*_rows(0.0, IDEAL_SORT_BYTES * work.elements))
         return self._roofline(*_rows(0.0, work.bytes_read + work.bytes_written))
@@ -89,6 +106,14 @@ class RooflineLaws:
             memory_rate=self.gpu.bandwidth,
             smoothness=np.inf,
         )
+
+
+def _even_bytes(work: Attention) -> FloatArray:
+    """Return what attention moves beside its cache."""
+    latent = work.latent
+    return (
+        work.activation_bytes if latent is None else work.activation_bytes + latent.weight_bytes + latent.expanded_bytes
+    )
 
 
 def _rows(*values: Count | Size) -> list[FloatArray]:

@@ -32,7 +32,7 @@ class KernelTime:
     """What the kernel streams alone, all channels together, in bytes/s."""
     smoothness: float
     """Exponent of the smooth maximum; infinity for the plain one."""
-    weight_bytes: float = 0.0
+    weight_bytes: FloatArray | float = 0.0
     """Part of even_bytes that is weights."""
 
     def memory_s(self, imbalance: FloatArray | float = 1.0) -> FloatArray:
@@ -53,6 +53,7 @@ class KernelTime:
             l2_s=self.l2_s[one],
             even_bytes=self.even_bytes[one],
             kv_bytes=self.kv_bytes[one],
+            weight_bytes=self.weight_bytes[one] if isinstance(self.weight_bytes, np.ndarray) else self.weight_bytes,
         )
 
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpusim.spec.document import Document, read_document
+from gpusim.spec.huggingface.deepseek import deepseek_v2, deepseek_v3
+from gpusim.spec.huggingface.experts import llama4, llama4_with_images, mixtral, qwen3_moe
 from gpusim.spec.huggingface.falcon import falcon
+from gpusim.spec.huggingface.gemma import gemma2, gemma3, gemma3_with_images
 from gpusim.spec.huggingface.generation import sampling_from_config
 from gpusim.spec.huggingface.gpt import bloom, gpt2, gpt_neox, gptj, opt
+from gpusim.spec.huggingface.gpt_oss import TAKES, gpt_oss
 from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
 from gpusim.spec.huggingface.reader import Family, Reader
 from gpusim.spec.model import ModelSpec
@@ -26,6 +30,16 @@ FAMILIES: Final[dict[str, Family]] = {
     "phi3": Family(mistral),
     "granite": Family(llama),
     "internlm2": Family(internlm2),
+    "gemma2": Family(gemma2),
+    "gemma3_text": Family(gemma3),
+    "gemma3": Family(gemma3_with_images),
+    "gpt_oss": Family(gpt_oss, TAKES),
+    "mixtral": Family(mixtral, frozenset({"num_local_experts"})),
+    "qwen3_moe": Family(qwen3_moe, frozenset({"num_experts"})),
+    "deepseek_v2": Family(deepseek_v2, frozenset({"n_routed_experts", "kv_lora_rank"})),
+    "deepseek_v3": Family(deepseek_v3, frozenset({"n_routed_experts", "kv_lora_rank", "quantization_config"})),
+    "llama4_text": Family(llama4, frozenset({"num_local_experts"})),
+    "llama4": Family(llama4_with_images),
     "falcon": Family(falcon),
     "bloom": Family(bloom),
     "gpt2": Family(gpt2),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpusim.spec.huggingface.reader import Build, Fields, Reader
+from gpusim.spec.huggingface.windows import layer_types, sliding_window, with_window
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec
 
 
@@ -69,11 +70,12 @@ def decoder(
     tied: bool = False,
     context: int | None = None,
     windowed: bool = True,
+    local: Callable[[int], bool] | None = None,
     hidden_key: str = "hidden_size",
     context_key: str = "max_position_embeddings",
     **more: Any,
 ) -> Build:
-    """Put a decoder of one kind of layers together.
+    """Put a decoder together whose layers are alike but for a sliding window.
 
     Args:
         reader: Of the file.
@@ -81,30 +83,16 @@ def decoder(
         tied: Default of `tie_word_embeddings`.
         context: Default of the longest request; None: it is required.
         windowed: Default of `use_sliding_window`.
+        local: Which layers have the window, from 0 on, where there are no `layer_types`; None: all.
         hidden_key: Where the hidden size is.
         context_key: Where the longest request is.
         more: Further fields of `ModelSpec`.
     """
     fields: Fields = {"hidden_size": reader.size(hidden_key), "vocab_size": reader.size("vocab_size")}
-    fields |= longest_request(reader, context, windowed=windowed, key=context_key)
+    fields["max_model_len"] = longest = reader.size(context_key, context)
     fields["tie_word_embeddings"] = reader.flag("tie_word_embeddings", default=tied)
-    return lambda: fields | more | {"layers": [layers()]}
-
-
-def longest_request(
-    reader: Reader, default: int | None = None, *, windowed: bool = True, key: str = "max_position_embeddings"
-) -> Fields:
-    """Return `max_model_len`, and `attention_window` where a sliding window sets it; say so in the notes.
-
-    With a sliding window, `max_model_len` is the window: up to it attention is full, and longer requests are refused.
-    """
-    longest = reader.size(key, default)
-    if reader.get("sliding_window") is None or not reader.flag("use_sliding_window", default=windowed):
-        return {"max_model_len": longest}
-    window = reader.size("sliding_window")
-    if window >= longest:
-        return {"max_model_len": longest}
-    reader.notes.append(
-        f"longest request {window} tokens, its sliding window, beyond which attention is not modelled yet"
-    )
-    return {"max_model_len": window, "attention_window": window}
+    window = sliding_window(reader, used=windowed)
+    if window is None or window >= longest:
+        return lambda: fields | more | {"layers": [layers()]}
+    is_local = layer_types(reader, reader.size("num_hidden_layers"), local or (lambda _: True))
+    return lambda: fields | more | with_window(layers(), window, is_local)

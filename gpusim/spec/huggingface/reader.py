@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from gpusim.spec.document import Document
-from gpusim.spec.problems import Problem
+from gpusim.spec.problems import Location, Problem
 
 ABSENT_FEATURES: Final = {
     "num_local_experts": "mixture of experts; use a model with a dense MLP",
@@ -27,6 +27,20 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the model's `source` says beside where it was read."""
+    where: Location = ()
+    """The mapping in the file whose keys it takes."""
+
+    def over(self, defaults: dict[str, Any]) -> Reader:
+        """Return a reader of the same keys to which *defaults* belong too, where the file does not have them."""
+        return replace(self, document=replace(self.document, data=defaults | self.document.data))
+
+    def part(self, key: str) -> Reader:
+        """Return a reader of the mapping at *key*; of an empty one, and a problem, where there is none."""
+        data = self.get(key)
+        if not isinstance(data, dict):
+            self.problem(key, "this key is required, with a mapping")
+            data = {}
+        return replace(self, document=replace(self.document, data=data), where=(*self.where, key))
 
     def get(self, key: str) -> Any:
         """Return the value of *key* as it is, None where it is absent."""
@@ -58,13 +72,13 @@ class Reader:
 
     def problem(self, key: str, message: str) -> None:
         """Note what is wrong with the value of *key*; the same thing once."""
-        problem = Problem((key,), message)
+        problem = Problem((*self.where, key), message)
         if problem not in self.problems:
             self.problems.append(problem)
 
     def is_sound(self, *keys: str) -> bool:
         """Say whether nothing was found wrong with *keys* so far."""
-        return not any(problem.where[0] in keys for problem in self.problems)
+        return not any(problem.where[-1] in keys for problem in self.problems)
 
     def refuse_absent_features(self, taken: Iterable[str] = ()) -> None:
         """Note every key of `ABSENT_FEATURES` that the file has and its family does not take."""

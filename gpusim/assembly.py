@@ -16,17 +16,20 @@ from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import KernelExecutor
 from gpusim.runtime.folding import Folder
-from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine
+from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine, used_by_swaps
 from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
+from gpusim.runtime.mover import HostMover
 from gpusim.runtime.program import ProgramTimer
 from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.engine import Engine
+from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
@@ -67,11 +70,12 @@ class Assembly:
         self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
+        self._swapped = {plan.name: used_by_swaps(cluster, plan.hosts) for plan in engines}
         self._traffic = {plan.name: EngineTraffic(plan.gpus, self._groups[plan.name]) for plan in engines}
         copies = [entry.spec for entry in self.background if isinstance(entry.spec, CopySpec)]
         self._copies = ForeignCopies(cluster, copies)
         self._has_constant_copies = self._copies.are_constant(self._traffic.values()) and is_alone(
-            self._copies.resources(), self._collective_resources()
+            self._copies.resources(), [*self._collective_resources(), *self._swapped.values()]
         )
 
     def engine(self, plan: EnginePlan, log: StepLog, on_finished: Callable[[Request], None]) -> Engine:
@@ -107,6 +111,12 @@ class Assembly:
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
+            watermark_blocks=int(plan.serving.watermark_part * plan.memory.num_blocks),
+            host=HostBlocks(plan.memory.num_host_blocks, plan.serving.block_size) if plan.serving.swaps else None,
+            store=HostStore(plan.memory.num_stored_blocks, plan.serving.block_size)
+            if plan.serving.kv_offload
+            else None,
+            mover=HostMover(self.cluster, plan.hosts, plan.memory.block_bytes) if plan.hosts else None,
             max_model_len=max_model_len,
             lags=plan.serving.async_scheduling,
             log=log,
@@ -134,8 +144,8 @@ class Assembly:
         return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
     def _others(self, plan: EnginePlan) -> list[Resources]:
-        """Return what other engines and background collectives load."""
-        engines = [used for name, used in self._used.items() if name != plan.name]
+        """Return what other engines, their swapped KV and background collectives load."""
+        engines = [used | self._swapped[name] for name, used in self._used.items() if name != plan.name]
         return [*engines, *self._collective_resources()]
 
     def _collective_resources(self) -> list[Resources]:
@@ -182,6 +192,8 @@ class Assembly:
             "kv_blocks_used": kv.used,
             "prefix_cache": _prefix_facts(engine),
             "kv_pool": list(plan.pool),
+            **_swap_facts(engine.host),
+            **_offload_facts(engine.store),
         }
 
     def _laws(self, figures: GpuFigures) -> KernelLaws:
@@ -201,6 +213,9 @@ class Assembly:
             bank.reserve(memory.workspace_bytes, "workspace")
             if not plan.pool:
                 bank.reserve(memory.num_blocks * memory.block_bytes, "KV blocks")
+        for host in plan.hosts.values():
+            if host in self.cluster.banks:
+                self.cluster.banks[host].reserve(memory.host_bytes, "swapped and offloaded KV")
         shares = self._pool_shares(plan)
         for name, share in shares.items():
             self.cluster.banks[name].reserve(share * memory.num_blocks * memory.block_bytes, "pooled KV blocks")
@@ -237,6 +252,19 @@ class Assembly:
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())
 
 
+def _swap_facts(host: HostBlocks | None) -> dict[str, int]:
+    if host is None:
+        return {}
+    return {
+        "swaps": host.num_swaps,
+        "host_kv_blocks": host.num_blocks,
+        "host_kv_blocks_peak": host.peak_used,
+        "host_kv_blocks_used": host.used,
+        "kv_blocks_swapped_out": host.blocks_out,
+        "kv_blocks_swapped_in": host.blocks_in,
+    }
+
+
 def _kv_cache(plan: EnginePlan, reserve: Reserve) -> KvCache:
     num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
     prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
@@ -248,3 +276,14 @@ def _prefix_facts(engine: Engine) -> dict[str, Any] | None:
         return None
     queried, hit = engine.prefix_hits
     return {"queried_tokens": queried, "hit_tokens": hit, "hit_rate": hit / max(1, queried)}
+
+
+def _offload_facts(store: HostStore | None) -> dict[str, int]:
+    if store is None:
+        return {}
+    return {
+        "offloaded_kv_blocks": store.num_blocks,
+        "offloaded_kv_blocks_used": store.used,
+        "kv_blocks_offloaded": store.blocks_out,
+        "kv_blocks_restored": store.blocks_in,
+    }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from gpusim.errors import TopologyError
 from gpusim.hardware.graph import build_graph
+from gpusim.hardware.routes import Routes
 from gpusim.spec.device import DeviceSpec, MemorySpec
 from gpusim.spec.document import validate
 from gpusim.spec.names import is_path, locate, read
@@ -57,6 +60,22 @@ def memories(topology: TopologySpec) -> dict[str, MemorySpec]:
     """Return the memory of every GPU and memory pool."""
     found = {name: device.memory for name, device in gpu_devices(topology).items()}
     return found | {name: node.memory for name, node in _nodes(topology) if isinstance(node, MemoryNodeSpec)}
+
+
+def host_memories(topology: TopologySpec) -> dict[str, MemorySpec | None]:
+    """Return the memory of every host, None where the topology states none."""
+    return {name: node.memory for name, node in _nodes(topology) if isinstance(node, HostNodeSpec)}
+
+
+def nearest_host(topology: TopologySpec, gpu: str) -> str | None:
+    """Return the host that *gpu* reaches over the fewest links, then with the least latency; None if it reaches none."""
+    routes = Routes(build_graph(topology))
+    found = []
+    for number, host in enumerate(host_memories(topology)):
+        with suppress(TopologyError):
+            route = routes.route(gpu, host)
+            found.append((route.num_hops, route.latency_s, number, host))
+    return min(found)[-1] if found else None
 
 
 def copy_ends(topology: TopologySpec) -> list[str]:

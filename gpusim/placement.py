@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from gpusim.errors import CapacityError, GpusimError
-from gpusim.machine import gpu_devices, memories
+from gpusim.machine import gpu_devices, host_memories, memories, nearest_host
 from gpusim.model.attention import without_wide_windows
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
@@ -18,6 +18,7 @@ from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.units import GiB
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ class EnginePlan:
     memory: MemoryPlan
     pool: tuple[str, ...]
     """Nodes that hold pooled KV; empty where it lies beside the weights."""
+    hosts: dict[str, str]
+    """Of each GPU, the host that keeps its swapped KV; empty where none is swapped."""
     workload: WorkloadSpec | None
     """Its own; None: it shares the scenario's."""
 
@@ -117,8 +120,38 @@ class Placement:
                     self.problems.add((*engine.where, "gpus"), message)
                 owner[gpu] = engine.spec.name
         pool = tuple(name for name in memories(self.topology) if name not in owner)
-        plans = [self._plan(engine, gpus, pool) for engine, gpus in zip(stated, chosen, strict=True) if gpus]
-        return [plan for plan in plans if plan is not None]
+        placed = [(engine, self._plan(engine, gpus, pool)) for engine, gpus in zip(stated, chosen, strict=True) if gpus]
+        self._check_swap_space(placed)
+        return [plan for _, plan in placed if plan is not None]
+
+    def _hosts(self, engine: StatedEngine, gpus: tuple[str, ...]) -> dict[str, str] | None:
+        """Return where each GPU swaps to: nowhere, or to the host nearest to it; None, and a problem, without one."""
+        if not engine.serving.uses_host:
+            return {}
+        found = {gpu: nearest_host(self.topology, gpu) for gpu in gpus}
+        lost = ", ".join(gpu for gpu, host in found.items() if host is None)
+        if lost:
+            key, way_out = ("preemption_mode", "swap: ") if engine.serving.swaps else ("kv_offload", "")
+            message = (
+                f"{way_out}{lost} of {self.topology.name} reaches no host; leave it out, or use a topology with hosts"
+            )
+            self.problems.add((*engine.where, "serving", key), message)
+            return None
+        return {gpu: host for gpu, host in found.items() if host is not None}
+
+    def _check_swap_space(self, placed: list[tuple[StatedEngine, EnginePlan | None]]) -> None:
+        """Check that the swap space of all engines fits the memory of their hosts."""
+        known, taken = host_memories(self.topology), dict.fromkeys(host_memories(self.topology), 0.0)
+        for engine, plan in placed:
+            wanted = plan.memory.host_bytes if plan is not None else 0.0
+            for host in plan.hosts.values() if plan is not None else ():
+                taken[host] += wanted
+                memory = known[host]
+                if memory is not None and taken[host] > memory.capacity:
+                    message = f"{taken[host] / GiB:.4g} GiB for the GPUs of {host}, which has {memory.capacity / GiB:.4g} GiB; lower it"
+                    key = "swap_space" if engine.serving.swaps else "kv_offload"
+                    self.problems.add((*engine.where, "serving", key), message)
+                    break
 
     def _gpus(self, engine: StatedEngine, replica: int) -> tuple[str, ...]:
         """Return the GPUs of an engine; none, and a problem, if it cannot have them.
@@ -160,7 +193,8 @@ class Placement:
         model = without_wide_windows(engine.served, longest)
         pooled = pool if serving.kv_placement == "pooled" else ()
         memory = self._memory(engine, model, self.devices[gpus[0]], pooled)
-        if memory is None:
+        hosts = self._hosts(engine, gpus)
+        if memory is None or hosts is None:
             return None
         return EnginePlan(
             name=engine.spec.name,
@@ -172,6 +206,7 @@ class Placement:
             attention=engine.attention,
             memory=memory,
             pool=pooled,
+            hosts=hosts,
             workload=engine.workload,
         )
 

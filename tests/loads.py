@@ -12,7 +12,6 @@ from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler, make_scheduler
-from gpusim.serving.schedulers.base import Watermark
 from gpusim.spec.serving import ServingSpec
 from gpusim.workload.stream import Content
 
@@ -39,8 +38,9 @@ class Load:
     block_size: int
     contents: list[Content] | None = None
     """What each request begins with, if blocks are shared."""
-    watermark: int = 0
-    """Blocks that admissions leave free, where the scheduler leaves any."""
+    host_blocks: int = 0
+    """For swapped requests."""
+    watermark_blocks: int = 0
 
     def spec(self, kind: str = "continuous") -> ServingSpec:
         """Return the engine's."""
@@ -57,25 +57,27 @@ class Load:
     def scheduler(self, kind: str) -> Scheduler:
         """Return a scheduler of that *kind*."""
         longest = max(prompt + output for _, prompt, output in self.arrivals)
-        scheduler = make_scheduler(self.spec(kind), self.num_blocks, longest)
-        if isinstance(scheduler, Watermark):
-            scheduler.watermark = self.watermark
-        return scheduler
+        return make_scheduler(self.spec(kind), self.num_blocks, longest)
 
     def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None, *, lags: bool = False) -> Roster:
-        """Return an empty roster of the engine."""
-        return Roster(self.block_size, self.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=prefix)
+        """Return the engine's roster before anybody has come."""
+        rules = (scheduler.reserve, scheduler.key)
+        roster = Roster(self.block_size, self.num_blocks, *rules, lags=lags, prefix=prefix)
+        # With steps in flight nothing is swapped.
+        roster.free_host_blocks, roster.watermark_blocks = 0 if lags else self.host_blocks, self.watermark_blocks
+        return roster
 
     def fit(self, kind: str) -> Load:
         """Return a load whose requests a scheduler of that *kind* can run, with more blocks or tokens if need be."""
         most = max(prompt + output for _, prompt, output in self.arrivals)
         blocks, budget = -(-most // self.block_size), self.budget
         if kind.startswith(("vllm-v0", "sarathi")):
-            blocks += max(1, self.watermark)
+            blocks += 1
         if kind.startswith("vllm-v0"):
             budget = max(budget, most)
         fits = self.num_blocks if kind.startswith(("continuous", "static")) else max(self.num_blocks, blocks)
-        return replace(self, num_blocks=fits, budget=budget)
+        swaps = kind in ("continuous", "continuous fcfs")
+        return replace(self, num_blocks=fits, budget=budget, host_blocks=self.host_blocks if swaps else 0)
 
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
@@ -102,7 +104,8 @@ def loads(draw: Any, *, seats: int = 5, most: int = 9, longest: int = 12, spare:
         budget=draw(st.integers(max_num_seqs, 30)),
         num_blocks=largest + draw(st.integers(0, spare)),
         block_size=block_size,
-        watermark=draw(st.integers(0, 2)),
+        host_blocks=draw(st.sampled_from([0, 0, 1, 4, 99])),
+        watermark_blocks=draw(st.sampled_from([0, 0, 0, 1, 3])),
     )
 
 
@@ -111,6 +114,7 @@ def shared_loads(draw: Any, **kwargs: Any) -> Load:
     """Loads whose requests begin alike: whole prompts and parts of them, and texts that go on into what is generated."""
     load = draw(loads(**kwargs))
     spans = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=3)
+    load.host_blocks = load.watermark_blocks = 0  # what is swapped comes back as blocks that nobody shares
     load.contents = [fitted(draw(spans), prompt + output) for _, prompt, output in load.arrivals]
     return load
 

@@ -17,6 +17,7 @@ from gpusim.runtime.folding import back_to_back
 from gpusim.serving.batch import Batch
 from gpusim.serving.commit import Advance, Commit, Played
 from gpusim.serving.feed import Feed
+from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.outlook import Outlook
@@ -28,6 +29,8 @@ from loads import Load
 
 TICKS = 1000
 """Of a step, unless a test says otherwise."""
+BLOCK_TICKS = 70
+"""Of a block that is swapped."""
 
 
 @dataclass
@@ -90,7 +93,8 @@ class Planned:
         self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
-        self.commit = Commit(self.kv, self.channels, self.log)
+        self.host = HostBlocks(load.host_blocks, load.block_size)
+        self.commit = Commit(self.kv, self.channels, self.log, self.host)
         self.roster = load.roster(self.scheduler, prefix, lags=lags)
         self.now = 0
 
@@ -113,10 +117,14 @@ class Planned:
         self.kv.take(outlook, tenures)
         return None if self.channels is None else self.channels.look_ahead(outlook, tenures)
 
+    def moved(self, outlook: Outlook) -> int:
+        """Return the ticks that swapped blocks move before the first step."""
+        return BLOCK_TICKS * self.host.count([*outlook.swapped_out, *outlook.swapped_in])
+
     def times(self, outlook: Outlook) -> tuple[IntArray, IntArray]:
         """Return the starts and the ends of the steps."""
         durations = [self.duration(outlook.first_step + step) for step in range(outlook.num_steps)]
-        return back_to_back(np.array(durations), self.now, outlook.wakes)
+        return back_to_back(np.array(durations), self.now + self.moved(outlook), outlook.wakes)
 
     def keep(self, outlook: Outlook, planned: Roster, steps: int, read: list[IntArray] | None = None) -> list[Request]:
         """Commit the first *steps* steps; return who is finished."""
@@ -126,7 +134,7 @@ class Planned:
         attribution_ps = np.zeros((steps, len(CATEGORIES)), dtype=np.int64)
         attribution_ps[:, 0] = [self.duration(outlook.first_step + step) for step in range(steps)]
         runs = outlook.runs()
-        played = Played(starts[runs.first], ends[:steps], attribution_ps, 0)
+        played = Played(starts[runs.first], ends[:steps], attribution_ps, 0).after(self.moved(outlook))
         advance = Advance(outlook, runs, planned, played, read)
         finished = self.commit.run(advance)
         planned.settle()

@@ -25,7 +25,7 @@ class Rules:
 
     def __init__(self, load: Load, kind: str) -> None:
         self.load, self.words = load, kind.split()
-        self.free = load.num_blocks
+        self.free, self.free_host = load.num_blocks, load.host_blocks
         self.requests = load.requests()
         self.waiting: list[int] = []
         self.running: list[int] = []
@@ -34,6 +34,9 @@ class Rules:
         self.held: dict[int, int] = {}
         self.target: dict[int, int] = {}
         """Tokens a request has, those of them computed, blocks it holds, tokens it had at its admission; by request."""
+        self.swapped: list[int] = []
+        self.kept: dict[int, int] = {}
+        """Blocks of host memory, by request."""
         self.longest = (0, 0)
         """Prompt and output of a batch that is padded."""
 
@@ -42,7 +45,7 @@ class Rules:
         rule = getattr(self, self.words[0].replace("-", "_"))
         steps: list[Step] = []
         coming = list(range(len(self.requests)))
-        while coming or self.waiting or self.running:
+        while coming or self.waiting or self.running or self.swapped:
             while coming and self.requests[coming[0]].arrival <= len(steps):
                 number = coming.pop(0)
                 self.waiting.append(number)
@@ -56,7 +59,10 @@ class Rules:
         return steps
 
     def continuous(self, step: Step) -> None:
-        """Running first, in order, each what it misses; then who waits, if nobody was preempted."""
+        """Running first, in order, each what it misses; then who waits, if nobody was preempted.
+
+        Those in host memory come back before that, as in v0: if any is left there, nobody is admitted.
+        """
         budget = self.load.budget
         for number in list(self.running):
             tokens = min(self.have[number] - self.computed[number], budget - sum(n for _, n in step.tokens))
@@ -66,7 +72,9 @@ class Rules:
                 self.preempt(step)
             if number in self.running:
                 step.tokens.append((number, tokens))
-        self.admit(step, splits=True)
+        self.admit(step, self.swapped, splits=True)
+        if not self.swapped:
+            self.admit(step, self.waiting, splits=True)
 
     def sarathi(self, step: Step) -> None:
         """Decodes first, each while a block is free; then the chunk under way; then new prompts, whose blocks are taken whole."""
@@ -79,11 +87,11 @@ class Rules:
             if number in self.running:
                 step.tokens.append((number, min(self.have[number] - self.computed[number], left)))
                 left -= step.tokens[-1][1]
-        self.admit(step, splits=True, whole=True, watermark=self.load.watermark)
+        self.admit(step, self.waiting, splits=True, whole=True)
 
     def vllm_v0(self, step: Step) -> None:
         """Whole prompts if any can be admitted, and nothing else; or all decodes, each while a block is free."""
-        self.admit(step, watermark=self.load.watermark)
+        self.admit(step, self.waiting)
         if not step.tokens:
             for number in list(self.running):
                 self.decode(number, step)
@@ -92,7 +100,9 @@ class Rules:
         """All who run decode, and whoever has a seat and the blocks of the longest request is computed whole."""
         step.tokens = [(number, 1) for number in self.running]
         most = max(request.prompt_tokens + request.output_tokens for request in self.requests)
-        while self.waiting and len(self.running) < self.load.max_num_seqs and self.hold(self.waiting[0], most):
+        while self.waiting and len(self.running) < self.load.max_num_seqs:
+            if self.free - self.blocks(most) < self.watermark or not self.hold(self.waiting[0], most):
+                break
             self.running.append(self.waiting.pop(0))
             step.tokens.append((self.running[-1], self.have[self.running[-1]]))
 
@@ -137,17 +147,24 @@ class Rules:
         output = self.longest[1] if "padded" in self.words else request.output_tokens
         return self.prompt(number) + output - 1
 
-    def admit(self, step: Step, *, splits: bool = False, whole: bool = False, watermark: int = 0) -> None:
-        """Admit those who wait, in order, to what is left of the step's budget."""
-        while not step.preempted and self.waiting and len(self.running) < self.load.max_num_seqs:
-            number = self.waiting[0]
+    @property
+    def watermark(self) -> int:
+        """Blocks that admissions leave free."""
+        return self.load.watermark_blocks if self.running else 0
+
+    def admit(self, step: Step, queue: list[int], *, splits: bool = False, whole: bool = False) -> None:
+        """Admit those in *queue*, in order, to what is left of the step's budget."""
+        while not step.preempted and queue and len(self.running) < self.load.max_num_seqs:
+            number = queue[0]
             left = self.load.budget - sum(tokens for _, tokens in step.tokens)
-            tokens = min(self.have[number], left) if splits else self.have[number]
-            held = self.have[number] if whole else tokens
-            if not tokens or tokens > left or self.free - self.blocks(held) < watermark:
+            missing = self.have[number] - self.computed[number]
+            tokens = min(missing, left) if splits else missing
+            held = self.have[number] if whole else self.computed[number] + tokens
+            if not tokens or tokens > left or self.free - self.blocks(held) < self.watermark:
                 break
             assert self.hold(number, held)
-            self.running.append(self.waiting.pop(0))
+            self.free_host += self.kept.pop(number, 0)
+            self.running.append(queue.pop(0))
             self.target[number] = self.have[number]
             step.tokens.append((number, tokens))
 
@@ -184,11 +201,17 @@ class Rules:
         """Take everything from the running request that goes last by the policy, also what this step gave it."""
         victim = max(self.running, key=self.key) if self.words[-1] in ("priority", "sjf") else self.running[-1]
         self.running.remove(victim)
-        self.free += self.held.pop(victim)
-        self.computed[victim] = 0
+        blocks = self.held.pop(victim)
+        self.free += blocks
         step.tokens = [entry for entry in step.tokens if entry[0] != victim]
         step.preempted.append(victim)
-        self.waiting.insert(0, victim)
+        if blocks <= self.free_host:
+            self.free_host -= blocks
+            self.kept[victim] = blocks
+            self.swapped = sorted([*self.swapped, victim])
+        else:
+            self.computed[victim] = 0
+            self.waiting.insert(0, victim)
         self.sort()
 
     def compute(self, number: int, tokens: int) -> None:

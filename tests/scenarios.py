@@ -154,3 +154,44 @@ def _engines(draw: Any, kind: str) -> list[dict[str, Any]]:
         names = [f"gpu{next(gpus)}" for _ in range(tp)]
         engines.append({"name": f"engine{number}", "gpus": names, "serving": draw(servings(tp)), **own})
     return engines
+
+
+@st.composite
+def swapping(
+    draw: Any, scenario: st.SearchStrategy[dict[str, Any]], prompt: int = 8, output: int = 16
+) -> dict[str, Any]:
+    """A *scenario* with long outputs in which who is preempted is swapped, to host memory with room for few or for all."""
+    data = draw(scenario) | {"model": "tiny"}
+    lengths = {
+        "prompt_tokens": {"kind": "uniform", "low": 1, "high": prompt},
+        "output_tokens": {"kind": "uniform", "low": output * 3 // 4, "high": output},
+    }
+    for part in (data, *data.get("engines", [])):
+        if "serving" in part:
+            for key in ("enable_expert_parallel", "expert_skew"):
+                part["serving"].pop(key, None)
+            part["serving"] |= draw(_swaps(part["serving"], prompt + output))
+        if "workload" in part:
+            part["workload"] |= lengths
+    return data
+
+
+@st.composite
+def _swaps(draw: Any, serving: dict[str, Any], longest: int) -> dict[str, Any]:
+    size, tp = serving["block_size"], serving["tensor_parallel_size"]
+    # The tiny model has 1024 bytes of KV a token; with more ranks than KV heads each rank has a whole head.
+    block_bytes = size * 1024 // min(tp, 4)
+    num_blocks = draw(st.sampled_from([1000, 4, 1])) * (1 if size > 4 else 4)
+    seats = max(3, serving["max_num_seqs"])
+    return {
+        "scheduler": "continuous",
+        "scheduling_policy": "fcfs",
+        "pad": False,
+        "async_scheduling": False,
+        "preemption_mode": "swap",
+        "swap_space": f"{num_blocks * block_bytes} B",
+        "num_gpu_blocks_override": -(-longest // size) + draw(st.integers(0, 3)),
+        "watermark": draw(st.sampled_from([0.0, 0.0, 0.2])),
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": max(seats, serving["max_num_batched_tokens"]),
+    }

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from builders import scenario_data, token_ticks
 from gpusim.core.clock import TICKS_PER_S
@@ -17,7 +18,7 @@ from gpusim.runtime.program import ProgramTimer, TimedKernel
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
 from planned import steps_of, windows_of_step
-from scenarios import ARRIVALS, DEPENDENT, MACHINES, scenarios
+from scenarios import ARRIVALS, DEPENDENT, MACHINES, scenarios, swapping
 
 
 class Watched:
@@ -96,6 +97,19 @@ def check_blocks(run):
         assert engine.kv.peak_used <= engine.kv.num_blocks
 
 
+def check_host(run):
+    """All that went to host memory came back, no block belongs to two, and its blocks are all free again."""
+    for engine in run.simulation.engines.values():
+        host = engine.host
+        if host is not None:
+            assert not host.held
+            assert host.used == 0
+            assert host.blocks_out == host.blocks_in
+            assert sorted(host.free.take(host.num_blocks).tolist()) == list(range(host.num_blocks))
+            assert host.peak_used <= host.num_blocks
+            assert (host.num_swaps > 0) == (host.blocks_out > 0)
+
+
 def check_counts(run):
     """Every request is counted once; those that finished have exactly their tokens, the others none."""
     counts, rows = run.result.metrics.counts, run.simulation.requests.rows
@@ -126,15 +140,18 @@ def check_causality(run):
 
 
 def check_work(run):
-    """Prompt and output tokens are computed once, more of them only where a request was preempted or padded."""
+    """Prompt and output tokens are computed once, more of them only where a request was padded, or preempted and not swapped."""
     rows = run.simulation.requests.rows
-    for code, log in enumerate(run.simulation.logs.values()):
+    for code, (log, engine) in enumerate(
+        zip(run.simulation.logs.values(), run.simulation.engines.values(), strict=True)
+    ):
         mine = rows[(rows["engine"] == code) & (rows["reason"] < 0)]
         needed = int((mine["prompt_tokens"] + mine["output_tokens"] - 1 - mine["cached_tokens"]).sum())
         computed = log.total("num_decodes") + log.total("num_prefill_tokens")
-        again = mine["num_preemptions"].any()  # which may find all that was computed in the prefix cache
-        pads = run.simulation.plan.engines[code].serving.pad
-        assert computed >= needed if again or pads else computed == needed
+        swaps = 0 if engine.host is None else engine.host.num_swaps
+        # Who was preempted may find all that was computed in the prefix cache.
+        again = mine["num_preemptions"].sum() > swaps or run.simulation.plan.engines[code].serving.pad
+        assert computed >= needed if again else computed == needed
 
 
 def check_memory(run):
@@ -154,13 +171,18 @@ def check_memory(run):
 
 
 def check_links(run):
-    """Every link moved exactly the bytes of the collectives, and what flowed into a switch flowed out of it."""
+    """Every link moved exactly the bytes of collectives and swapped KV, and what flowed into a switch flowed out of it."""
     fabric = run.simulation.cluster.fabric
     expected = np.zeros(len(fabric.capacity))
     for name in run.simulation.engines:
         for operation, _ in run.operations(name):
             if not isinstance(operation, TimedKernel):
                 expected[operation.loads.index] += operation.loads.amounts
+    for plan in run.simulation.plan.engines:
+        for gpu, host in plan.hosts.items():
+            size_bytes = run.simulation.engines[plan.name].host.blocks_out * plan.memory.block_bytes
+            loads = fabric.loads([(gpu, host, size_bytes), (host, gpu, size_bytes)], memory=False)
+            expected[loads.index] += loads.amounts
     moved = fabric.moved_bytes()
     through = Counter()
     for link, asked in zip(fabric.links, expected, strict=False):
@@ -187,7 +209,17 @@ def check_time(run):
         assert simulation.engines[name].bound_s <= spent.sum() / TICKS_PER_S
 
 
-CHECKS = (check_log, check_blocks, check_counts, check_causality, check_work, check_memory, check_links, check_time)
+CHECKS = (
+    check_log,
+    check_blocks,
+    check_host,
+    check_counts,
+    check_causality,
+    check_work,
+    check_memory,
+    check_links,
+    check_time,
+)
 
 
 def kinds_of(run):
@@ -199,6 +231,8 @@ def kinds_of(run):
     yield from (f"TP {serving.tensor_parallel_size}" for serving in engines)
     if rows["num_preemptions"].any():
         yield "preempted"
+    if any(engine.host is not None and engine.host.num_swaps for engine in run.simulation.engines.values()):
+        yield "swapped"
     if (rows["reason"] >= 0).any():
         yield "rejected"
     if any(serving.max_num_batched_tokens < rows["prompt_tokens"].max() for serving in engines):
@@ -226,15 +260,36 @@ def test_nothing_is_lost(kind, machine):
     check()
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nothing_is_lost_on_the_way_to_host_memory_and_back(machine):
+    """Blocks of GPUs and hosts, bytes on PCIe, tokens and time are conserved where who is preempted is swapped."""
+
+    @settings(max_examples=8)
+    @given(data=swapping(st.sampled_from(["closed", "at_once"]).flatmap(lambda kind: scenarios(kind, machine))))
+    def check(data):
+        try:
+            run = Watched(data)
+        except SimulationError:
+            return
+        for what in set(kinds_of(run)):
+            event(what)
+        for each in CHECKS:
+            each(run)
+
+    check()
+
+
 @pytest.mark.parametrize("detail", ["kernel", "step"])
 @pytest.mark.parametrize(("tp", "seats"), [(1, 3), (2, 3), (4, 5)])
-def test_nothing_is_lost_where_blocks_run_out(tp, seats, detail):
-    """With blocks for one and a half requests and seats for more, chunked prompts and preemptions conserve too."""
+@pytest.mark.parametrize("host_blocks", [0, 4, 99])
+def test_nothing_is_lost_where_blocks_run_out(host_blocks, tp, seats, detail):
+    """With blocks for one and a half requests and seats for more, chunked prompts, preemptions and swaps conserve too."""
+    swap = {"preemption_mode": "swap", "swap_space": f"{host_blocks * 4096 // tp} B"} if host_blocks else {}
     run = Watched(
         scenario_data(
             detail=detail,
             topology="dgx-a100-80gb",
-            serving={"tensor_parallel_size": tp, "max_num_seqs": seats, "max_num_batched_tokens": 9},
+            serving={"tensor_parallel_size": tp, "max_num_seqs": seats, "max_num_batched_tokens": 9} | swap,
             serving__num_gpu_blocks_override=9,
             serving__block_size=4,
             workload__arrivals={"kind": "at_once"},
@@ -242,7 +297,7 @@ def test_nothing_is_lost_where_blocks_run_out(tp, seats, detail):
             workload__output_tokens={"kind": "fixed", "value": 12},
         )
     )
-    assert {"preempted", "chunked prefill"} <= set(kinds_of(run))
+    assert {"preempted", "chunked prefill"} | ({"swapped"} if swap else set()) <= set(kinds_of(run))
     for each in CHECKS:
         each(run)
 

@@ -21,7 +21,7 @@ from gpusim.serving.request import Request
 from gpusim.serving.source import NOT_SENT
 from gpusim.simulation import Simulation
 from gpusim.spec.model import MoeSpec
-from scenarios import ARRIVALS, DEPENDENT, MACHINES, models, plan_of, rules, scenarios, servings
+from scenarios import ARRIVALS, DEPENDENT, MACHINES, models, plan_of, rules, scenarios, servings, swapping
 from scenarios import arrivals as arrivals_of
 
 EVERYWHERE = {"continuous": 10, "static": 5, "preempted and resumed": 5, "prefill chunk beside decodes": 5}
@@ -122,10 +122,15 @@ def compare(data):
         np.testing.assert_array_equal(other.ends, log.ends)
         np.testing.assert_array_equal(other.run_lengths, log.run_lengths)
         assert other.runs.tobytes() == log.runs.tobytes()
+    moved = [run.cluster.fabric.moved_bytes() for run in (kernel, step)]
+    assert moved[1] == pytest.approx(moved[0], rel=1e-9)
     for name, engine in kernel.engines.items():
         other = step.engines[name]
         assert other.bound_s == engine.bound_s
         assert other.kv.peak_used == engine.kv.peak_used
+        if engine.host is not None:
+            counts = [(each.host.num_swaps, each.host.blocks_out, each.host.peak_used) for each in (other, engine)]
+            assert counts[0] == counts[1]
         free = [each.kv.free.take(each.kv.num_blocks).tolist() for each in (other, engine)]
         assert free[0] == free[1], "blocks are taken and released in the same order"
     return set(kinds_of(data, kernel)) | ({"plan given up"} if was_given_up else set())
@@ -160,6 +165,7 @@ def kinds_of(data, simulation):
     if ((rows["num_preemptions"] > 0) & (rows["status"] == STATUSES.index("finished"))).any():
         yield "preempted and resumed"
     yield from (f"{e.serving.scheduler} preempted" for e in plan.engines if (rows["num_preemptions"] > 0).any())
+    yield from kinds_of_preemption(simulation)
     if (rows["reason"] >= 0).any():
         yield "rejected"
     if len(plan.engines) > 1:
@@ -180,6 +186,15 @@ def kinds_of(data, simulation):
     if ((rows["reason"] < 0) & (-(-tokens // sizes) > -(-rows["prompt_tokens"] // sizes))).any():
         yield "block boundary crossed"
     yield from kinds_of_steps(simulation)
+
+
+def kinds_of_preemption(simulation):
+    """Name what became of the KV of those who were preempted."""
+    swaps = sum(engine.host.num_swaps for engine in simulation.engines.values() if engine.host is not None)
+    if swaps:
+        yield "swapped"
+    if 0 < swaps < simulation.requests.rows["num_preemptions"].sum():
+        yield "swapped or not"
 
 
 def kinds_of_steps(simulation):
@@ -280,6 +295,18 @@ def busy(draw):
 def test_busy_engines_give_the_same_tokens():
     """Neither do eight to sixteen seats, long outputs and few blocks part the two details, on one GPU or split over eight."""
     compare_all(busy(), 180, ON_BUSY)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_swaps_are_the_same_transfers_at_both_details(machine):
+    """KV that goes to host memory and comes back, on one GPU, split over some, or beside other engines that swap."""
+    kinds = st.sampled_from(["closed", "at_once", "gamma"]).flatmap(lambda kind: scenarios(kind, machine))
+    compare_all(swapping(kinds), 25, {"swapped": 5})
+
+
+def test_busy_engines_swap_alike():
+    """With eight to sixteen seats, long prompts in chunks and host memory for a part of what is preempted."""
+    compare_all(swapping(busy(), 40, 50), 25, {"swapped": 10, "swapped or not": 2})
 
 
 @st.composite

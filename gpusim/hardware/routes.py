@@ -28,6 +28,7 @@ class Route:
     """Fraction of the flow on each of `edges`."""
     latency_s: float
     """Sum over the hops of the slowest stripe."""
+    num_hops: int
 
 
 class Routes:
@@ -81,7 +82,7 @@ class Routes:
             if name not in self._into:
                 raise TopologyError(f"there is no node {name}; nodes are {', '.join(self._into)}")
         if source == target:
-            return Route(source, target, np.zeros(0, np.int64), np.zeros(0), 0.0)
+            return Route(source, target, np.zeros(0, np.int64), np.zeros(0), 0.0, 0)
         for scale_up in (True, False):
             hops = self._hops_towards(target, scale_up=scale_up)
             if source in hops:
@@ -114,11 +115,13 @@ class Routes:
         nodes = self._between(source, target, hops)
         carries = {target: math.inf}  # bytes/s from the node to the target
         latency_s = {target: 0.0}
+        num_hops = {target: 0}
         width: dict[int, float] = {}
         for node in reversed(nodes):
             heads = {edge: self.links[edge].target for edge in hops[node]}
             width |= {edge: min(self.capacity[edge], carries[head]) for edge, head in heads.items()}
             carries[node] = sum(width[edge] for edge in heads)
+            num_hops[node] = 1 + max(num_hops[head] for head in heads.values())
             latency_s[node] = max(self.links[edge].latency_s + latency_s[head] for edge, head in heads.items())
         share = dict.fromkeys(carries, 0.0) | {source: 1.0}
         fractions: dict[int, float] = {}
@@ -127,7 +130,7 @@ class Routes:
                 fractions[edge] = share[node] * width[edge] / carries[node]
                 share[self.links[edge].target] += fractions[edge]
         edges = np.array(list(fractions), dtype=np.int64)
-        return Route(source, target, edges, np.array(list(fractions.values())), latency_s[source])
+        return Route(source, target, edges, np.array(list(fractions.values())), latency_s[source], num_hops[source])
 
     def _between(self, source: str, target: str, hops: dict[str, list[int]]) -> list[str]:
         """Return the nodes on shortest paths, nearest to *source* first, without *target*."""

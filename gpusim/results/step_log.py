@@ -30,7 +30,7 @@ class StepLog:
     """Steps of one engine, numbered from 0 in the order they ran.
 
     A run is a number of steps of an unchanged batch, back to back; between runs the engine may idle. A step costs
-    8 bytes (its end), a run 84.
+    8 bytes (its end), a run 92.
 
     Args:
         engine: Name of the engine.
@@ -61,7 +61,7 @@ class StepLog:
             num_decodes: Sequences decoding in each step.
             num_prefill_tokens: Prompt tokens processed in each step.
             num_tokens: Tokens produced in each step.
-            attribution_ps: Ticks by `CATEGORIES` (7,), which sum to the time from *start* to the last end.
+            attribution_ps: Ticks by `CATEGORIES` (8,), which sum to the time from *start* to the last end.
             continues: The run logged last goes on.
 
         Returns:
@@ -99,7 +99,7 @@ class StepLog:
             num_decodes: Sequences decoding in each step of a run (runs,).
             num_prefill_tokens: Prompt tokens processed in each step of a run (runs,).
             num_tokens: Tokens produced in each step of a run (runs,).
-            attribution_ps: Ticks by `CATEGORIES`, summed over each run (runs, 7); together they are its time.
+            attribution_ps: Ticks by `CATEGORIES`, summed over each run (runs, 8); together they are its time.
             continues: The first of these runs is the one logged last, going on back to back with the same counts; it
                 makes no row of its own.
 
@@ -186,7 +186,7 @@ class StepLog:
 
     @property
     def attribution_ps(self) -> IntArray:
-        """Ticks by `CATEGORIES`, all runs together (7,); they sum to `step_time_ps`."""
+        """Ticks by `CATEGORIES`, all runs together (8,); they sum to `step_time_ps`."""
         total: IntArray = self.runs["attribution_ps"].sum(axis=0)
         return total
 

@@ -9,12 +9,13 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray
 from gpusim.runtime.laws.timing import KernelTime
 
-CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting")
+CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting", "transfer")
 """Reading weights; reading KV; other bytes; work items and matrix units; collectives; launch and other fixed times;
-waiting for what other traffic held."""
+waiting for what other traffic held; KV on its way to host memory or back, for which a step waits."""
 
 COMMUNICATION: Final = CATEGORIES.index("communication")
 WAITING: Final = CATEGORIES.index("waiting")
+TRANSFER: Final = CATEGORIES.index("transfer")
 
 
 def kernel_attribution(terms: KernelTime, memory_s: FloatArray) -> FloatArray:

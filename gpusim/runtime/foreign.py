@@ -6,7 +6,7 @@ for nothing can ever come between its kernels and their laws.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gpusim.hardware.cluster import Cluster
 from gpusim.hardware.fabric import Fabric
@@ -27,6 +27,17 @@ def used_by_engine(
     if remote is not None:
         used |= frozenset(resource for loads in remote.loads.values() for resource in loads.resources)
     return used
+
+
+def used_by_swaps(cluster: Cluster, hosts: Mapping[str, str]) -> Resources:
+    """Return what KV loads on its way between GPUs and their *hosts*, by GPU.
+
+    It moves between two steps, as flows at either level of detail. So an engine's own never meets its kernels, and that of
+    two engines shares links as it should; but kernels and collectives of others are folded only where it cannot meet them.
+    """
+    ways = [way for pair in hosts.items() for way in (pair, pair[::-1])]
+    loads = (cluster.fabric.loads([(*way, 1.0)], memory=True) for way in ways)
+    return frozenset(resource for each in loads for resource in each.resources)
 
 
 def do_ranks_meet(fabric: Fabric, remote: RemoteKv | None) -> bool:

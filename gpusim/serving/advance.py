@@ -9,6 +9,7 @@ import numpy as np
 import simpy
 
 from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
+from gpusim.core.component import Process
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor
@@ -17,8 +18,10 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.commit import Advance, Commit, Played
 from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
+from gpusim.serving.host_blocks import Mover
 from gpusim.serving.kv_cache import KvCache, Tenures
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
@@ -57,13 +60,26 @@ class Blocks:
         kv: The blocks.
         channels: Where they lie; None if memory has no channels.
         commit: Takes blocks from whom an outlook preempts.
+        mover: Moves blocks to host memory and back; None: none ever move.
+        store: KV of finished requests in host memory; None: none is kept.
     """
 
-    def __init__(self, clock: Clock, kv: KvCache, channels: KvChannels | None, commit: Commit) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        kv: KvCache,
+        channels: KvChannels | None,
+        commit: Commit,
+        *,
+        mover: Mover | None = None,
+        store: HostStore | None = None,
+    ) -> None:
+        self._store = store
         self._clock = clock
         self._kv = kv
         self._channels = channels
         self._commit = commit
+        self._mover = mover
 
     def place(self, outlook: Outlook) -> Sequence[IntArray] | None:
         """Take the blocks of all steps; return the bytes each reads on each channel, (steps, channels) by kind of KV."""
@@ -71,6 +87,30 @@ class Blocks:
         tenures = Tenures.of(outlook)
         self._kv.take(outlook, tenures)
         return None if self._channels is None else self._channels.look_ahead(outlook, tenures)
+
+    def move(self, outlook: Outlook) -> Generator[simpy.Event, Any, int]:
+        """Move the blocks that *outlook* swaps; return the ticks that its first step waits for them."""
+        start = self._clock.now
+        out, back = (
+            sum(self._kv.blocks_for(cached) for _, cached in swapped)
+            for swapped in (outlook.swapped_out, outlook.swapped_in)
+        )
+        yield from self.store()
+        yield from self._move(out, to_host=True)
+        yield from self._move(back + sum(count for *_, count in outlook.restored), to_host=False)
+        return self._clock.now - start
+
+    def store(self) -> Process:
+        """Move what finished requests leave to host memory."""
+        if self._store is not None:
+            num_blocks = self._store.take_pending()
+            yield from self._move(num_blocks, to_host=True)
+            self._store.blocks_out += num_blocks
+
+    def _move(self, num_blocks: int, *, to_host: bool) -> Process:
+        if num_blocks:
+            assert self._mover is not None, "only who can move blocks swaps them"
+            yield from self._mover.move(num_blocks, to_host=to_host)
 
 
 class StepAdvancer:
@@ -97,23 +137,25 @@ class StepAdvancer:
 
     def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
         """See `Advancer.run`."""
-        start, planned = self._executor.clock.now, roster.copy()
-        outlook = self._planner.look_ahead(planned, start, Horizon(self._reach))
+        now, planned = self._executor.clock.now, roster.copy()
+        outlook = self._planner.look_ahead(planned, now, Horizon(self._reach))
         read = self._blocks.place(outlook)
+        moved = yield from self._blocks.move(outlook)
         runs = outlook.runs()
         shapes = outlook.shapes(runs, windows_of(outlook, runs, self._windows))
         kv_peak = None if read is None else [kind.max(axis=1) / kind.sum(axis=1) for kind in read]
-        folded = self._executor.time(shapes, kv_peak, start, outlook.wakes)
+        folded = self._executor.time(shapes, kv_peak, now + moved, outlook.wakes)
         self._learn(shapes, folded)
         starts = folded.starts[runs.first]
         right = self._planner.confirmed(outlook, folded.starts, roster.fixed)
-        right = min(right, int(np.searchsorted(folded.starts, until)))
+        # The first step was decided in time, whatever it waited for.
+        right = max(1, min(right, int(np.searchsorted(folded.starts, until))))
         steps = yield from self._executor.run(folded, right, read)
         self._learn_reach(outlook, right)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
-        attribution_ps, bound_ps = folded.attribution_ps[:steps], int(folded.bound_ps[:steps].sum())
-        return Advance(outlook, runs, planned, Played(starts, folded.ends[:steps], attribution_ps, bound_ps), read)
+        played = Played(starts, folded.ends[:steps], folded.attribution_ps[:steps], int(folded.bound_ps[:steps].sum()))
+        return Advance(outlook, runs, planned, played.after(moved), read)
 
     def cut(self) -> None:
         """See `Advancer.cut`."""
@@ -166,20 +208,21 @@ class KernelAdvancer:
 
     def run(self, roster: Roster, until: int) -> Generator[simpy.Event, Any, Advance]:
         """See `Advancer.run`."""
-        start, planned = self._clock.now, roster.copy()
-        outlook = self._planner.look_ahead(planned, start, ONE_RUN)
+        planned = roster.copy()
+        outlook = self._planner.look_ahead(planned, self._clock.now, ONE_RUN)
         read = self._blocks.place(outlook)
         runs = outlook.runs()
         windows = windows_of(outlook, runs, self._windows)
         program = self._lowering.lower(_shape(outlook), outlook.num_steps, windows)
         fractions = None if read is None else [_fractions(kind) for kind in read]
         self._cut_when(outlook, until)
+        moved = yield from self._blocks.move(outlook)
         result = yield from self._executor.run(program, kv_channels=fractions)
         steps = len(result.ends)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
-        played = Played(np.array([start]), result.ends, result.attribution_ps[None], result.bound_ps)
-        return Advance(outlook, runs, planned, played, read, is_by_kernel=True)
+        played = Played(np.array([result.start]), result.ends, result.attribution_ps[None], result.bound_ps)
+        return Advance(outlook, runs, planned, played.after(moved), read, is_by_kernel=True)
 
     def cut(self) -> None:
         """See `Advancer.cut`."""

@@ -20,6 +20,10 @@ class Batch:
     """Requests that decode for the first time."""
     preempted: Sequence[tuple[Request, int]] = ()
     """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
+    swapped_in: Sequence[tuple[Request, int]] = ()
+    """Requests whose blocks come back from host memory before it, with the tokens in them."""
+    restored: Sequence[tuple[Request, int, int]] = ()
+    """Admitted requests that begin with blocks from host memory: place of the first, and how many."""
     chunks: Sequence[tuple[Request, int, int]] = ()
     """Prefilling requests with the tokens they have computed, and compute now."""
     admitted: Sequence[Request] = ()

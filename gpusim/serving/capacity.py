@@ -31,6 +31,15 @@ class MemoryPlan:
     block_bytes: float
     """One KV block of all layers: on a rank, or whole where it is pooled."""
     num_blocks: int
+    num_host_blocks: int = 0
+    """Blocks of swapped KV that host memory holds, a shard of each for each rank."""
+    num_stored_blocks: int = 0
+    """The same of KV that is offloaded."""
+
+    @property
+    def host_bytes(self) -> float:
+        """Host memory that each GPU takes."""
+        return (self.num_host_blocks + self.num_stored_blocks) * self.block_bytes
 
 
 def workspace_bytes(model: ModelSpec, weights: Dtype, serving: ServingSpec) -> float:
@@ -65,7 +74,7 @@ def plan_memory(
         pool_bytes: Of the memories that hold pooled KV, together; None: KV lies beside the weights.
 
     Raises:
-        CapacityError: If the weights do not fit, or less than one block is left beside them.
+        CapacityError: If the weights do not fit, less than one block is left beside them, or swap space holds none.
     """
     layout = Layout.of(serving)
     own = weight_bytes(model, weights, layout)
@@ -98,7 +107,7 @@ def plan_memory(
     num_blocks = num_blocks if wanted is None else wanted
     if serving.scheduler == "orca":
         _check_longest(serving.max_model_len or model.max_model_len, serving.block_size, num_blocks)
-    return MemoryPlan(own, workspace, block, num_blocks)
+    return MemoryPlan(own, workspace, block, num_blocks, *_host_blocks(serving, block))
 
 
 def _check_longest(max_model_len: int, block_size: int, num_blocks: int) -> None:
@@ -109,3 +118,19 @@ def _check_longest(max_model_len: int, block_size: int, num_blocks: int) -> None
             f"scheduler: orca reserves max_model_len = {max_model_len} tokens for every request, {needed} KV blocks of the "
             f"{num_blocks} there are; lower max_model_len"
         )
+
+
+def _host_blocks(serving: ServingSpec, block_bytes: float) -> tuple[int, int]:
+    """Return how many blocks host memory holds of swapped KV, and of KV that is offloaded."""
+    swap = _blocks_in("swap_space", serving.swap_space, block_bytes) if serving.swaps else 0
+    offload = serving.kv_offload
+    return swap, 0 if offload is None else _blocks_in("kv_offload.size", offload.size, block_bytes)
+
+
+def _blocks_in(key: str, size_bytes: float, block_bytes: float) -> int:
+    if size_bytes < block_bytes:
+        raise CapacityError(
+            f"{key} = {size_bytes / GiB:.4g} GiB holds no KV block, which has {block_bytes / GiB:.4g} GiB on each GPU; "
+            "raise it or leave it out"
+        )
+    return int(size_bytes // block_bytes)

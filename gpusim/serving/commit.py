@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.runtime.attribution import TRANSFER
+from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
@@ -48,6 +51,15 @@ class Played:
     bound_ps: int
     """What all of them take at least."""
 
+    def after(self, moved: int) -> Played:
+        """Return the same steps with the first one begun *moved* ticks before, when KV set out that it had to wait for."""
+        if not moved:
+            return self
+        starts, attribution_ps = self.starts.copy(), self.attribution_ps.copy()
+        starts[0] -= moved
+        attribution_ps[0, TRANSFER] += moved
+        return replace(self, starts=starts, attribution_ps=attribution_ps)
+
 
 @dataclass(frozen=True, slots=True)
 class Advance:
@@ -78,10 +90,21 @@ class Commit:
         kv: Its blocks.
         channels: Where they lie; None if memory has no channels.
         log: Gets every run of steps.
+        host: Blocks of swapped KV; None: nothing is swapped.
+        store: KV of finished requests in host memory; None: none is kept.
     """
 
-    def __init__(self, kv: KvCache, channels: KvChannels | None, log: RunLog) -> None:
+    def __init__(
+        self,
+        kv: KvCache,
+        channels: KvChannels | None,
+        log: RunLog,
+        host: HostBlocks | None = None,
+        store: HostStore | None = None,
+    ) -> None:
         self._kv = kv
+        self._store = store
+        self._host = host
         self._channels = channels
         self._log = log
         self.bound_ps = 0
@@ -97,8 +120,11 @@ class Commit:
         """Take their blocks from those who left before *outlook* and whom it preempts, for its steps to use."""
         self._kv.release([(request, request.most_cached_tokens) for request in outlook.gone_before])
         self._kv.release(outlook.preempted)
+        swapped = {request for request, _ in outlook.swapped_out}
         for request, cached in outlook.preempted:
-            self._give_way(request, cached, outlook.first_step, now)
+            self._give_way(request, cached, outlook.first_step, now, keeps_kv=request in swapped)
+        if self._host is not None:
+            self._host.take(outlook.swapped_out)
 
     def tenure(self, request: Request, until: int) -> list[tuple[int, int]]:
         """Return the segments of the tokens of a request since its admission, up to step *until*, included."""
@@ -113,6 +139,12 @@ class Commit:
         self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
+        self._resume(outlook, int(played.starts[0]))
+        if self._store is not None:
+            for entry in outlook.restored:
+                self._store.bring_back(*entry)
+            for _, request in finished:
+                self._store.keep(request)
         gone = [(since, request) for final, since, request in outlook.gone if final < steps]
         self._kv.keep(steps, gone)
         if self._channels is not None and advance.read is not None:
@@ -159,9 +191,16 @@ class Commit:
                 request.cached_tokens = request.hit_tokens
                 self.queried_tokens += request.prompt_tokens
                 self.hit_tokens += request.hit_tokens
-            if request.preempted_at is not None:
-                request.preempted_ticks += tick - request.preempted_at
-                request.preempted_at = None
+            _go_on(request, tick)
+
+    def _resume(self, outlook: Outlook, tick: int) -> None:
+        """Note who came back from host memory with the step that started at *tick*."""
+        if outlook.swapped_in:
+            assert self._host is not None, "what comes from host memory was put there"
+            self._host.release(outlook.swapped_in)
+            for request, _ in outlook.swapped_in:
+                request.status = "running"
+                _go_on(request, tick)
 
     def let_go(self, roster: Roster) -> None:
         """Have those leave who are over, where nobody else is there."""
@@ -176,16 +215,24 @@ class Commit:
         request.segments += self.tenure(request, outlook.first_step + step)
         return request.finished, request
 
-    def _give_way(self, request: Request, cached: int, step: int, now: int) -> None:
-        """Note that a request is preempted at tick *now*, before *step*; it computes all it has again."""
-        has_token = request.prompt_step >= 0
-        if has_token:
-            request.segments += self.tenure(request, step - 1)
-            request.generated = cached + 1 - request.prompt_tokens
+    def _give_way(self, request: Request, cached: int, step: int, now: int, *, keeps_kv: bool) -> None:
+        """Note that a request is preempted at tick *now*, before *step*; unless it *keeps_kv* it computes all it has again."""
+        tokens = self.tenure(request, step - 1)
+        if tokens:
+            request.segments += tokens
+            # The last token it got is not in the cache.
+            request.generated = cached - request.prompt_tokens + (0 if keeps_kv else 1)
         request.prompt_step = request.decode_step = request.first_decode = -1
         request.status = "waiting"
         request.num_preemptions += 1
         request.preempted_at = now
+
+
+def _go_on(request: Request, tick: int) -> None:
+    """Note that a step that started at *tick* took up a request again, if it was preempted."""
+    if request.preempted_at is not None:
+        request.preempted_ticks += tick - request.preempted_at
+        request.preempted_at = None
 
 
 def _free_slots(requests: Iterable[Request], roster: Roster) -> None:

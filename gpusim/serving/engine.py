@@ -13,8 +13,10 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.advance import Advancer, Blocks, KernelAdvancer, StepAdvancer
 from gpusim.serving.commit import Advance, Commit, RunLog
 from gpusim.serving.feed import NEVER, Feed
+from gpusim.serving.host_blocks import HostBlocks, Mover
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
+from gpusim.serving.offload import HostStore
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler
@@ -33,6 +35,10 @@ class Engine(Component):
         executor: Plays steps kernel by kernel.
         folding: Plays them folded, where and when that is right; None: never.
         kernel_between: First tick, and the one behind the last, between which steps start that are not folded.
+        watermark_blocks: Left free by admission.
+        host: Blocks of swapped KV; None: who is preempted computes it again.
+        store: KV of finished requests in host memory; None: none is kept.
+        mover: Moves blocks; None where neither is.
         max_model_len: Longest prompt plus output it takes.
         lags: Whether the batch of a step is fixed when the step before it starts.
         log: Gets every run of steps.
@@ -52,6 +58,10 @@ class Engine(Component):
         executor: Executor,
         folding: StepExecutor | None,
         kernel_between: tuple[int, int] = (0, 0),
+        watermark_blocks: int = 0,
+        host: HostBlocks | None = None,
+        store: HostStore | None = None,
+        mover: Mover | None = None,
         max_model_len: int,
         lags: bool = False,
         log: RunLog,
@@ -67,14 +77,19 @@ class Engine(Component):
         self.folding = folding
         self.max_model_len = max_model_len
         self.on_finished = on_finished
+        self.host = host
         self.roster = Roster(
             kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=kv.prefix
         )
+        self.roster.free_host_blocks = 0 if host is None else host.num_blocks
+        self.roster.watermark_blocks = watermark_blocks
+        self.store = self.roster.store = store
         self.feed = Feed(clock, refill=lambda: False, refuse=self.refuse, is_open=False)
         self.steps_by_kernel = 0
         """Steps that were not folded."""
         self._kernel_between = kernel_between
-        self._commit = Commit(kv, channels, log)
+        self._commit = Commit(kv, channels, log, host, store)
+        self._blocks = Blocks(clock, kv, channels, self._commit, mover=mover, store=store)
 
     @property
     def bound_s(self) -> float:
@@ -92,8 +107,7 @@ class Engine(Component):
 
     def start(self) -> None:
         """Begin to serve."""
-        blocks = Blocks(self.clock, self.kv, self.channels, self._commit)
-        parts = (self.scheduler, self.feed, blocks)
+        parts = (self.scheduler, self.feed, self._blocks)
         lags = self.roster.lags
         self._by_kernel = KernelAdvancer(
             *parts, lowering=self.lowering, executor=self.executor, clock=self.clock, lags=lags
@@ -110,7 +124,7 @@ class Engine(Component):
             request.decode_step = -1  # a plan that was given up may have had it decode
         for request in roster.running:
             request.segments += self._commit.tenure(request, roster.step - 1)
-        return [*roster.running, *roster.waiting, *coming, *self.feed.take_refused(now)]
+        return [*roster.running, *roster.swapped, *roster.waiting, *coming, *self.feed.take_refused(now)]
 
     def refuse(self, request: Request) -> str | None:
         """Say why *request* can never run; None if it can."""
@@ -123,6 +137,7 @@ class Engine(Component):
     def _loop(self) -> Process:
         while True:
             if self.roster.is_idle:
+                yield from self._blocks.store()
                 yield from self._wait_for_arrival()
             # What completes or arrives in this tick comes before the decision.
             yield self.clock.timeout(0, priority=DECISION)
@@ -190,3 +205,5 @@ class Engine(Component):
             self.count("running", len(roster.running))
             self.count("waiting", len(roster.waiting))
             self.count("kv_blocks", self.kv.used)
+            if self.host is not None:
+                self.count("swapped", len(roster.swapped))

@@ -175,6 +175,8 @@ class KvCache:
             rows = [(step, r.order, r.slot, 0, self.blocks_held(r, 0)) for step, r in outlook.admitted]
         if self.reserve.is_complete:
             return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
+        rows += [(0, r.order, r.slot, 0, self.blocks_for(cached)) for r, cached in outlook.swapped_in]
+        rows += [(0, r.order, r.slot, first, count) for r, first, count in outlook.restored]
         for step, request, computed, tokens in outlook.chunks:
             first = self.blocks_held(request, computed)
             rows.append(

@@ -107,6 +107,8 @@ class _Kind:
         """Yield what *outlook* reads more, or no more, beside the new tokens of decodes."""
         for request, cached in outlook.preempted:
             yield 0, request, self._first(cached), cached, -1
+        for request, cached in outlook.swapped_in:
+            yield 0, request, self._first(cached), cached, 1
         for step, request, computed, tokens in outlook.chunks:
             yield step, request, computed, computed + tokens, 1
         for step, request, cached, sign in outlook.reads:

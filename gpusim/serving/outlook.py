@@ -75,6 +75,12 @@ class Outlook:
     """The same of those who left before the first step."""
     preempted: list[tuple[Request, int]] = field(default_factory=list)
     """In the first step, with the tokens they had in the cache."""
+    swapped_out: list[tuple[Request, int]] = field(default_factory=list)
+    """Those of them whose KV goes to host memory before that step."""
+    swapped_in: list[tuple[Request, int]] = field(default_factory=list)
+    """Requests whose KV comes back from there before it, with the tokens in it."""
+    restored: list[tuple[Request, int, int]] = field(default_factory=list)
+    """Requests admitted to it that begin with blocks from there: place of the first, and how many."""
     chunks: list[tuple[int, Request, int, int]] = field(default_factory=list)
     """Step, request, tokens computed before and in it."""
     reads: list[tuple[int, Request, int, int]] = field(default_factory=list)
@@ -104,7 +110,7 @@ class Outlook:
     def add(self, batch: Batch, steps: int, roster: Roster) -> None:
         """Add a run of *steps* steps of *batch*, decided on *roster*, before they pass."""
         step, run = self.num_steps, len(self.run_steps)
-        steady = not batch.chunks and not batch.preempted
+        steady = not (batch.chunks or batch.preempted or batch.swapped_in)
         ended = (bool(self.finished) and self.finished[-1][0] == step - 1) or batch.num_idle != roster.num_idle
         self.is_fresh.append(not steady or bool(batch.begun) or ended or (run > 0 and not self.is_steady[-1]))
         roster.num_idle = batch.num_idle
@@ -123,6 +129,12 @@ class Outlook:
                 self.reads.append((step, request, request.target, 1))
         if batch.preempted:
             self._add_preempted(batch, roster)
+        if batch.swapped_in:
+            assert not self.num_steps, "blocks move before a first step"
+            self.swapped_in = list(batch.swapped_in)
+        if batch.restored:
+            assert not self.num_steps, "blocks move before a first step"
+            self.restored = list(batch.restored)
         if batch.chunks or batch.admitted:
             self._add_chunks(batch, run, step, roster)
         else:
@@ -134,6 +146,7 @@ class Outlook:
     def _add_preempted(self, batch: Batch, roster: Roster) -> None:
         assert not self.num_steps, "who is preempted is decided for sure, in the first step"
         self.preempted = list(batch.preempted)
+        self.swapped_out = [entry for entry in batch.preempted if entry[0] in roster.swapped]
         lost = {request for request, _ in batch.preempted}
         self.decoding = [request for request in self.decoding if request not in lost]
         for request, cached in batch.preempted:

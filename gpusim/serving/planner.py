@@ -117,9 +117,11 @@ class Planner:
             last = outlook.num_steps - 1
             outlook.finished += [(last, request) for request in finished]
         look.sure_blocks -= free_blocks + roster.num_released - num_released - roster.free_blocks
-        # Who is preempted is decided for sure, and who comes when another is through is not known ahead.
+        # Whose blocks move is decided for sure, and who comes when another is through is not known ahead.
+        moves = batch.preempted or batch.swapped_in or batch.restored
+        stores = roster.store is not None and any(request.content for request in finished)
         is_followed = not self.feed.is_open and any(request.is_followed for request in finished)
-        return not (batch.preempted or is_followed or runs + 1 == horizon.decisions)
+        return not (moves or stores or is_followed or runs + 1 == horizon.decisions)
 
     def replay(self, roster: Roster, outlook: Outlook, steps: int) -> Roster:
         """Let the first *steps* steps of *outlook*, and no more, pass; return the roster they leave.

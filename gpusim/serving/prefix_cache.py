@@ -152,7 +152,6 @@ class PrefixCache:
         freed_blocks = first + len(freed) - self._tail
         self._tail = first + len(freed)
         if not resumes:
-            # Keys of its own tokens, from a preemption, are found again only from here.
             self._undo.append((setattr, (request, "block_keys", request.block_keys)))
             request.block_keys = None
         self.events.append(Released(step, request, kept, freed_blocks))

@@ -56,13 +56,13 @@ class Request:
     """What its full blocks hold; see `gpusim.serving.prefix_keys`."""
 
     generated: int = 0
-    """Tokens it had when it was admitted last."""
+    """Tokens it had when it was admitted last: those among them that it must compute before the next one comes out."""
     order: int = -1
     """Number of its admission among all of its engine."""
     slot: int = -1
     """Row of its block table, while running."""
     prompt_step: int = -1
-    """Step that computed the last token it had at admission."""
+    """Step that computed the last token it had at admission; -1 where all were in host memory."""
     decode_step: int = -1
     """Step in which it began to decode."""
     first_decode: int = -1
@@ -95,16 +95,16 @@ class Request:
             until: The step.
             pauses: Steps in which nobody decoded who could have, ascending.
         """
-        if not 0 <= self.prompt_step <= until:
-            return []
         if self.overtime and self.decode_step >= 0:
             until = min(until, self.decode_step + self.output_tokens - 2)
-        segments = [(self.prompt_step, self.prompt_step)]
-        if not 0 <= self.decode_step <= until:
-            return segments
+        decodes = self._decodes(until, pauses) if 0 <= self.decode_step <= until else []
+        if not 0 <= self.prompt_step <= until:
+            return decodes if self.prompt_step < 0 else []
+        if decodes and decodes[0][0] == self.prompt_step + 1:
+            return [(self.prompt_step, decodes[0][1]), *decodes[1:]]
+        return [(self.prompt_step, self.prompt_step), *decodes]
+
+    def _decodes(self, until: int, pauses: Sequence[int]) -> list[tuple[int, int]]:
         within = pauses[bisect_left(pauses, self.decode_step) : bisect_right(pauses, until)]
         firsts, lasts = [self.decode_step, *(step + 1 for step in within)], [*(step - 1 for step in within), until]
-        segments += [(first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last]
-        if len(segments) > 1 and segments[1][0] == self.prompt_step + 1:
-            segments[:2] = [(self.prompt_step, segments[1][1])]
-        return segments
+        return [(first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last]

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 
 from gpusim.serving.batch import Batch
 from gpusim.serving.known_blocks import CachedBlock
+from gpusim.serving.offload import HostStore
 from gpusim.serving.policy import Key
 from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
@@ -65,6 +66,13 @@ class Roster:
     """Requests that are over and hold their seats and blocks until the next batch is fixed."""
     gone: list[tuple[int, int, Request]] = field(default_factory=list)
     """Those who left since this was last emptied, with the step that makes it final and the one from which on it holds."""
+    swapped: dict[Request, int] = field(default_factory=dict)
+    """Preempted requests whose blocks are in host memory, with the tokens in them; first come, first served."""
+    free_host_blocks: int = 0
+    """Blocks that host memory has room for; 0 where nothing is swapped."""
+    watermark_blocks: int = 0
+    store: HostStore | None = None
+    """KV of finished requests in host memory."""
     num_released: int = 0
     """Blocks that requests have given back since the start."""
     prefix: PrefixCache | None = None
@@ -116,6 +124,10 @@ class Roster:
             self.fixed,
             self.leaving.copy(),
             self.gone.copy(),
+            self.swapped.copy(),
+            self.free_host_blocks,
+            self.watermark_blocks,
+            self.store,
             self.num_released,
             self.prefix,
         )
@@ -123,7 +135,12 @@ class Roster:
     @property
     def is_idle(self) -> bool:
         """Tell whether nobody is there to compute for."""
-        return not self.running and not self.waiting
+        return not (self.running or self.waiting or self.swapped)
+
+    @property
+    def kept_blocks(self) -> int:
+        """Blocks that admission leaves free: those of the watermark, as long as anybody runs who could need them."""
+        return self.watermark_blocks if self.running else 0
 
     @property
     def num_seated(self) -> int:
@@ -198,12 +215,37 @@ class Roster:
         if self.prefix is not None and request.content:
             self.prefix.note(request, end, self.step)
 
-    def admit(self, request: Request, shared: list[CachedBlock] | None = None) -> None:
-        """Move the first request that waits among those that run; it begins with *shared* blocks."""
+    def restorable(self, request: Request, first: int) -> int:
+        """Count the blocks of a request that waits that can come from host memory, from its *first* on."""
+        return 0 if self.store is None else self.store.find(request, first)
+
+    def admit(self, request: Request, shared: list[CachedBlock] | None = None, restored: int = 0) -> None:
+        """Move the first request that waits among those that run; it begins with *shared* blocks, then *restored* ones."""
         assert request is self.waiting[0]
         self.waiting.popleft()
+        self._seat(request)
+        request.hit_tokens = self.prefilling[request] = self.block_size * (len(shared or ()) + restored)
+        self.free_blocks -= restored
+        if self.prefix is not None:
+            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
+        self.free_blocks -= self.blocks_held(request, 0)
+
+    def swap_in(self) -> tuple[Request, int]:
+        """Move the first swapped request among those that run; return it with the tokens it has in the cache."""
+        request, cached = next(iter(self.swapped.items()))
+        del self.swapped[request]
+        self._seat(request)
+        self.free_blocks -= self.blocks_for(cached)
+        self.free_host_blocks += self.blocks_for(cached)
+        if cached < request.target:
+            self.prefilling[request] = cached
+        else:
+            self.ready.append(request)
+        return request, cached
+
+    def _seat(self, request: Request) -> None:
+        """Let a request run, as the one admitted last."""
         self.running.append(request)
-        request.hit_tokens = self.prefilling[request] = self.block_size * len(shared or ())
         request.order = self.num_admitted
         request.prompt_step = request.decode_step = request.first_decode = -1
         self.num_admitted += 1
@@ -211,9 +253,6 @@ class Roster:
             self.free_slots.append(self.num_slots)
             self.num_slots += 1
         request.slot = self.free_slots.pop()
-        if self.prefix is not None:
-            self.free_blocks -= self.prefix.share(request, shared or [], self.step)
-        self.free_blocks -= self.blocks_held(request, 0)
 
     def begin_decoding(self) -> list[Request]:
         """Have all that are ready decode from the next step on; return them."""
@@ -229,10 +268,15 @@ class Roster:
         return begun
 
     def preempt(self, request: Request) -> int:
-        """Take away the blocks of a running request and have it wait in its place, or first; return what it had cached."""
+        """Take away the blocks of a running request; return how many tokens it had in the cache.
+
+        If host memory has room for them it is swapped; else it waits in its place, or first, and computes them again.
+        """
         self.running.remove(request)
         cached = self.cached(request)
-        self._release(request, cached, resumes=True)
+        blocks = self.blocks_for(cached)
+        is_swapped = 0 < blocks <= self.free_host_blocks
+        self._release(request, cached, resumes=not is_swapped)
         if request in self.prefilling:
             del self.prefilling[request]
         elif request in self.ready:
@@ -241,7 +285,11 @@ class Roster:
             self._forget(request)
             self.ends = [entry for entry in self.ends if entry[2] is not request]
             self.ends.sort()
-        if self.key is None:
+        if is_swapped:
+            self.free_host_blocks -= blocks
+            swapped = [*self.swapped.items(), (request, cached)]
+            self.swapped = dict(sorted(swapped, key=lambda entry: (entry[0].arrival, entry[0].index)))
+        elif self.key is None:
             self.waiting.appendleft(request)
         else:
             self.join(request)

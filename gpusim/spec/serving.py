@@ -8,9 +8,28 @@ from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
 from gpusim.spec.sampling import SamplingSpec
+from gpusim.units import Bytes, GiB
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
+WATERMARK: Final = 0.01
+"""Part of all blocks that admissions of vLLM v0 and Sarathi-Serve leave free, so that decodes do not run short at once."""
+
+
+class KvOffloadSpec(Spec):
+    """KV that stays in host memory."""
+
+    size: Bytes = Field(gt=0)
+    """Host memory for it, for each GPU."""
+    when: Literal["finished", "evicted"] = "finished"
+    """finished: blocks of stated content go there when their request is over; evicted: when the GPU gives them up."""
+
+    @field_validator("when")
+    @classmethod
+    def _only_finished(cls, value: str) -> str:
+        if value == "evicted":
+            raise not_yet("kv_offload of evicted blocks; use when: finished")
+        return value
 
 
 class ServingSpec(Spec):
@@ -52,6 +71,14 @@ class ServingSpec(Spec):
     """Part of a GPU's memory that weights, workspace and KV blocks may fill."""
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
     """KV blocks, instead of what memory holds."""
+    watermark: float | None = Field(default=None, ge=0, lt=1)
+    """Part of the KV blocks that admission leaves free while anybody runs. Default: 0.01 with vllm-v0 and sarathi, else 0."""
+    preemption_mode: Literal["recompute", "swap"] = "recompute"
+    """What becomes of the KV of who is preempted: computed again, or kept in host memory (names of vLLM v0)."""
+    swap_space: Bytes = Field(default=4 * GiB, gt=0)
+    """Host memory for swapped KV, for each GPU."""
+    kv_offload: KvOffloadSpec | None = None
+    """Keep KV in host memory for requests to come that begin alike; needs enable_prefix_caching."""
     enable_prefix_caching: bool = False
     """Prompts that begin alike share KV blocks."""
     async_scheduling: bool = False
@@ -70,6 +97,39 @@ class ServingSpec(Spec):
         if value != "none":
             raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
         return value
+
+    @property
+    def watermark_part(self) -> float:
+        """Part of the KV blocks that admission leaves free."""
+        if self.watermark is not None:
+            return self.watermark
+        return WATERMARK if self.scheduler in ("vllm-v0", "sarathi") else 0.0
+
+    @property
+    def swaps(self) -> bool:
+        """Whether KV ever moves to host memory; where all blocks are reserved nobody is preempted."""
+        return self.preemption_mode == "swap" and self.scheduler not in ("static", "orca")
+
+    @property
+    def uses_host(self) -> bool:
+        """Whether KV ever moves to host memory."""
+        return self.swaps or self.kv_offload is not None
+
+    @model_validator(mode="after")
+    def _kv_in_host_memory_is_its_own(self) -> ServingSpec:
+        if self.uses_host and self.kv_placement == "pooled":
+            raise not_yet("swapping or offloading pooled KV; use kv_placement: sharded, or recompute")
+        if self.swaps and (self.scheduler not in ("continuous", "vllm-v1") or self.scheduling_policy != "fcfs"):
+            raise not_yet("preemption_mode: swap but with scheduler: continuous, first come, first served; recompute")
+        if self.uses_host and self.async_scheduling:
+            raise not_yet("swapping or offloading with steps in flight; leave async_scheduling out, or recompute")
+        return self
+
+    @model_validator(mode="after")
+    def _offloaded_kv_is_known(self) -> ServingSpec:
+        if self.kv_offload is not None and not self.enable_prefix_caching:
+            raise ValueError("kv_offload keeps blocks by what they hold: add enable_prefix_caching: true")
+        return self
 
     @model_validator(mode="after")
     def _prefixes_need_pages(self) -> ServingSpec:

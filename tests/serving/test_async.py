@@ -56,7 +56,7 @@ def test_far_plans_are_near_ones(load, steps_take, expected, ticks, kind):
 )
 def test_every_step_is_that_of_a_slow_engine(load, steps_take, ticks, cuts):
     """Who takes part, who is preempted, what is shared and where it lies, decided step by step a step ahead."""
-    load.contents = load.contents or [()] * len(load.arrivals)
+    load.contents, load.watermark_blocks = load.contents or [()] * len(load.arrivals), 0
     duration = lambda i: steps_take[i % len(steps_take)]
     engine = Planned(load, "continuous", duration=duration, ticks=ticks, lags=True)
     slow, preempted = SlowEngine(load, ticks=ticks), False

@@ -70,11 +70,10 @@ def test_blocks_are_those_of_a_slow_cache(load, kind, cuts):
         engine.place(outlook)
         slow.play(steps_of(outlook)[:steps], engine.scheduler.reserve)
         engine.keep(outlook, planned, steps)
-        event(
-            f"cut: {steps < outlook.num_steps}, preempted: {bool(outlook.preempted)}, {kind}, paused: {bool(outlook.pauses)}"
-        )
+        event(f"cut: {steps < outlook.num_steps}, preempted: {bool(outlook.preempted)}, {kind}")
+        event(f"swapped in: {bool(outlook.swapped_in)}, paused: {bool(outlook.pauses)}")
         check(engine, slow)
-    assert engine.kv.used == 0
+    assert engine.kv.used == engine.host.used == 0
     assert engine.kv.free.take(load.num_blocks).tolist() == list(slow.free)
 
 

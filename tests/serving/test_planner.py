@@ -4,7 +4,7 @@ from itertools import cycle
 
 import numpy as np
 import pytest
-from hypothesis import assume, event, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from builders import build_simulation, scenario_data, token_ticks
@@ -172,6 +172,7 @@ def state_of(roster):
     kind=ANY,
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
 )
+@example(load=Load([(0, 1, 3)] * 2, 2, 2, 4, 1, contents=[(), ()]), kind="continuous", cuts=[1])
 def test_a_replay_is_the_plan(load, kind, cuts):
     """All of a plan passes on the roster it was made on as it was planned; a part of it, as that part planned alone."""
     assume(load.contents is None or kind.startswith("continuous"))

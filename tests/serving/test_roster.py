@@ -29,9 +29,12 @@ class Driven:
         batch = self.scheduler.next_batch(roster)
         for request, cached in batch.preempted:
             assert cached == self.cached.pop(request)
-            request.generated = max(0, cached + 1 - request.prompt_tokens)
+            has_token = request.generated or cached >= request.prompt_tokens
+            if has_token and cached >= request.target:
+                request.generated = cached - request.prompt_tokens + (request not in roster.swapped)
             self.decoding.discard(request)
         self.decoding.update(batch.begun)
+        self.cached.update(batch.swapped_in)
         self.cached.update(dict.fromkeys(batch.admitted, 0))
         return batch
 
@@ -45,6 +48,7 @@ class Driven:
             assert computed == self.cached[request]
             self.cached[request] += tokens
         finished = self.roster.advance(batch, steps)
+        self.roster.gone.clear()
         assert set(finished) == {r for r, cached in self.cached.items() if cached == r.most_cached_tokens}
         for request in finished:
             del self.cached[request]
@@ -66,6 +70,7 @@ class Driven:
         held = {r: self.blocks(max(n, roster.reserve.tokens(r))) for r, n in cached.items()}
         assert set(roster.running) == set(cached)
         assert roster.free_blocks == self.load.num_blocks - sum(held.values())
+        assert roster.free_host_blocks == self.load.host_blocks - sum(map(self.blocks, roster.swapped.values()))
         assert roster.num_decodes == len(roster.ends) == len(self.decoding)
         assert roster.decode_context == sum(cached[request] + 1 for request in self.decoding)
         assert sum(roster.crossings) == len(self.decoding)
@@ -118,7 +123,7 @@ def traced(load, kind, lengths, vain):
         before, copy = driven.roster.copy(), driven.roster.copy()
         for _ in range(vain):
             batch = None if copy.is_idle else driven.scheduler.next_batch(copy)
-            if batch is None or batch.preempted:
+            if batch is None or batch.preempted or batch.swapped_in:
                 break
             copy.advance(batch, batch.steps)
         assert driven.roster == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Protocol
 
 from gpusim.serving.batch import Batch
 from gpusim.serving.policy import KEYS, Key
@@ -12,9 +12,6 @@ from gpusim.serving.request import Request
 from gpusim.serving.reserve import NOTHING, Reserve
 from gpusim.serving.roster import Roster
 from gpusim.spec.serving import ServingSpec
-
-WATERMARK: Final = 0.01
-"""Part of all blocks that admissions of vLLM v0 and Sarathi-Serve leave free, so that decodes do not run short at once."""
 
 
 class Scheduler(Protocol):
@@ -67,12 +64,12 @@ class Admission:
         self.key = KEYS[spec.scheduling_policy]
         self.block_size = spec.block_size
         self.num_blocks = num_blocks
-        self.watermark = 0
-        """Blocks that admissions leave free."""
 
     def admits(self, roster: Roster) -> bool:
         """See `Scheduler.admits`: in order of arrival one more comes after all who wait, else perhaps first."""
-        return roster.num_seated < self.max_num_seqs and (self.key is not None or not roster.waiting)
+        if roster.num_seated >= self.max_num_seqs or roster.swapped:
+            return False
+        return self.key is not None or not roster.waiting
 
     def must_wait(self, roster: Roster) -> bool:
         """See `Scheduler.must_wait`: these decide when a step is over."""
@@ -96,15 +93,18 @@ class Admission:
         while roster.waiting and budget > 0 and roster.num_seated < self.max_num_seqs:
             request = roster.waiting[0]
             shared = roster.find(request, free_blocks)
-            computed = roster.block_size * len(shared)  # tokens whose KV is there already
+            restored = roster.restorable(request, len(shared))
+            computed = roster.block_size * (len(shared) + restored)  # tokens whose KV is there already
             tokens = min(request.target - computed, budget)
             if computed + tokens < request.target and not self.splits_prompts:
                 break
             # Blocks to begin with that are free are free no more; the others are in use and cost nothing.
             free_blocks -= roster.blocks_held(request, computed + tokens) - sum(block.users > 0 for block in shared)
-            if free_blocks < self.watermark:
+            if free_blocks < roster.kept_blocks:
                 break
-            roster.admit(request, shared)
+            roster.admit(request, shared, restored)
+            if restored:
+                batch.restored = [*batch.restored, (request, len(shared), restored)]
             roster.note_chunk(request, computed + tokens)
             admitted.append(request)
             chunks.append((request, computed, tokens))
@@ -122,14 +122,14 @@ class Admission:
         for request in coming:
             tokens = min(request.target, budget)
             blocks = roster.blocks_held(request, tokens)
-            if not tokens or free - blocks < self.watermark:
+            if not tokens or free - blocks < roster.kept_blocks:
                 break
             budget, free, taken = budget - tokens, free - blocks, taken + blocks
         return taken
 
 
-class Watermark(Admission):
-    """Admissions leave some blocks free, so that decodes do not run short at once; a decode needs a free block to go on.
+class Spare(Admission):
+    """A decode needs a free block to go on, also where its token fits into the last one it has.
 
     Args:
         spec: Of the engine.
@@ -139,15 +139,11 @@ class Watermark(Admission):
     spare = 1
     """Blocks that must be free for a decode that takes none."""
 
-    def __init__(self, spec: ServingSpec, num_blocks: int) -> None:
-        super().__init__(spec, num_blocks)
-        self.watermark = int(WATERMARK * num_blocks)
-
     def refuse(self, request: Request) -> str | None:
-        """See `Scheduler.refuse`: it must be admitted with all its tokens, and go on alone."""
-        most = self.num_blocks - max(self.spare, self.watermark)
+        """See `Scheduler.refuse`: it must be able to go on alone."""
+        most = self.num_blocks - self.spare
         if -(-request.most_cached_tokens // self.block_size) > most:
-            return f"needs more KV blocks than the {most} that the scheduler ever gives to one request"
+            return f"needs more KV blocks than the {most} with which a request can go on alone"
         return None
 
 

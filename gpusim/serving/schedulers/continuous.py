@@ -8,7 +8,8 @@ from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
 from gpusim.serving.roster import Roster
-from gpusim.serving.schedulers.base import Admission, Watermark, make_room, steps_unchanged
+from gpusim.serving.schedulers.base import Admission, Spare, make_room, steps_unchanged
+from gpusim.serving.swap import may_swap_in, swap_in
 
 
 class ContinuousScheduler(Admission):
@@ -36,14 +37,20 @@ class ContinuousScheduler(Admission):
             needed = make_room(preempted, roster, lambda request: self._demand(roster, request, turns))
             lost = {request for request, _ in preempted}
             begun = [request for request in begun if request not in lost]
-        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted)
+        swapped_in: list[tuple[Request, int]] = []
+        if roster.swapped and not preempted:
+            swapped_in, blocks = swap_in(roster, self.budget, self.max_num_seqs, roster.free_blocks - needed)
+            begun = [*begun, *roster.begin_decoding()]
+            needed += blocks
+        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted, swapped_in)
         budget = self.budget - roster.num_decodes
         if roster.prefilling:
             budget = self._go_on(batch, roster, budget, turns)
         if not preempted:
-            # After a preemption the next step may admit again, so that batch holds for one step only.
-            self.admit(batch, roster, budget, roster.free_blocks - needed)
-            if batch.num_decodes and not batch.chunks:
+            if not roster.swapped:
+                self.admit(batch, roster, budget, roster.free_blocks - needed)
+            # After a preemption or a swap the next step may admit again, so that batch holds for one step only.
+            if batch.num_decodes and not batch.chunks and not swapped_in:
                 # Seats of those who are over are free for the step after this one.
                 is_held_up = roster.leaving and (roster.waiting or roster.num_seated >= self.max_num_seqs)
                 batch.steps = 1 if is_held_up else steps_unchanged(roster, self.spare)
@@ -57,6 +64,10 @@ class ContinuousScheduler(Admission):
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
+        if roster.swapped and may_swap_in(roster, self.max_num_seqs):
+            return True
+        if roster.store is not None and any(request.content for request in roster.waiting):
+            return True
         needed = roster.num_decodes + len(roster.ready) + self.spare
         if roster.prefilling:
             needed += roster.blocks_for(self.budget) + 1
@@ -89,7 +100,7 @@ class ContinuousScheduler(Admission):
         return budget
 
 
-class SarathiScheduler(Watermark, ContinuousScheduler):
+class SarathiScheduler(Spare, ContinuousScheduler):
     """Sarathi-Serve: the same order, but a prompt gets all its blocks when it is admitted, above a watermark.
 
     Args:

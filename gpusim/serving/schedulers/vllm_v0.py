@@ -5,10 +5,10 @@ from __future__ import annotations
 from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
-from gpusim.serving.schedulers.base import Watermark, make_room, steps_unchanged
+from gpusim.serving.schedulers.base import Spare, make_room, steps_unchanged
 
 
-class VllmV0Scheduler(Watermark):
+class VllmV0Scheduler(Spare):
     """vLLM 0.6 without chunked prefill: whoever can be admitted is, in a step of prompts alone while decodes pause.
 
     Only where nobody can is there a decode step. Where blocks run out for it, a running request is preempted, and

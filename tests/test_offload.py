@@ -1,0 +1,206 @@
+"""KV of finished requests in host memory: what goes there, what comes back instead of being computed, and what that costs."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import build_plan, build_simulation, token_ticks
+from gpusim import simulation as simulation_module
+from gpusim.core.clock import ticks
+from gpusim.errors import SpecError
+from gpusim.runtime.attribution import TRANSFER
+from gpusim.serving.offload import HostStore
+from gpusim.workload.stream import RequestShape
+
+PCIE, LATENCY_S = 31.51e9 * 0.914, 800e-9
+"""Bytes/s that PCIe 4 x16 achieves, and its latency, on `single-gpu`."""
+BLOCK_BYTES = 4 * 1024
+"""Of a block of 4 tokens of the tiny model."""
+ENGINE = {
+    "serving__block_size": 4,
+    "serving__num_gpu_blocks_override": 12,
+    "serving__enable_prefix_caching": True,
+    "serving__kv_offload": {"size": "1 GiB"},
+}
+TURNS = (
+    RequestShape(0, 0.0, 20, 12, ((7, 32),)),
+    RequestShape(1, 1.0, 40, 5, ()),
+    RequestShape(2, 2.0, 33, 3, ((7, 32), (8, 3))),
+)
+"""A first turn of 20 + 12 tokens; one of somebody else that takes 11 of the 12 blocks; a second turn that repeats the first."""
+
+
+def played(monkeypatch, shapes=TURNS, **changes):
+    """Run requests with stated content; return the simulation."""
+    monkeypatch.setattr(simulation_module, "requests", lambda *_args, **_options: iter(shapes))
+    simulation = build_simulation(**ENGINE | changes)
+    simulation.run()
+    return simulation
+
+
+@pytest.mark.parametrize("detail", ["kernel", "step"])
+def test_a_second_turn_gets_its_blocks_from_the_host(monkeypatch, detail):
+    """Of 31 tokens of the first turn 7 blocks are full; those that the GPU has lost come back, and 5 tokens are computed."""
+    simulation = played(monkeypatch, detail=detail)
+    engine, log = simulation.engines["engine"], simulation.logs["engine"]
+    assert engine.store.blocks_out == 7
+    restored = engine.store.blocks_in
+    assert 0 < restored <= 7
+    (stall,) = [spent for spent in log.runs["attribution_ps"][:, TRANSFER] if spent]
+    assert stall == ticks(LATENCY_S) + ticks(restored * BLOCK_BYTES / PCIE)
+    assert log.total("num_prefill_tokens") == 20 + 40 + 33 - 7 * 4
+    moved = simulation.cluster.fabric.moved_bytes()
+    assert moved["gpu0->cpu0:pcie"] == pytest.approx(7 * BLOCK_BYTES)
+    assert moved["cpu0->gpu0:pcie"] == pytest.approx(restored * BLOCK_BYTES)
+
+
+def test_without_offload_the_second_turn_computes_again(monkeypatch):
+    """The GPU's own cache has lost all but a block or none of the first turn."""
+    engine = ENGINE | {"serving__kv_offload": None}
+    monkeypatch.setattr(simulation_module, "requests", lambda *_args, **_options: iter(TURNS))
+    simulation = build_simulation(**engine)
+    simulation.run()
+    assert simulation.logs["engine"].total("num_prefill_tokens") > 20 + 40 + 33 - 7 * 4
+    assert not any(simulation.cluster.fabric.moved_bytes().values())
+
+
+@pytest.mark.parametrize("detail", ["kernel", "step"])
+def test_what_finishes_under_load_is_stored_before_the_next_step(monkeypatch, detail):
+    """While others run, the step after the last one of a request waits for its blocks on their way to the host."""
+    shapes = (RequestShape(0, 0.0, 20, 4, ((7, 24),)), RequestShape(1, 0.0, 12, 8, ()))
+    simulation = played(monkeypatch, shapes, detail=detail)
+    log = simulation.logs["engine"]
+    spent = log.runs["attribution_ps"][:, TRANSFER]
+    assert spent[spent > 0].tolist() == [ticks(LATENCY_S) + ticks(5 * BLOCK_BYTES / PCIE)]
+    (run,) = spent.nonzero()[0]
+    assert log.starts[log.runs["first_step"][run]] == token_ticks(simulation)["engine", 0][-1]
+
+
+shapes_of = st.lists(
+    st.tuples(
+        st.sampled_from([0, 500, 9000]), st.integers(8, 30), st.integers(1, 8), st.integers(0, 1), st.integers(8, 38)
+    ),
+    min_size=5,
+    max_size=9,
+)
+
+
+def compare(rows, size, swaps, seen):
+    """Play requests at both details and compare tokens, blocks and bytes; note what happened."""
+    shapes, now_us = [], 0
+    for index, (gap_us, prompt, output, key, shared) in enumerate(rows):
+        now_us += gap_us
+        span = min(shared, prompt + output)
+        shapes.append(RequestShape(index, now_us * 1e-6, prompt, output, ((key, span),) if span else ()))
+    found = []
+    for detail in ("kernel", "step"):
+        with pytest.MonkeyPatch.context() as patch:
+            offload = {"size": f"{size * BLOCK_BYTES} B"}
+            mode = "swap" if swaps else "recompute"
+            changes = {"serving__kv_offload": offload, "serving__preemption_mode": mode, "detail": detail}
+            simulation = played(patch, shapes, **changes)
+        engine = simulation.engines["engine"]
+        assert engine.kv.used == 0
+        assert engine.roster.free_blocks == 12
+        assert engine.store.used <= size
+        host = engine.host
+        counts = (engine.store.blocks_out, engine.store.blocks_in, 0 if host is None else host.blocks_out)
+        moved = simulation.cluster.fabric.moved_bytes()
+        back = engine.store.blocks_in + counts[2]
+        assert moved["cpu0->gpu0:pcie"] == pytest.approx(back * BLOCK_BYTES)
+        assert moved["gpu0->cpu0:pcie"] == pytest.approx((engine.store.blocks_out + counts[2]) * BLOCK_BYTES)
+        log = simulation.logs["engine"]
+        found.append((token_ticks(simulation), counts, log.runs.tobytes(), engine.kv.peak_used))
+    assert found[0] == found[1]
+    seen.update({"stored": counts[0] > 0, "restored": counts[1] > 0, "swapped": counts[2] > 0})
+
+
+def test_both_details_keep_and_restore_alike():
+    """Tokens, blocks and bytes are the same folded and kernel by kernel, whatever begins alike, with little room or much."""
+    seen = Counter()
+
+    @settings(max_examples=25)
+    @given(rows=shapes_of, size=st.sampled_from([4, 1000]), swaps=st.booleans())
+    def check(rows, size, swaps):
+        compare(rows, size, swaps, seen)
+
+    check()
+    assert seen["stored"] >= 15
+    assert seen["restored"] >= 5
+    assert seen["swapped"] >= 1
+
+
+def test_turns_of_sessions_come_back_from_the_host():
+    """Conversations that take turns on a GPU too small for all of them: with offload every later turn finds its history."""
+    changes = ENGINE | {
+        "serving__num_gpu_blocks_override": 40,
+        "workload": {
+            "sessions": {
+                "turns": {"kind": "fixed", "value": 4},
+                "think_time": {"kind": "fixed", "value": "20 ms"},
+            },
+            "arrivals": {"kind": "constant", "rate": "1000 /s"},
+            "prompt_tokens": {"kind": "fixed", "value": 16},
+            "output_tokens": {"kind": "fixed", "value": 12},
+            "num_requests": 24,
+        },
+    }
+    runs = []
+    for offload in (None, {"size": "1 GiB"}):
+        simulation = build_simulation(**changes | {"serving__kv_offload": offload, "detail": "step"})
+        summary = simulation.run().summary()
+        assert summary["requests"]["finished"] == 24
+        runs.append(summary["engines"]["engine"])
+    kernel = build_simulation(**changes | {"detail": "kernel"})
+    kernel.run()
+    assert token_ticks(kernel) == token_ticks(simulation)
+    without, with_host = runs
+    assert with_host["kv_blocks_restored"] > 0
+    # Turn t repeats t times 28 tokens, of which the last was not computed and the last full block is short of.
+    history = 6 * sum((28 * turn - 1) // 4 * 4 for turn in range(1, 4))
+    assert without["prefix_cache"]["hit_tokens"] < with_host["prefix_cache"]["hit_tokens"] == history
+
+
+class Request:
+    """What a store needs of one."""
+
+    def __init__(self, sequence, tokens):
+        self.content, self.target = ((sequence, tokens),), tokens + 1
+        self.most_cached_tokens = tokens
+
+
+def test_what_was_used_longest_ago_is_given_up_first():
+    """Of three texts of two blocks in a store of four, the one asked for in between stays, and of a text its beginning."""
+    store = HostStore(4, 4)
+    first, second, third = (Request(sequence, 8) for sequence in range(3))
+    store.keep(first)
+    store.keep(second)
+    store.bring_back(first, 0, 2)
+    store.keep(third)
+    assert [store.find(request, 0) for request in (first, second, third)] == [2, 0, 2]
+    store.keep(Request(3, 12))
+    assert [store.find(request, 0) for request in (first, third, Request(3, 12))] == [0, 1, 3]
+    assert store.take_pending() == 4, "nine blocks were new, four can be there"
+    assert store.take_pending() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"serving__enable_prefix_caching": False},
+            "kv_offload keeps blocks by what they hold: add enable_prefix_caching",
+        ),
+        ({"serving__kv_offload": {"size": "1 GiB", "when": "evicted"}}, "not yet: kv_offload of evicted blocks"),
+        ({"serving__kv_offload": {"size": "1 KiB"}}, "kv_offload.size = "),
+        ({"serving__kv_offload": {"size": "300 GiB"}}, "serving.kv_offload: 300 GiB for the GPUs of cpu0"),
+        ({"serving__kv_placement": "pooled"}, "not yet: swapping or offloading pooled KV"),
+    ],
+)
+def test_what_cannot_be_offloaded_is_refused(changes, said):
+    """One clear message names the key and the way out."""
+    with pytest.raises(SpecError) as caught:
+        build_plan(**ENGINE | changes)
+    assert said in str(caught.value).replace("\n", " ")

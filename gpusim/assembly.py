@@ -32,7 +32,8 @@ from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.scheduler import make_scheduler
+from gpusim.serving.reserve import Reserve
+from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 from gpusim.spec.scenario import Detail, Ranks
 
@@ -96,8 +97,9 @@ class Assembly:
             plan.serving.sampling or plan.model.generation,
             plan.serving.expert_skew,
         )
-        scheduler = make_scheduler(plan.serving)
-        kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
+        max_model_len = plan.serving.max_model_len or plan.model.max_model_len
+        scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
+        kv = _kv_cache(plan, scheduler.reserve)
         executor = self._executor(plan)
         return Engine(
             self.clock,
@@ -109,13 +111,13 @@ class Assembly:
             executor=executor,
             folding=self._folding(plan, executor.timer, lowering) if self.detail(plan) == "step" else None,
             kernel_between=self._kernel_between,
-            watermark_blocks=int(plan.serving.watermark * plan.memory.num_blocks),
+            watermark_blocks=int(plan.serving.watermark_part * plan.memory.num_blocks),
             host=HostBlocks(plan.memory.num_host_blocks, plan.serving.block_size) if plan.serving.swaps else None,
             store=HostStore(plan.memory.num_stored_blocks, plan.serving.block_size)
             if plan.serving.kv_offload
             else None,
             mover=HostMover(self.cluster, plan.hosts, plan.memory.block_bytes) if plan.hosts else None,
-            max_model_len=plan.serving.max_model_len or plan.model.max_model_len,
+            max_model_len=max_model_len,
             lags=plan.serving.async_scheduling,
             log=log,
             on_finished=on_finished,
@@ -263,10 +265,10 @@ def _swap_facts(host: HostBlocks | None) -> dict[str, int]:
     }
 
 
-def _kv_cache(plan: EnginePlan, *, reserves_all: bool) -> KvCache:
+def _kv_cache(plan: EnginePlan, reserve: Reserve) -> KvCache:
     num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
     prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
-    return KvCache(num_blocks, block_size, reserves_all=reserves_all, prefix=prefix)
+    return KvCache(num_blocks, block_size, reserve=reserve, prefix=prefix)
 
 
 def _prefix_facts(engine: Engine) -> dict[str, Any] | None:

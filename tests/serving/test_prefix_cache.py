@@ -47,6 +47,12 @@ def test_every_step_is_that_of_vllm(load, cuts, is_tidy):
     event(f"hits: {any(first)}, resumed with hits: {any(s.hit > s.first_hit for s in slow.over)}")
 
 
+def test_a_plan_given_up_loses_no_keys():
+    """A request that was preempted finds its own blocks again, also if a plan in which it was over is taken back."""
+    load = Load([(0, 1, 1), (0, 1, 1), (0, 1, 3), (0, 1, 4)], 2, 2, 4, 1, [()] * 4)
+    play(Planned(load, "continuous"), SlowEngine(load), cycle([(2, 1)]))
+
+
 @settings(max_examples=50)
 @given(load=shared_loads(spare=3), cuts=CUTS)
 def test_what_is_gone_is_forgotten(load, cuts):

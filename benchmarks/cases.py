@@ -19,6 +19,14 @@ BACKGROUNDS: Final[dict[str, dict[str, Any]]] = {
 """Foreign traffic from a GPU to its host."""
 
 
+SERVED: Final[dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "prefix caching": {"enable_prefix_caching": True},
+    "steps in flight": {"async_scheduling": True},
+}
+"""Ways to serve the whole trace, or as many requests of its twin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A scenario to time."""
@@ -59,6 +67,26 @@ def foreign(path: Path | None, num_requests: int) -> list[Case]:
         conversation(path, num_requests, name, background=background)
         for name, background in ({"alone": []} | beside).items()
     ]
+
+
+def served(path: Path | None, num_requests: int) -> list[Case]:
+    """Return the conversation served in different ways, and its twin as sessions whose turns share their history."""
+    cases = [_with_serving(conversation(path, num_requests, name), settings) for name, settings in SERVED.items()]
+    sessions = {"turns": {"kind": "uniform", "low": 1, "high": 8}, "think_time": {"kind": "fixed", "value": "20 s"}}
+    workload = {
+        "arrivals": {"kind": "poisson", "rate": "1.2 /s"},
+        "sessions": sessions | {"max_tokens": 16_000},
+        "prompt_tokens": {"kind": "lognormal", "median": 300, "p99": 3000},
+        "output_tokens": {"kind": "lognormal", "median": 160, "p99": 900},
+        "num_requests": num_requests,
+    }
+    case = _case("sessions, prefix caching", workload, {})
+    return [*cases, _with_serving(case, {"enable_prefix_caching": True})]
+
+
+def _with_serving(case: Case, settings: dict[str, Any]) -> Case:
+    scenario = case.scenario
+    return Case(case.name, scenario | {"serving": scenario["serving"] | settings})
 
 
 def _case(name: str, workload: dict[str, Any], settings: dict[str, Any]) -> Case:

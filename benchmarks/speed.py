@@ -1,7 +1,7 @@
 """Speed of whole runs: python benchmarks/speed.py [--quick] [--json FILE] [--trace FILE].
 
 Output tokens per second of CPU time of the command `gpusim run SCENARIO --out DIR`, user and system, from start-up to
-the last Parquet file; its peak memory; how CPU time grows with the number of requests; what foreign traffic costs;
+the last Parquet file; its peak memory; how CPU time grows with the number of requests; what foreign traffic and ways of serving cost;
 kernel detail; start-up. Beside them SimPy's bare timeouts, timed next to each run: docs/performance.md.
 """
 
@@ -200,6 +200,9 @@ def main() -> None:
     print(speed_tables.growth(figures["growth"]), flush=True)
     figures["foreign"] = [asdict(row) for row in speeds(cases.foreign(path, cases.FOREIGN_REQUESTS), runs)]
     print(speed_tables.foreign(figures["foreign"]), flush=True)
+    number = cases.FOREIGN_REQUESTS if options.quick else cases.TRACE_REQUESTS[-1]
+    figures["served"] = [asdict(row) for row in speeds(cases.served(path, number), runs)]
+    print(speed_tables.served(figures["served"]), flush=True)
     output_tokens = kernel_detail.QUICK_OUTPUT_TOKENS if options.quick else kernel_detail.OUTPUT_TOKENS
     figures["kernel_detail"] = kernel_speeds(runs, output_tokens)
     print(speed_tables.kernel_detail(figures["kernel_detail"], figures["circumstances"]["timeouts_per_s"]), flush=True)

@@ -60,10 +60,19 @@ def growth(exponents: Mapping[str, Mapping[str, Any]]) -> str:
 
 def foreign(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the speeds beside foreign traffic, the first row being without."""
-    alone = rows[0]["tokens_per_timeout"]
-    lines = [[*_speed_row(row), f"{row['tokens_per_timeout'] / alone:.2f}"] for row in rows]
-    columns = ["", "CPU s", "tokens/CPU s", "of alone"]
-    return table("Beside foreign traffic", columns, [[line[0], line[4], line[5], line[-1]] for line in lines])
+    return _against_first("Beside foreign traffic", "of alone", rows)
+
+
+def served(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the speeds of ways of serving, the first row being the plainest."""
+    return _against_first("Ways of serving", "of plain", rows)
+
+
+def _against_first(title: str, ratio: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    first = rows[0]["tokens_per_timeout"]
+    lines = [[*_speed_row(row), f"{row['tokens_per_timeout'] / first:.2f}"] for row in rows]
+    columns = ["", "requests", "CPU s", "tokens/CPU s", ratio]
+    return table(title, columns, [[line[0], line[1], line[4], line[5], line[-1]] for line in lines])
 
 
 def kernel_detail(steps_per_s: Mapping[str, float], timeouts_per_s: float) -> str:

@@ -34,7 +34,8 @@ from gpusim.serving.lockstep import LockstepEngine
 from gpusim.serving.offload import HostStore
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.scheduler import make_scheduler
+from gpusim.serving.reserve import Reserve
+from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 from gpusim.spec.scenario import Detail, Ranks
 
@@ -102,16 +103,17 @@ class Assembly:
             plan.serving.sampling or plan.model.generation,
             plan.serving.expert_skew,
         )
-        scheduler = make_scheduler(plan.serving)
-        kv = _kv_cache(plan, reserves_all=scheduler.reserves_all)
+        max_model_len = plan.serving.max_model_len or plan.model.max_model_len
+        scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
+        kv = _kv_cache(plan, scheduler.reserve)
         options: dict[str, Any] = {
             "scheduler": scheduler,
             "kv": kv,
             "channels": self._channels(plan, lowering, kv),
             "lowering": lowering,
-            "watermark_blocks": int(plan.serving.watermark * plan.memory.num_blocks),
+            "watermark_blocks": int(plan.serving.watermark_part * plan.memory.num_blocks),
             **self._beside_memory(plan),
-            "max_model_len": plan.serving.max_model_len or plan.model.max_model_len,
+            "max_model_len": max_model_len,
             "lags": plan.serving.async_scheduling,
             "log": log,
             "on_finished": on_finished,
@@ -309,10 +311,10 @@ def _swap_facts(host: HostBlocks | None) -> dict[str, int]:
     }
 
 
-def _kv_cache(plan: EnginePlan, *, reserves_all: bool) -> KvCache:
+def _kv_cache(plan: EnginePlan, reserve: Reserve) -> KvCache:
     num_blocks, block_size = plan.memory.num_blocks, plan.serving.block_size
     prefix = PrefixCache(num_blocks, block_size) if plan.serving.enable_prefix_caching else None
-    return KvCache(num_blocks, block_size, reserves_all=reserves_all, prefix=prefix)
+    return KvCache(num_blocks, block_size, reserve=reserve, prefix=prefix)
 
 
 def _sharing_facts(plan: EnginePlan, engine: Engine) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,8 +11,19 @@ from builders import build_request
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
+from gpusim.serving.schedulers import Scheduler, make_scheduler
 from gpusim.spec.serving import ServingSpec
 from gpusim.workload.stream import Content
+
+SCHEDULERS = ("continuous", "vllm-v0", "orca", "sarathi", "static", "static padded")
+POLICIES = ("fcfs", "priority", "sjf")
+KINDS = tuple(
+    f"{scheduler} {policy}"
+    for scheduler in SCHEDULERS
+    for policy in POLICIES
+    if (scheduler, policy) != ("vllm-v0", "priority")
+)
+"""All that a load may be served by; the policy may be left out."""
 
 
 @dataclass
@@ -31,21 +42,50 @@ class Load:
     """For swapped requests."""
     watermark_blocks: int = 0
 
-    def roster(self, *, reserves_all: bool = False, lags: bool = False, prefix: PrefixCache | None = None) -> Roster:
+    def spec(self, kind: str = "continuous") -> ServingSpec:
+        """Return the engine's."""
+        words = kind.split()
+        return ServingSpec(
+            scheduler=words[0],
+            pad="padded" in words,
+            scheduling_policy=words[-1] if words[-1] in POLICIES else "fcfs",
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.budget,
+            block_size=self.block_size,
+        )
+
+    def scheduler(self, kind: str) -> Scheduler:
+        """Return a scheduler of that *kind*."""
+        longest = max(prompt + output for _, prompt, output in self.arrivals)
+        return make_scheduler(self.spec(kind), self.num_blocks, longest)
+
+    def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None, *, lags: bool = False) -> Roster:
         """Return the engine's roster before anybody has come."""
-        roster = Roster(self.block_size, self.num_blocks, reserves_all, lags=lags, prefix=prefix)
+        rules = (scheduler.reserve, scheduler.key)
+        roster = Roster(self.block_size, self.num_blocks, *rules, lags=lags, prefix=prefix)
         # With steps in flight nothing is swapped.
         roster.free_host_blocks, roster.watermark_blocks = 0 if lags else self.host_blocks, self.watermark_blocks
         return roster
 
-    def spec(self, kind: str = "continuous") -> ServingSpec:
-        """Return the engine's."""
-        return ServingSpec(scheduler=kind, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.budget)
+    def fit(self, kind: str) -> Load:
+        """Return a load whose requests a scheduler of that *kind* can run, with more blocks or tokens if need be."""
+        most = max(prompt + output for _, prompt, output in self.arrivals)
+        blocks, budget = -(-most // self.block_size), self.budget
+        if kind.startswith(("vllm-v0", "sarathi")):
+            blocks += 1
+        if kind.startswith("vllm-v0"):
+            budget = max(budget, most)
+        fits = self.num_blocks if kind.startswith(("continuous", "static")) else max(self.num_blocks, blocks)
+        swaps = kind in ("continuous", "continuous fcfs")
+        return replace(self, num_blocks=fits, budget=budget, host_blocks=self.host_blocks if swaps else 0)
 
     def requests(self, *, ticks: int = 1) -> list[Request]:
         """Return the requests; a step takes *ticks*."""
         stated = enumerate(self.arrivals)
-        requests = [build_request(i, prompt=p, output=o, arrival=step * ticks) for i, (step, p, o) in stated]
+        requests = [
+            build_request(i, prompt=p, output=o, arrival=step * ticks, priority=(7 * i + p) % 3)
+            for i, (step, p, o) in stated
+        ]
         for request, content in zip(requests, self.contents or (), strict=False):
             request.content = content
         return requests

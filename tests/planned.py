@@ -14,6 +14,7 @@ from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.folding import back_to_back
+from gpusim.serving.batch import Batch
 from gpusim.serving.commit import Advance, Commit, Played
 from gpusim.serving.feed import Feed
 from gpusim.serving.host_blocks import HostBlocks
@@ -23,8 +24,7 @@ from gpusim.serving.outlook import Outlook
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Batch, Roster
-from gpusim.serving.scheduler import make_scheduler
+from gpusim.serving.roster import Roster
 from loads import Load
 
 TICKS = 1000
@@ -81,21 +81,21 @@ class Planned:
         ticks: int = TICKS,
         lags: bool = False,
     ) -> None:
+        load = load.fit(kind)
         self.load, self.duration = load, duration
-        self.scheduler = make_scheduler(load.spec(kind))
+        self.scheduler = load.scheduler(kind)
         self.feed = Feed(Clock(), refill=lambda: False, refuse=lambda _: None, is_open=True)
         self.requests = load.requests(ticks=ticks)
         for request in self.requests:
             self.feed.put(request)
         self.planner = Planner(self.scheduler, self.feed, Expected(expected), lags=lags)
         prefix = None if load.contents is None else PrefixCache(load.num_blocks, load.block_size)
-        reserves_all = self.scheduler.reserves_all
-        self.kv = KvCache(load.num_blocks, load.block_size, reserves_all=reserves_all, prefix=prefix)
+        self.kv = KvCache(load.num_blocks, load.block_size, reserve=self.scheduler.reserve, prefix=prefix)
         self.channels = None if channels is None else KvChannels(*channels, self.kv)
         self.log = StepLog("engine")
         self.host = HostBlocks(load.host_blocks, load.block_size)
         self.commit = Commit(self.kv, self.channels, self.log, self.host)
-        self.roster = load.roster(reserves_all=reserves_all, lags=lags, prefix=prefix)
+        self.roster = load.roster(self.scheduler, prefix, lags=lags)
         self.now = 0
 
     @property
@@ -137,17 +137,14 @@ class Planned:
         played = Played(starts[runs.first], ends[:steps], attribution_ps, 0).after(self.moved(outlook))
         advance = Advance(outlook, runs, planned, played, read)
         finished = self.commit.run(advance)
-        planned.settle()
+        self.kv.settle(planned)
         planned.fixed = advance.last_start
-        self.roster, self.now, joined = planned, int(ends[steps - 1]), outlook.num_joined
+        self.roster, self.now = planned, int(ends[steps - 1])
         fixed = planned.fixed if planned.lags else self.now
-        while planned.waiting and planned.waiting[-1].arrival > fixed:
-            planned.waiting.pop()
-            joined -= 1
-        self.feed.take(joined)
+        self.feed.take(outlook.num_joined - planned.part(lambda request: request.arrival > fixed))
         if planned.leaving and planned.is_idle and not self.feed.has_arrived(planned.fixed):
             self.commit.let_go(planned)
-            planned.settle()
+            self.kv.settle(planned)
         return [request for _, request in finished]
 
     def play_on(self, horizon: Horizon) -> int:
@@ -166,20 +163,20 @@ class Planned:
 
 def steps_of(outlook: Outlook) -> list[Step]:
     """Write out every step of *outlook* from its events, token by token."""
-    cached = {request: request.cached_before(outlook.first_step) for request in outlook.decoding}
+    cached = {request: request.cached_before(outlook.first_round) for request in outlook.decoding}
     steps = []
     for step in range(outlook.num_steps):
         for at, request in outlook.begun:
             if at == step:
                 cached[request] = request.target
-        for request in cached:
+        decodes = [] if step in outlook.pauses else sorted(cached, key=lambda request: request.order)
+        for request in decodes:
             cached[request] += 1
         chunks = [(r, computed, new) for at, r, computed, new in outlook.chunks if at == step]
         finished = [request for at, request in outlook.finished if at == step]
-        tokens = cached | {request: computed + new for request, computed, new in chunks}
+        tokens = {r: cached[r] for r in decodes} | {request: computed + new for request, computed, new in chunks}
         admitted = [request for at, request in outlook.admitted if at == step]
-        decoding = sorted(cached, key=lambda request: request.order)
-        steps.append(Step(decoding, chunks, admitted, finished, tokens))
+        steps.append(Step(decodes, chunks, admitted, finished, tokens))
         for request in finished:
             cached.pop(request, None)
     return steps

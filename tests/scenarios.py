@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
+from loads import KINDS
 
 ARRIVALS = ("constant", "poisson", "gamma", "closed", "at_once")
 DEPENDENT = ("thinking", "sessions")
@@ -104,17 +105,29 @@ def experts() -> st.SearchStrategy[dict[str, Any]]:
 def servings(draw: Any, tp: int = 1) -> dict[str, Any]:
     """An engine whose blocks hold one request of 24 tokens and little more: longer ones are rejected."""
     max_num_seqs, block_size = draw(st.sampled_from([4, 3, 2, 1])), draw(st.integers(1, 32))
+    ruled = draw(rules())
+    spare = int(ruled["scheduler"] in ("vllm-v0", "sarathi"))  # a block that must be free for a decode to go on
     serving = {
         "tensor_parallel_size": tp,
-        "scheduler": draw(st.sampled_from(["continuous", "static"])),
+        **ruled,
         "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": draw(st.integers(max_num_seqs, 40)),
+        "max_num_batched_tokens": draw(st.integers(24 if ruled["scheduler"] == "vllm-v0" else max_num_seqs, 40)),
         "block_size": block_size,
-        "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)),
+        "num_gpu_blocks_override": -(-24 // block_size) + draw(st.integers(0, 3)) + spare,
     }
     if serving["scheduler"] == "continuous":
         serving |= {"async_scheduling": draw(st.booleans()), "enable_prefix_caching": draw(st.booleans())}
-    return serving | draw(st.sampled_from([{}, {"max_model_len": 20}]))
+    # Orca reserves blocks for the longest request.
+    longest = [{"max_model_len": 20}] if ruled["scheduler"] == "orca" else [{}, {"max_model_len": 20}]
+    return serving | draw(st.sampled_from(longest))
+
+
+@st.composite
+def rules(draw: Any) -> dict[str, Any]:
+    """A scheduler and a policy; a quarter of them the default ones."""
+    kinds = [kind.split() for kind in (*["continuous fcfs"] * 5, *KINDS)]
+    scheduler, *padded, policy = draw(st.sampled_from(kinds))
+    return {"scheduler": scheduler, "scheduling_policy": policy, **({"pad": True} if padded else {})}
 
 
 @st.composite
@@ -183,6 +196,8 @@ def _swaps(draw: Any, serving: dict[str, Any], longest: int) -> dict[str, Any]:
     seats = max(3, serving["max_num_seqs"])
     return {
         "scheduler": "continuous",
+        "scheduling_policy": "fcfs",
+        "pad": False,
         "async_scheduling": False,
         "preemption_mode": "swap",
         "swap_space": f"{num_blocks * block_bytes} B",

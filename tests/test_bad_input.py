@@ -53,6 +53,26 @@ WRONG = {
     "negative quantity": (("2000 /s", "-2000 /s"), "line 6: workload.arrivals.rate: must be more than 0, not -2000 /s"),
     "negative count": (("10\n", "-10\n"), "line 9: workload.num_requests: must be at least 1, not -10"),
     "wrong unit": (("2000 /s", "2000 GB"), "'GB' is not a unit of per second; use one of /s, k/s"),
+    "padding where nothing is padded": (
+        ("{max", "{pad: true, max"),
+        "pad is for scheduler: static, continuous has noth",
+    ),
+    "a budget below its decodes": (
+        ("max_num_batched_tokens: 64", "max_num_batched_tokens: 4, scheduler: sarathi"),
+        "max_num_batched_tokens = 4 is below max_num_seqs = 8",
+    ),
+    "prefix caching with v0": (
+        ("{max", "{scheduler: vllm-v0, enable_prefix_caching: true, max"),
+        "not yet: prefix caching with vllm-v0; leave it out, or use scheduler: continuous",
+    ),
+    "priority with v0": (
+        ("{max", "{scheduler: vllm-v0, scheduling_policy: priority, max"),
+        "not yet: priority with vllm-v0, which preempts for requests that wait; use fcfs, or vllm-v1",
+    ),
+    "no room for the longest": (
+        ("{max", "{scheduler: orca, num_gpu_blocks_override: 20, max_model_len: 400, max"),
+        "orca reserves max_model_len = 400 tokens for every request, 25 KV blocks of the 20 there are; lower max_model_len",
+    ),
     "TP does not divide": (
         ("{max", "{tensor_parallel_size: 3, max"),
         "3 does not divide num_attention_heads = 8 of tiny",

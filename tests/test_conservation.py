@@ -28,19 +28,21 @@ class Watched:
         self.simulation = Simulation(plan_document(Document("test.yaml", data, folder=Path())))
         self.spreads = {name: [] for name in self.simulation.engines}
         self.shapes = {name: [] for name in self.simulation.engines}
+        self.idle = {name: [] for name in self.simulation.engines}
         self.windows = {name: [] for name in self.simulation.engines}
         for name, engine in self.simulation.engines.items():
-            self._watch(engine, self.shapes[name], self.windows[name], self.spreads[name])
+            self._watch(engine, self.shapes[name], self.windows[name], self.spreads[name], self.idle[name])
         self.result: Result = self.simulation.run()
 
     @staticmethod
-    def _watch(engine, shapes, windows, spreads):
+    def _watch(engine, shapes, windows, spreads, idle):
         """Note what each step of each commit computes, and how its KV is spread over the channels."""
         commit = engine._commit.run
 
         def watched(advance):
             steps = steps_of(advance.outlook)[: len(advance.played.ends)]
             shapes.extend(map(shape_of, steps))
+            idle.extend(map(idle_in, steps))
             windows.extend(windows_of_step(step, engine.lowering.model.windows) for step in steps)
             spreads.extend([None] * len(steps) if advance.read is None else zip(*advance.read, strict=True))
             del spreads[len(shapes) :]
@@ -68,12 +70,19 @@ def shape_of(step):
     return BatchShape(len(step.decoding), decode_context, chunks, num_sampled=len(step.decoding) + completed)
 
 
+def idle_in(step):
+    """Return how many decodes of one step are for requests that have all their tokens: those of a padded batch."""
+    got = [step.tokens[request] - request.padding - request.prompt_tokens for request in step.decoding]
+    return sum(n >= request.output_tokens for n, request in zip(got, step.decoding, strict=True))
+
+
 def check_log(run):
     """The log counts in every step the decodes, prompt tokens and outputs that its requests had in it."""
     for name, log in run.simulation.logs.items():
         of = np.repeat(np.arange(len(log.runs)), log.run_lengths)
         counted = [
-            (shape.num_decodes, shape.num_tokens - shape.num_decodes, shape.num_sampled) for shape in run.shapes[name]
+            (shape.num_decodes, shape.num_tokens - shape.num_decodes, shape.num_sampled - idle)
+            for shape, idle in zip(run.shapes[name], run.idle[name], strict=True)
         ]
         columns = (log.runs[name][of].tolist() for name in ("num_decodes", "num_prefill_tokens", "num_tokens"))
         assert list(zip(*columns, strict=True)) == counted
@@ -131,7 +140,7 @@ def check_causality(run):
 
 
 def check_work(run):
-    """Prompt and output tokens are computed once, more often only where a request was preempted and not swapped."""
+    """Prompt and output tokens are computed once, more of them only where a request was padded, or preempted and not swapped."""
     rows = run.simulation.requests.rows
     for code, (log, engine) in enumerate(
         zip(run.simulation.logs.values(), run.simulation.engines.values(), strict=True)
@@ -141,7 +150,7 @@ def check_work(run):
         computed = log.total("num_decodes") + log.total("num_prefill_tokens")
         swaps = 0 if engine.host is None else engine.host.num_swaps
         # Who was preempted may find all that was computed in the prefix cache.
-        again = mine["num_preemptions"].sum() > swaps
+        again = mine["num_preemptions"].sum() > swaps or run.simulation.plan.engines[code].serving.pad
         assert computed >= needed if again else computed == needed
 
 

@@ -138,7 +138,7 @@ def test_model_has_no_clock(path):
 
 
 @pytest.mark.parametrize(
-    "path", [*sources("spec", "model", "workload"), PACKAGE / "serving" / "scheduler.py"], ids=module_of
+    "path", [*sources("spec", "model", "workload"), *(PACKAGE / "serving" / "schedulers").glob("*.py")], ids=module_of
 )
 def test_who_decides_never_waits(path):
     """Specs, models, workloads and schedulers have no event to wait for."""

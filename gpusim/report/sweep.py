@@ -36,7 +36,9 @@ def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> No
         rows, shown = _side_by_side(rows, keys)
     else:
         shown = [
+            TableColumn("ttft_s.mean", "TTFT mean", "ms"),
             TableColumn("ttft_s.p50", "TTFT p50", "ms"),
+            TableColumn("ttft_s.p99", "TTFT p99", "ms"),
             TableColumn("itl_s.mean", "ITL mean", "ms"),
             TableColumn("itl_s.p50", "ITL p50", "ms"),
             TableColumn("itl_s.p99", "ITL p99", "ms"),

@@ -25,7 +25,7 @@ from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 from gpusim.serving.windows import windows_of
 
 ONE_RUN: Final = Horizon(steps=32, decisions=1)

@@ -104,7 +104,20 @@ def plan_memory(
             f"a KV block needs {block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left {where}; use a larger "
             "tensor_parallel_size, or a smaller block_size or dtype.kv"
         )
-    return MemoryPlan(own, workspace, block, num_blocks if wanted is None else wanted, *_host_blocks(serving, block))
+    num_blocks = num_blocks if wanted is None else wanted
+    if serving.scheduler == "orca":
+        _check_longest(serving.max_model_len or model.max_model_len, serving.block_size, num_blocks)
+    return MemoryPlan(own, workspace, block, num_blocks, *_host_blocks(serving, block))
+
+
+def _check_longest(max_model_len: int, block_size: int, num_blocks: int) -> None:
+    """Raise an error if there is no room for a request of any length, which orca reserves for each."""
+    needed = -(-max_model_len // block_size)
+    if needed > num_blocks:
+        raise CapacityError(
+            f"scheduler: orca reserves max_model_len = {max_model_len} tokens for every request, {needed} KV blocks of the "
+            f"{num_blocks} there are; lower max_model_len"
+        )
 
 
 def _host_blocks(serving: ServingSpec, block_bytes: float) -> tuple[int, int]:

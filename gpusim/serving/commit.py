@@ -111,19 +111,24 @@ class Commit:
         """What all steps take at least."""
         self.queried_tokens = self.hit_tokens = 0
         """Prompt tokens of requests that were scheduled for the first time, and those whose KV was there already."""
+        self._pauses: list[int] = []
+        """Steps in which nobody decoded who could have."""
         self._is_unchanged = False
         """Whether the last step leaves a batch that may simply go on."""
 
     def preempt(self, outlook: Outlook, now: int) -> None:
         """Take their blocks from those who left before *outlook* and whom it preempts, for its steps to use."""
         self._kv.release([(request, request.most_cached_tokens) for request in outlook.gone_before])
-        if outlook.preempted:
-            swapped = {request for request, _ in outlook.swapped_out}
-            for request, cached in outlook.preempted:
-                _give_way(request, cached, outlook.first_step, now, keeps_kv=request in swapped)
-            self._kv.release(outlook.preempted)
+        self._kv.release(outlook.preempted)
+        swapped = {request for request, _ in outlook.swapped_out}
+        for request, cached in outlook.preempted:
+            self._give_way(request, cached, outlook.first_step, now, keeps_kv=request in swapped)
         if self._host is not None:
             self._host.take(outlook.swapped_out)
+
+    def tenure(self, request: Request, until: int) -> list[tuple[int, int]]:
+        """Return the segments of the tokens of a request since its admission, up to step *until*, included."""
+        return request.tenure(until, self._pauses)
 
     def run(self, advance: Advance) -> list[tuple[int, Request]]:
         """Commit steps that were played; return who is finished, in order, each with the tick of its last token."""
@@ -131,6 +136,7 @@ class Commit:
         steps = len(played.ends)
         finished = [(step, request) for step, request in outlook.finished if step < steps]
         self._write_log(outlook, runs, played)
+        self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
         self._resume(outlook, int(played.starts[0]))
@@ -142,7 +148,7 @@ class Commit:
         gone = [(since, request) for final, since, request in outlook.gone if final < steps]
         self._kv.keep(steps, gone)
         if self._channels is not None and advance.read is not None:
-            self._channels.keep(outlook, advance.read, steps)
+            self._channels.keep(outlook, steps)
         left = [*outlook.gone_before, *(request for request, _ in outlook.preempted), *(request for _, request in gone)]
         _free_slots(left, roster)
         has_ended = bool(finished) and finished[-1][0] == steps - 1
@@ -203,25 +209,23 @@ class Commit:
         self._kv.release([(request, request.most_cached_tokens) for request in gone])
         _free_slots(gone, roster)
 
-    @staticmethod
-    def _finish(request: Request, step: int, outlook: Outlook, played: Played) -> tuple[int, Request]:
+    def _finish(self, request: Request, step: int, outlook: Outlook, played: Played) -> tuple[int, Request]:
         request.status = "finished"
         request.finished = int(played.ends[step])
-        request.segments += request.tenure(outlook.first_step + step)
+        request.segments += self.tenure(request, outlook.first_step + step)
         return request.finished, request
 
-
-def _give_way(request: Request, cached: int, step: int, now: int, *, keeps_kv: bool) -> None:
-    """Note that a request is preempted at tick *now*, before *step*; unless it *keeps_kv* it computes all it has again."""
-    tokens = request.tenure(step - 1)
-    if tokens:
-        request.segments += tokens
-        # The last token it got is not in the cache.
-        request.generated = cached - request.prompt_tokens + (0 if keeps_kv else 1)
-    request.prompt_step = request.first_decode = -1
-    request.status = "waiting"
-    request.num_preemptions += 1
-    request.preempted_at = now
+    def _give_way(self, request: Request, cached: int, step: int, now: int, *, keeps_kv: bool) -> None:
+        """Note that a request is preempted at tick *now*, before *step*; unless it *keeps_kv* it computes all it has again."""
+        tokens = self.tenure(request, step - 1)
+        if tokens:
+            request.segments += tokens
+            # The last token it got is not in the cache.
+            request.generated = cached - request.prompt_tokens + (0 if keeps_kv else 1)
+        request.prompt_step = request.decode_step = request.first_decode = -1
+        request.status = "waiting"
+        request.num_preemptions += 1
+        request.preempted_at = now
 
 
 def _go_on(request: Request, tick: int) -> None:

@@ -19,7 +19,7 @@ from gpusim.serving.kv_channels import KvChannels
 from gpusim.serving.offload import HostStore
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 
 
 class Engine(Component):
@@ -78,7 +78,9 @@ class Engine(Component):
         self.max_model_len = max_model_len
         self.on_finished = on_finished
         self.host = host
-        self.roster = Roster(kv.block_size, kv.num_blocks, kv.reserves_all, lags=lags, prefix=kv.prefix)
+        self.roster = Roster(
+            kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=kv.prefix
+        )
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks
         self.store = self.roster.store = store
@@ -127,9 +129,12 @@ class Engine(Component):
         """Return the requests that run or wait now, with the tokens they have got, once the run is over."""
         now = self.clock.now
         coming = self.feed.arrived_by(now)
-        for request in self.roster.running:
-            request.segments += request.tenure(self.roster.step - 1)
-        return [*self.roster.running, *self.roster.swapped, *self.roster.waiting, *coming, *self.feed.take_refused(now)]
+        roster = self.roster
+        for request in (*roster.prefilling, *roster.ready):
+            request.decode_step = -1  # a plan that was given up may have had it decode
+        for request in roster.running:
+            request.segments += self._commit.tenure(request, roster.step - 1)
+        return [*roster.running, *roster.swapped, *roster.waiting, *coming, *self.feed.take_refused(now)]
 
     def refuse(self, request: Request) -> str | None:
         """Say why *request* can never run; None if it can."""
@@ -137,7 +142,7 @@ class Engine(Component):
             return f"prompt and output are longer than max_model_len = {self.max_model_len}"
         if self.kv.blocks_for(request.most_cached_tokens) > self.kv.num_blocks:
             return f"needs more KV blocks than the {self.kv.num_blocks} there are"
-        return None
+        return self.scheduler.refuse(request)
 
     def _loop(self) -> Process:
         while True:
@@ -192,18 +197,17 @@ class Engine(Component):
         """Go on from what the steps that were played leave."""
         roster = self.roster = advance.roster
         finished = self._commit.run(advance)
-        roster.settle()
+        self.kv.settle(roster)
         roster.fixed = advance.last_start
         if advance.is_by_kernel:
             self.steps_by_kernel += len(advance.played.ends)
-        joined, fixed = advance.outlook.num_joined, roster.fixed if roster.lags else self.clock.now
-        while roster.waiting and self.feed.is_too_early(roster.waiting[-1], fixed):
-            roster.waiting.pop()  # it goes back to the feed
-            joined -= 1
-        self.feed.take(joined)
+        fixed = roster.fixed if roster.lags else self.clock.now
+        # Those who were expected too early go back to the feed.
+        early = roster.part(lambda request: self.feed.is_too_early(request, fixed))
+        self.feed.take(advance.outlook.num_joined - early)
         if roster.leaving and roster.is_idle and not self.feed.has_arrived(roster.fixed):
             self._commit.let_go(roster)
-            roster.settle()
+            self.kv.settle(roster)
         for end, request in finished:
             self.refuse_arrived(end)
             self.on_finished(request)

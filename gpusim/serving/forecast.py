@@ -14,9 +14,9 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray, IntArray
 from gpusim.model.work import StepShapes
+from gpusim.serving.batch import Batch
 from gpusim.serving.in_window import InWindow
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Batch
 
 CELL: Final = 64
 """Tokens of mean context between two points at which attention is asked for; laws jump at multiples of it."""
@@ -63,10 +63,10 @@ class Forecast:
         for requests, _ in self._local:
             requests.restart(decoding)
 
-    def look_at(self, batch: Batch, step: int) -> None:
-        """Learn what the next guess is about: a batch, from a step of the engine on."""
+    def look_at(self, batch: Batch, number: int) -> None:
+        """Learn what the next guess is about: a batch, from a round of the engine on."""
         for requests, _ in self._local:
-            requests.look_at(batch, step)
+            requests.look_at(batch, number)
 
     def step(self, sequences: int, context: int, pairs: float, tokens: int, sampled: int) -> float:
         """Return the ticks of one step.

@@ -34,10 +34,10 @@ class FreeBlocks:
 
     def take(self, count: int, holes: Sequence[int] = ()) -> IntArray:
         """Take *count* blocks from the front, but for those at positions *holes*, ascending, which are not there."""
-        ahead = holes[bisect_left(holes, self._head) :]
-        positions = np.arange(self._head, self._head + count + len(ahead))
-        if ahead:
-            positions = positions[~np.isin(positions, ahead)][:count]
+        among = self._among(count, holes)
+        positions = np.arange(self._head, self._head + count + len(among))
+        if among:
+            positions = np.delete(positions, np.array(among) - self._head)
         self._taken = positions
         if count:
             self._head = int(positions[-1]) + 1
@@ -47,10 +47,10 @@ class FreeBlocks:
 
     def skip(self, holes: Sequence[int]) -> None:
         """Move on from *holes* at the front, which may be forgotten then."""
-        for hole in holes[bisect_left(holes, self._head) :]:
-            if hole > self._head:
-                break
+        place = bisect_left(holes, self._head)
+        while place < len(holes) and holes[place] == self._head:
             self._head += 1
+            place += 1
 
     def untake(self, count: int) -> None:
         """Put the last *count* blocks of the last `take` back to the front; nothing was released in between."""
@@ -68,6 +68,22 @@ class FreeBlocks:
         positions = np.arange(self._tail, self._tail + len(blocks))
         self._released[self._slots(positions)] = blocks
         self._tail += len(blocks)
+
+    def close(self, holes: Sequence[int]) -> None:
+        """Move the blocks behind *holes* up, so that there are none."""
+        first = max(self._head, self._num_blocks)
+        rows = self._released[self._slots(np.setdiff1d(np.arange(first, self._tail), holes, assume_unique=True))]
+        self._tail = first + len(rows)
+        self._released[self._slots(np.arange(first, self._tail))] = rows
+
+    def _among(self, count: int, holes: Sequence[int]) -> Sequence[int]:
+        """Return those of *holes* that stand before the last of the next *count* blocks."""
+        first = last = bisect_left(holes, self._head)
+        while True:
+            end = bisect_left(holes, self._head + count + last - first)
+            if end == last:
+                return holes[first:last]
+            last = end
 
     def _slots(self, positions: IntArray) -> IntArray:
         slots: IntArray = (positions - self._num_blocks) % len(self._released)

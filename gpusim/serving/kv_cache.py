@@ -12,33 +12,35 @@ from gpusim.serving.known_blocks import Filled, Released, Shared
 from gpusim.serving.outlook import Outlook
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
+from gpusim.serving.reserve import NOTHING, Reserve
+from gpusim.serving.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)
 class Tenures:
-    """Stretches of an outlook in which requests decode; arrays (tenures,)."""
+    """Stretches of an outlook in which requests decode, in its rounds; arrays (tenures,)."""
 
     slot: IntArray
     order: IntArray
     cached: IntArray
-    """Tokens in the cache at the start of the first step of the stretch."""
+    """Tokens in the cache at the start of the first round of the stretch."""
     begin: IntArray
-    """First step, counted from the start of the outlook."""
+    """First round, counted from the start of the outlook."""
     end: IntArray
-    """The step behind the last."""
+    """The round behind the last."""
 
     @classmethod
     def of(cls, outlook: Outlook) -> Tenures:
         """Return every stretch of *outlook*."""
-        first = outlook.first_step
+        first = outlook.first_round
         requests = [*outlook.decoding, *(request for _, request in outlook.begun)]
         columns = np.array(
-            [(r.slot, r.order, r.target - r.first_decode, r.first_decode, r.last_step) for r in requests],
+            [(r.slot, r.order, r.target - r.first_decode, r.first_decode, r.last_round) for r in requests],
             dtype=np.int64,
         ).reshape(-1, 5)
         slot, order, offset, begin, last = columns.T
         begin = np.maximum(begin - first, 0)
-        end = np.minimum(last + 1 - first, outlook.num_steps)
+        end = np.minimum(last + 1 - first, outlook.num_steps - len(outlook.pauses))
         return cls(slot, order, offset + first + begin, begin, end)
 
 
@@ -48,25 +50,35 @@ class KvCache:
     Args:
         num_blocks: In the pool; on every rank the same.
         block_size: Tokens in a block.
-        reserves_all: Whether a request gets all of its blocks when it is admitted.
+        reserve: What a request gets when it is admitted.
         prefix: Blocks that are known by what they hold; None: no request gets those of another.
     """
 
     def __init__(
-        self, num_blocks: int, block_size: int, *, reserves_all: bool = False, prefix: PrefixCache | None = None
+        self, num_blocks: int, block_size: int, *, reserve: Reserve = NOTHING, prefix: PrefixCache | None = None
     ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
-        self.reserves_all = reserves_all
+        self.reserve = reserve
         self.prefix = prefix
         self.free = FreeBlocks(num_blocks)
         self.tables: IntArray = np.zeros((1, 1), dtype=np.int64)
         """(slots, blocks) Blocks of the request in each slot, in the order of its tokens."""
+        self.most_holes = max(1024, num_blocks)
+        """In the queue of free blocks, before those behind them are moved up."""
         self.peak_used = 0
         """The most blocks ever held."""
         self._taken_in: IntArray = np.zeros(0, dtype=np.int64)
         """Steps of the outlook, one a block, in which blocks were taken."""
         self._first_step = self._num_steps = 0
+
+    def settle(self, roster: Roster) -> None:
+        """Note that there is no way back from *roster*, whose steps are kept; see `Roster.settle`."""
+        roster.settle()
+        if self.prefix is not None and len(self.prefix.holes) > self.most_holes:
+            self.free.close(self.prefix.holes)
+            self.prefix.close_holes()
+            roster.mark = self.prefix.mark()
 
     @property
     def used(self) -> int:
@@ -85,6 +97,10 @@ class KvCache:
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
         return -(-num_tokens // self.block_size)
+
+    def blocks_held(self, request: Request, cached: int) -> int:
+        """Blocks that a running request holds with *cached* tokens in the cache."""
+        return self.blocks_for(max(cached, self.reserve.tokens(request)))
 
     def blocks_of(self, request: Request, num_tokens: int) -> IntArray:
         """Return the blocks of the first *num_tokens* tokens of a running request."""
@@ -143,7 +159,7 @@ class KvCache:
             return
         events = [] if self.prefix is None else self.prefix.events
         kept = {event.request: event.kept for event in events if isinstance(event, Released) and event.kept}
-        blocks = [self.blocks_of(*entry) for entry in released]
+        blocks = [self.tables[request.slot, : self.blocks_held(request, cached)] for request, cached in released]
         for number, (request, _) in enumerate(released):
             if request in kept:
                 blocks[number] = np.delete(blocks[number], kept[request])
@@ -159,27 +175,30 @@ class KvCache:
                 held[event.step - self._first_step] += event.num_pulled
                 shared += event.num_pulled
         for since, request in released:
-            held[since] -= freed.get(request, self.blocks_for(request.most_cached_tokens))
+            held[since] -= freed.get(request, self.blocks_held(request, request.most_cached_tokens))
         before = self.used - len(taken_in) - shared
         self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
 
     def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
         """Return who needs blocks: step, order of admission, slot, place of the first block in its table, how many."""
-        if self.reserves_all:
-            rows = [(step, r.order, r.slot, 0, self.blocks_for(r.most_cached_tokens)) for step, r in outlook.admitted]
+        size, rows = self.block_size, []
+        if self.reserve.kind != "none":
+            rows = [(step, r.order, r.slot, 0, self.blocks_held(r, 0)) for step, r in outlook.admitted]
+        if self.reserve.is_complete:
             return tuple(np.array(rows, dtype=np.int64).reshape(-1, 5).T)  # type: ignore[return-value]
-        size = self.block_size
-        rows = [(0, r.order, r.slot, 0, self.blocks_for(cached)) for r, cached in outlook.swapped_in]
+        rows += [(0, r.order, r.slot, 0, self.blocks_for(cached)) for r, cached in outlook.swapped_in]
         rows += [(0, r.order, r.slot, first, count) for r, first, count in outlook.restored]
         for step, request, computed, tokens in outlook.chunks:
-            first = -(-computed // size)
-            rows.append((step, request.order, request.slot, first, -(-(computed + tokens) // size) - first))
+            first = self.blocks_held(request, computed)
+            rows.append(
+                (step, request.order, request.slot, first, self.blocks_held(request, computed + tokens) - first)
+            )
         chunks = np.array(rows, dtype=np.int64).reshape(-1, 5)
         held = -(-tenures.cached // size)
         wanted = -(-(tenures.cached + tenures.end - tenures.begin) // size) - held
         of = np.repeat(np.arange(len(wanted)), wanted)
         place = held[of] + np.arange(len(of)) - (np.cumsum(wanted) - wanted)[of]
-        step_of = place * size - tenures.cached[of] + tenures.begin[of]
+        step_of = outlook.steps_of(place * size - tenures.cached[of] + tenures.begin[of])
         decodes = np.stack((step_of, tenures.order[of], tenures.slot[of], place, np.ones_like(of)), axis=1)
         return tuple(np.concatenate((chunks, decodes)).T)
 

@@ -44,10 +44,10 @@ class KvChannels:
         """Return the bytes on each channel that every step of *outlook* reads, (steps, channels) of each kind."""
         return [kind.look_ahead(outlook, tenures) for kind in self._kinds]
 
-    def keep(self, outlook: Outlook, read: Sequence[IntArray], steps: int) -> None:
-        """Note that *steps* steps of *outlook* were played, which have *read* what `look_ahead` told."""
-        for kind, rows in zip(self._kinds, read, strict=True):
-            kind.keep(outlook, rows, steps)
+    def keep(self, outlook: Outlook, steps: int) -> None:
+        """Note that *steps* steps of *outlook*, which `look_ahead` was asked about, were played."""
+        for kind in self._kinds:
+            kind.keep(outlook, steps)
 
 
 class _Kind:
@@ -63,28 +63,39 @@ class _Kind:
         self._window = window
         self._kv = kv
         self.read: IntArray = np.zeros(channel_map.num_channels, dtype=np.int64)
+        self._held: IntArray = np.zeros((0, channel_map.num_channels), dtype=np.int64)
+        """(steps, channels) What each step of the outlook would read, if nobody paused."""
         self._left_behind: IntArray | None = None
         """(steps + 1, channels) Bytes that steps of the outlook do not read any more, but the ones before them did."""
 
     def look_ahead(self, outlook: Outlook, tenures: Tenures) -> IntArray:
         """See `KvChannels.look_ahead`."""
-        changes = self._filled(tenures, outlook.num_steps)
+        changes = self._filled(outlook, tenures)
         changes += self._ranges(self._reads_of(outlook), outlook.num_steps)
         changes[0] += self.read
         if self._window is not None:
             self._left_behind = self._left_by(outlook, tenures, self._window)
             changes -= self._left_behind[:-1]
         read: IntArray = changes.T.cumsum(axis=1).T
+        self._held = read
+        if outlook.pauses:
+            # Only prompts are read there.
+            pauses = set(outlook.pauses)
+            chunks = [chunk for chunk in outlook.chunks if chunk[0] in pauses]
+            alone = [(step, r, self._first(computed), computed + tokens, 1) for step, r, computed, tokens in chunks]
+            read = read.copy()
+            read[outlook.pauses] = self._ranges(alone, outlook.num_steps)[outlook.pauses]
         return read
 
-    def keep(self, outlook: Outlook, read: IntArray, steps: int) -> None:
+    def keep(self, outlook: Outlook, steps: int) -> None:
         """See `KvChannels.keep`."""
+        held = self._held[steps - 1]
         over = [
             (0, r, self._first(r.most_cached_tokens), r.most_cached_tokens, -1)
             for last, r in outlook.finished
             if last == steps - 1
         ]
-        self.read = read[steps - 1] + self._ranges(over, 1)[0] if over else read[steps - 1].copy()
+        self.read = held + self._ranges(over, 1)[0] if over else held.copy()
         if self._left_behind is not None:
             self.read -= self._left_behind[steps]
 
@@ -113,17 +124,18 @@ class _Kind:
         token = tenures.cached[of] + after + 1 - window
         falls = token >= 0
         of, after, token = of[falls], after[falls], token[falls]
-        changes = self._tokens(tenures.slot[of], token, tenures.begin[of] + after + 1, rows)
+        changes = self._tokens(tenures.slot[of], token, outlook.steps_of(tenures.begin[of] + after) + 1, rows)
         chunks = [
             (step + 1, request, self._first(computed), self._first(computed + tokens), 1)
             for step, request, computed, tokens in outlook.chunks
         ]
         return changes + self._ranges(chunks, rows) if chunks else changes
 
-    def _filled(self, tenures: Tenures, num_steps: int) -> IntArray:
+    def _filled(self, outlook: Outlook, tenures: Tenures) -> IntArray:
         """Return the bytes of the tokens that decodes add in each step, (steps, channels)."""
         of, after = _written_out(tenures)
-        return self._tokens(tenures.slot[of], tenures.cached[of] + after, tenures.begin[of] + after, num_steps)
+        steps = outlook.steps_of(tenures.begin[of] + after)
+        return self._tokens(tenures.slot[of], tenures.cached[of] + after, steps, outlook.num_steps)
 
     def _tokens(self, slot: IntArray, token: IntArray, step: IntArray, num_steps: int) -> IntArray:
         """Return the bytes of single tokens by their step, (steps, channels)."""
@@ -155,7 +167,7 @@ class _Kind:
 
 
 def _written_out(tenures: Tenures) -> tuple[IntArray, IntArray]:
-    """Return a row for each step of each tenure: which tenure, and how many steps after its first."""
+    """Return a row for each round of each tenure: which tenure, and how many rounds after its first."""
     counts = tenures.end - tenures.begin
     of = np.repeat(np.arange(len(counts)), counts)
     return of, np.arange(len(of)) - (np.cumsum(counts) - counts)[of]

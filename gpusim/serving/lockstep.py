@@ -17,7 +17,7 @@ from gpusim.serving.engine import Engine
 from gpusim.serving.feed import Feed
 from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.planner import Horizon
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.schedulers import Scheduler
 from gpusim.serving.windows import windows_of
 
 ONE_STEP: Final = Horizon(steps=1, decisions=1)

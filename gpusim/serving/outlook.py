@@ -9,8 +9,9 @@ import numpy as np
 from gpusim.core.clock import IntArray
 from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.model.work import StepShapes, chunk_pairs
+from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
-from gpusim.serving.roster import Batch, Roster
+from gpusim.serving.roster import Roster
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class Outlook:
 
     first_step: int
     """Number of the first step among all of the engine."""
+    first_round: int
+    """The same in rounds, see `Roster.round`."""
     decoding: list[Request]
     """Requests that decode from the start on."""
     num_steps: int = 0
@@ -35,6 +38,10 @@ class Outlook:
     """Run, tokens, chunks, their context and pairs, of each run with prefill chunks."""
     completed: list[int] = field(default_factory=list)
     """Prefill chunks that complete a prompt."""
+    num_idle: list[int] = field(default_factory=list)
+    """Decodes whose token nobody wants."""
+    pauses: list[int] = field(default_factory=list)
+    """Steps in which nobody decodes who could."""
 
     joined: list[int] = field(default_factory=list)
     """Arrivals expected by the start of the run."""
@@ -50,6 +57,8 @@ class Outlook:
     """Whether the run only decodes, so that its batch may go on."""
     is_hungry: list[bool] = field(default_factory=list)
     """Whether one more arrival by its start would have been admitted to the run."""
+    is_picky: list[bool] = field(default_factory=list)
+    """Whether the run is right only with exactly the arrivals expected by its start."""
     open_to: list[bool] = field(default_factory=list)
     """Whether an arrival during the run ends it."""
     snapshots: list[tuple[int, int, Roster]] = field(default_factory=list)
@@ -77,20 +86,37 @@ class Outlook:
     reads: list[tuple[int, Request, int, int]] = field(default_factory=list)
     """Step, request, tokens, and 1 or -1: KV in the cache that is read again, or no more, from that step on."""
 
-    def note(self, joined: int, admitted: int, *, is_hungry: bool, is_open: bool, is_late: bool) -> None:
-        """Note on which arrivals the run that comes next depends."""
+    @classmethod
+    def on(cls, roster: Roster) -> Outlook:
+        """Return one in which nothing is planned yet."""
+        return cls(roster.step, roster.round, [request for _, _, request in roster.ends])
+
+    def note(self, batch: Batch, joined: int, admitted: int, *, is_open: bool, is_late: bool) -> None:
+        """Note on which arrivals the run of *batch*, which comes next, depends."""
         self.joined.append(joined)
         self.admitted_of.append(admitted)
-        self.is_hungry.append(is_hungry)
+        self.is_hungry.append(batch.is_hungry)
+        self.is_picky.append(batch.is_picky)
         self.open_to.append(is_open)
         self.is_late.append(is_late)
+
+    def steps_of(self, rounds: IntArray) -> IntArray:
+        """Return the steps, from 0, that certain rounds are, counted from the first one."""
+        if not self.pauses:
+            return rounds
+        steps: IntArray = np.delete(np.arange(self.num_steps), self.pauses)[rounds]
+        return steps
 
     def add(self, batch: Batch, steps: int, roster: Roster) -> None:
         """Add a run of *steps* steps of *batch*, decided on *roster*, before they pass."""
         step, run = self.num_steps, len(self.run_steps)
         steady = not (batch.chunks or batch.preempted or batch.swapped_in)
-        ended = bool(self.finished) and self.finished[-1][0] == step - 1
+        ended = (bool(self.finished) and self.finished[-1][0] == step - 1) or batch.num_idle != roster.num_idle
         self.is_fresh.append(not steady or bool(batch.begun) or ended or (run > 0 and not self.is_steady[-1]))
+        roster.num_idle = batch.num_idle
+        self.num_idle.append(batch.num_idle)
+        if roster.pauses(batch):
+            self.pauses += range(step, step + steps)
         self.is_steady.append(steady)
         self.first_of.append(step)
         self.run_steps.append(steps)
@@ -113,7 +139,7 @@ class Outlook:
             self._add_chunks(batch, run, step, roster)
         else:
             self.completed.append(0)
-        if roster.prefilling or roster.ready:
+        if (roster.prefilling or roster.ready) and not roster.pauses(batch):
             self._note_unread(batch, step, roster)
         self.num_steps += steps
 
@@ -162,7 +188,9 @@ class Outlook:
         if self.prefills:
             runs, tokens, *_ = zip(*self.prefills, strict=True)
             prefill_tokens[list(runs)] = tokens
-        return RunColumns(np.array(self.first_of), steps, decodes, prefill_tokens, decodes + np.array(self.completed))
+        sampled = decodes + np.array(self.completed)
+        tokens = sampled - np.array(self.num_idle)
+        return RunColumns(np.array(self.first_of), steps, decodes, prefill_tokens, sampled, tokens)
 
     def shapes(self, runs: RunColumns, windows: Windows = NO_WINDOWS) -> StepShapes:
         """Return what each step computes; *windows* says it of layers with one."""
@@ -178,7 +206,7 @@ class Outlook:
         decodes = runs.num_decodes[of]
         return StepShapes(
             num_tokens=decodes + runs.num_prefill_tokens[of],
-            num_sampled=runs.num_tokens[of],
+            num_sampled=runs.num_sampled[of],
             num_sequences=decodes + chunks[of],
             num_decodes=decodes,
             decode_context=np.array(self.decode_context)[of] + decodes * offset,
@@ -197,5 +225,7 @@ class RunColumns:
     steps: IntArray
     num_decodes: IntArray
     num_prefill_tokens: IntArray
-    num_tokens: IntArray
+    num_sampled: IntArray
     """Tokens that come out of each step."""
+    num_tokens: IntArray
+    """Those of them that somebody wants."""

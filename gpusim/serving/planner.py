@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.serving.batch import Batch
 from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.outlook import Outlook
-from gpusim.serving.roster import Batch, Roster
-from gpusim.serving.scheduler import Scheduler
+from gpusim.serving.roster import Roster
+from gpusim.serving.schedulers import Scheduler
 
 ARRIVALS_AHEAD = 512
 """Arrivals that are known at the start of a plan; more become known as it needs them."""
@@ -73,7 +74,7 @@ class Planner:
     def look_ahead(self, roster: Roster, now: int, horizon: Horizon) -> Outlook:
         """Plan steps from tick *now* on; *roster* is left as it is after them."""
         self.feed.reach(ARRIVALS_AHEAD)
-        outlook = Outlook(roster.step, [request for _, _, request in roster.ends])
+        outlook = Outlook.on(roster)
         if self.forecast is not None:
             self.forecast.begin(outlook.decoding)
         fixed = roster.fixed if roster.lags else now
@@ -104,9 +105,9 @@ class Planner:
         if steps > 1:
             steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
-            self.forecast.look_at(batch, roster.step)
+            self.forecast.look_at(batch, roster.round)
             steps = self._expect(look, batch, steps, is_open=is_open)
-        outlook.note(look.joined, look.admitted, is_hungry=batch.is_hungry, is_open=is_open, is_late=look.is_late)
+        outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
         begin = outlook.first_step
@@ -142,11 +143,11 @@ class Planner:
             if outlook.is_late[run]:
                 roster.let_go()
             while joined < outlook.joined[run]:
-                roster.waiting.append(self.feed.requests[joined])
+                roster.join(self.feed.requests[joined])
                 joined += 1
             passing = min(outlook.run_steps[run], steps - outlook.first_of[run])
             batch = self.scheduler.next_batch(roster)
-            Outlook(roster.step, []).add(batch, passing, roster)
+            Outlook.on(roster).add(batch, passing, roster)
             roster.advance(batch, passing)
             run += 1
             if run == len(outlook.run_steps):
@@ -166,8 +167,10 @@ class Planner:
         ticks = np.array(self.feed.ticks[: outlook.joined[-1] + 1], dtype=np.int64)
         there = np.searchsorted(ticks, self._fixed(outlook, starts, fixed), side="right")
         joined = np.array(outlook.joined)
-        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has.
+        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has. Where those who
+        # wait are not in order of arrival, exactly those expected have.
         right = (there >= np.array(outlook.admitted_of)) & (~np.array(outlook.is_hungry) | (there <= joined))
+        right &= ~np.array(outlook.is_picky) | (there == joined)
         right[0] = True
         wrong = np.flatnonzero(~right)
         last_run = int(wrong[0]) if len(wrong) else len(right)
@@ -243,7 +246,7 @@ class Planner:
         feed.reach_tick(tick)
         ticks = feed.ticks
         while look.joined < len(ticks) and ticks[look.joined] <= tick:
-            look.roster.waiting.append(feed.requests[look.joined])
+            look.roster.join(feed.requests[look.joined])
             look.joined += 1
 
     def _expect(self, look: _Look, batch: Batch, steps: int, *, is_open: bool) -> int:

@@ -86,6 +86,20 @@ class PrefixCache:
             if first + len(blocks) > head:
                 self._free.appendleft((head, blocks[head - first :]))
 
+    def close_holes(self) -> None:
+        """Move the free blocks behind holes up, so that there are none; right after `settle`."""
+        holes, batches, self._free = self.holes, self._free, deque()
+        for first, blocks in batches:
+            left = [block for position, block in enumerate(blocks, first) if block.position == position]
+            if left:
+                begin = left[0].position - bisect_left(holes, left[0].position)
+                self._free.append((begin, left))
+                for position, block in enumerate(left, begin):
+                    block.position = position
+        self._tail -= len(holes)
+        self._num_pulled -= len(holes)
+        holes.clear()
+
     def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
         """Return the longest row of known blocks with which what *request* must compute begins, but for its last token.
 
@@ -109,8 +123,8 @@ class PrefixCache:
         positions = [block.position for block in pulled]
         for block in blocks:
             block.users += 1
+        self._pull(sorted(positions))
         for block in pulled:
-            insort(self.holes, block.position)
             block.position = NOWHERE
         self._num_pulled += len(pulled)
         self._undo.append((self._unshare, (blocks, pulled, positions)))
@@ -246,6 +260,17 @@ class PrefixCache:
         if not alike:
             del self._growing[request.content[0][0]]
 
+    def _pull(self, positions: list[int]) -> None:
+        """Add ascending *positions* to the holes; most often they stand together, between two others."""
+        if not positions:
+            return
+        place = bisect_left(self.holes, positions[0])
+        if place == len(self.holes) or self.holes[place] > positions[-1]:
+            self.holes[place:place] = positions
+        else:
+            for position in positions:
+                insort(self.holes, position)
+
     def _unfill(self, held: list[CachedBlock], blocks: list[CachedBlock]) -> None:
         del held[len(held) - len(blocks) :]
         for block in blocks:
@@ -256,7 +281,7 @@ class PrefixCache:
             block.users -= 1
         for block, position in zip(pulled, positions, strict=True):
             block.position = position
-            self.holes.remove(position)
+            del self.holes[bisect_left(self.holes, position)]
 
     def _head(self, free_blocks: int) -> int:
         """Return the position of the block that is taken next."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -61,32 +63,48 @@ class Request:
     """Row of its block table, while running."""
     prompt_step: int = -1
     """Step that computed the last token it had at admission; -1 where all were in host memory."""
-    first_decode: int = -1
+    decode_step: int = -1
     """Step in which it began to decode."""
-    last_step: int = -1
-    """Step in which it gets its last token."""
+    first_decode: int = -1
+    """The same in rounds, see `Roster.round`."""
+    last_round: int = -1
+    """Round in which the last token for it is computed."""
+    padding: int = 0
+    """Tokens before its prompt that are computed with it, because its batch is padded."""
+    overtime: int = 0
+    """Tokens computed for it after its last one, because its batch goes on."""
 
     @property
     def most_cached_tokens(self) -> int:
         """Tokens whose KV is in the cache at the end: all but the last one, which is never computed."""
-        return self.prompt_tokens + self.output_tokens - 1
+        return self.padding + self.prompt_tokens + self.output_tokens + self.overtime - 1
 
     @property
     def target(self) -> int:
         """Tokens it must compute, from its admission on, before its next one comes out."""
-        return self.prompt_tokens + self.generated
+        return self.padding + self.prompt_tokens + self.generated
 
-    def cached_before(self, step: int) -> int:
-        """Tokens in the cache at the start of a step in which it decodes."""
-        return self.prompt_tokens + self.generated - self.first_decode + step
+    def cached_before(self, number: int) -> int:
+        """Tokens in the cache at the start of a round in which it decodes."""
+        return self.target - self.first_decode + number
 
-    def tenure(self, until: int) -> list[tuple[int, int]]:
-        """Return the segments of its tokens since its admission, up to step *until*, included."""
-        decodes = [(self.first_decode, until)] if 0 <= self.first_decode <= until else []
+    def tenure(self, until: int, pauses: Sequence[int] = ()) -> list[tuple[int, int]]:
+        """Return the segments of its tokens since its admission, up to step *until*, included.
+
+        Args:
+            until: The step.
+            pauses: Steps in which nobody decoded who could have, ascending.
+        """
+        if self.overtime and self.decode_step >= 0:
+            until = min(until, self.decode_step + self.output_tokens - 2)
+        decodes = self._decodes(until, pauses) if 0 <= self.decode_step <= until else []
         if not 0 <= self.prompt_step <= until:
             return decodes if self.prompt_step < 0 else []
-        if not decodes:
-            return [(self.prompt_step, self.prompt_step)]
-        if self.first_decode == self.prompt_step + 1:
-            return [(self.prompt_step, until)]
+        if decodes and decodes[0][0] == self.prompt_step + 1:
+            return [(self.prompt_step, decodes[0][1]), *decodes[1:]]
         return [(self.prompt_step, self.prompt_step), *decodes]
+
+    def _decodes(self, until: int, pauses: Sequence[int]) -> list[tuple[int, int]]:
+        within = pauses[bisect_left(pauses, self.decode_step) : bisect_right(pauses, until)]
+        firsts, lasts = [self.decode_step, *(step + 1 for step in within)], [*(step - 1 for step in within), until]
+        return [(first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last]

@@ -2,43 +2,25 @@
 
 All decoding requests get a token in every step, so a step moves one number and not a hundred requests: their contexts
 grow together, the first to end is on top of a heap, and who needs a block in a step is told by a remainder. A roster is
-small, so steps are planned ahead on a copy of it.
+small, so steps are planned ahead on a copy of it. Where decodes pause, all pause: what concerns them counts in *rounds*,
+which are the steps without those in which they paused.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from gpusim.serving.batch import Batch
 from gpusim.serving.known_blocks import CachedBlock
 from gpusim.serving.offload import HostStore
+from gpusim.serving.policy import Key
 from gpusim.serving.prefix_cache import Mark, PrefixCache
 from gpusim.serving.request import Request
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a step computes, and for how many steps that holds; all decoding requests take part."""
-
-    num_decodes: int
-    decode_context: int
-    """Tokens of context of all decoding requests in the first step, each including the token it computes."""
-    begun: Sequence[Request] = ()
-    """Requests that decode for the first time."""
-    preempted: Sequence[tuple[Request, int]] = ()
-    """Requests that lost their blocks to make this batch possible, with the tokens they had in the cache."""
-    swapped_in: Sequence[tuple[Request, int]] = ()
-    """Requests whose blocks come back from host memory before it, with the tokens in them."""
-    restored: Sequence[tuple[Request, int, int]] = ()
-    """Admitted requests that begin with blocks from host memory: place of the first, and how many."""
-    chunks: Sequence[tuple[Request, int, int]] = ()
-    """Prefilling requests with the tokens they have computed, and compute now."""
-    admitted: Sequence[Request] = ()
-    steps: int = 1
-    is_hungry: bool = False
-    """Whether another request would have been admitted, had there been one."""
+from gpusim.serving.reserve import NOTHING, Reserve
 
 
 @dataclass(slots=True)
@@ -47,10 +29,14 @@ class Roster:
 
     block_size: int
     free_blocks: int
-    reserves_all: bool = False
-    """Whether requests hold the blocks for all of their tokens from their admission on."""
+    reserve: Reserve = NOTHING
+    """What requests get at their admission."""
+    key: Key | None = None
+    """Orders those who wait; None: as they came."""
     step: int = 0
     """Number of the next step."""
+    round: int = 0
+    """The same without the steps in which decodes paused."""
     num_admitted: int = 0
     waiting: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
@@ -63,13 +49,15 @@ class Roster:
     decode_context: int = 0
     """Tokens of context of all decoding requests in the next step, each including the token it computes."""
     ends: list[tuple[int, int, Request]] = field(default_factory=list)
-    """Heap of (last step, order, request) of those that decode."""
+    """Heap of (last round, order, request) of those that decode."""
     crossings: list[int] = field(default_factory=list)
-    """Decoding requests by the remainder of the steps, divided by the block size, in which they need a block."""
+    """Decoding requests by the remainder of the rounds, divided by the block size, in which they need a block."""
     unread: dict[Request, None] = field(default_factory=dict)
     """Running requests whose KV the last batch did not read."""
     free_slots: list[int] = field(default_factory=list)
     num_slots: int = 0
+    num_idle: int = 0
+    """Of the last batch; see `Batch.num_idle`."""
     lags: bool = False
     """Whether the batch of the next step is fixed when a step starts, before those are gone who are over in it."""
     fixed: int = 0
@@ -115,8 +103,10 @@ class Roster:
         return Roster(
             self.block_size,
             self.free_blocks,
-            self.reserves_all,
+            self.reserve,
+            self.key,
             self.step,
+            self.round,
             self.num_admitted,
             self.waiting.copy(),
             self.running.copy(),
@@ -129,6 +119,7 @@ class Roster:
             self.unread.copy(),
             self.free_slots.copy(),
             self.num_slots,
+            self.num_idle,
             self.lags,
             self.fixed,
             self.leaving.copy(),
@@ -156,15 +147,40 @@ class Roster:
         """Requests that count against the most that may run."""
         return len(self.running) + len(self.leaving)
 
+    def join(self, request: Request) -> None:
+        """Have a request wait that arrives."""
+        if self.key is None:
+            self.waiting.append(request)
+        else:
+            insort(self.waiting, request, key=self.key)
+
+    def part(self, is_early: Callable[[Request], bool]) -> int:
+        """Take out those who wait and were expected too early, the last to arrive; return how many."""
+        number = len(self.waiting)
+        if self.key is None:
+            while self.waiting and is_early(self.waiting[-1]):
+                self.waiting.pop()
+        else:
+            self.waiting = deque(request for request in self.waiting if not is_early(request))
+        return number - len(self.waiting)
+
+    def first_to_go(self) -> Request:
+        """Return the running request that gives way when blocks run out."""
+        return self.running[-1] if self.key is None else max(self.running, key=self.key)
+
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that *num_tokens* tokens fill."""
         return -(-num_tokens // self.block_size)
 
+    def blocks_held(self, request: Request, cached: int) -> int:
+        """Blocks that an admitted request holds with *cached* tokens in the cache."""
+        return self.blocks_for(max(cached, self.reserve.tokens(request)))
+
     def blocks_needed(self, steps: int) -> int:
-        """Blocks that the decoding requests need for the next *steps* steps."""
-        if self.reserves_all:
+        """Blocks that the decoding requests need for the next *steps* steps, if they do not pause."""
+        if self.reserve.is_complete:
             return 0
-        begin = self.step % self.block_size
+        begin = self.round % self.block_size
         if steps == 1:
             return self.crossings[begin]
         rounds, rest = divmod(steps, self.block_size)
@@ -212,8 +228,7 @@ class Roster:
         self.free_blocks -= restored
         if self.prefix is not None:
             self.free_blocks -= self.prefix.share(request, shared or [], self.step)
-        if self.reserves_all:
-            self.free_blocks -= self.blocks_for(request.most_cached_tokens)
+        self.free_blocks -= self.blocks_held(request, 0)
 
     def swap_in(self) -> tuple[Request, int]:
         """Move the first swapped request among those that run; return it with the tokens it has in the cache."""
@@ -232,7 +247,7 @@ class Roster:
         """Let a request run, as the one admitted last."""
         self.running.append(request)
         request.order = self.num_admitted
-        request.prompt_step = request.first_decode = -1
+        request.prompt_step = request.decode_step = request.first_decode = -1
         self.num_admitted += 1
         if not self.free_slots:
             self.free_slots.append(self.num_slots)
@@ -243,22 +258,21 @@ class Roster:
         """Have all that are ready decode from the next step on; return them."""
         begun, self.ready = self.ready, []
         for request in begun:
-            target = request.prompt_tokens + request.generated
-            request.first_decode = self.step
-            last = request.last_step = self.step + request.prompt_tokens + request.output_tokens - target - 2
+            target = request.target
+            request.decode_step, request.first_decode = self.step, self.round
+            last = request.last_round = self.round + request.most_cached_tokens - target - 1
             heappush(self.ends, (last, request.order, request))
             self.num_decodes += 1
             self.decode_context += target + 1
-            self.crossings[(self.step - target) % self.block_size] += 1
+            self.crossings[(self.round - target) % self.block_size] += 1
         return begun
 
     def preempt(self, request: Request) -> int:
-        """Take away the blocks of the request admitted last; return how many tokens it had in the cache.
+        """Take away the blocks of a running request; return how many tokens it had in the cache.
 
-        If host memory has room for them it is swapped; else it waits before all others, and computes them again.
+        If host memory has room for them it is swapped; else it waits in its place, or first, and computes them again.
         """
-        assert request is self.running[-1]
-        self.running.pop()
+        self.running.remove(request)
         cached = self.cached(request)
         blocks = self.blocks_for(cached)
         is_swapped = 0 < blocks <= self.free_host_blocks
@@ -275,8 +289,10 @@ class Roster:
             self.free_host_blocks -= blocks
             swapped = [*self.swapped.items(), (request, cached)]
             self.swapped = dict(sorted(swapped, key=lambda entry: (entry[0].arrival, entry[0].index)))
-        else:
+        elif self.key is None:
             self.waiting.appendleft(request)
+        else:
+            self.join(request)
         return cached
 
     def cached(self, request: Request) -> int:
@@ -285,20 +301,26 @@ class Roster:
             return self.prefilling[request]
         if request in self.ready:
             return request.target
-        return request.cached_before(self.step)
+        return request.cached_before(self.round)
 
     def needs_block(self, request: Request) -> bool:
         """Tell whether a running request decodes and needs a block for the next step."""
         decodes = request.first_decode >= 0
-        return decodes and not self.reserves_all and self._crossing(request) == self.step % self.block_size
+        return decodes and not self.reserve.is_complete and self._crossing(request) == self.round % self.block_size
+
+    def pauses(self, batch: Batch) -> bool:
+        """Tell whether decodes pause in *batch*."""
+        return batch.num_decodes < self.num_decodes
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
         self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
-        self.free_blocks -= self.blocks_needed(steps)
-        self.decode_context += steps * self.num_decodes
+        if not self.pauses(batch):
+            self.free_blocks -= self.blocks_needed(steps)
+            self.decode_context += steps * self.num_decodes
+            self.round += steps
         self.step += steps
-        finished = self._ended() if self.ends and self.ends[0][0] < self.step else []
+        finished = self._ended() if self.ends and self.ends[0][0] < self.round else []
         for request, computed, tokens in batch.chunks:
             self._compute(request, computed, tokens, finished)
         for request in finished:
@@ -318,7 +340,7 @@ class Roster:
     def _release(self, request: Request, cached: int, *, resumes: bool = False) -> None:
         """Get back the blocks of a request with *cached* tokens."""
         if self.prefix is None:
-            released = self.blocks_for(cached)
+            released = self.blocks_held(request, cached)
         else:
             released = self.prefix.release(request, cached, self.step, resumes=resumes)
         self.num_released += released
@@ -326,8 +348,7 @@ class Roster:
 
     def _compute(self, request: Request, computed: int, tokens: int, finished: list[Request]) -> None:
         done = computed + tokens
-        if not self.reserves_all:
-            self.free_blocks -= self.blocks_for(done) - self.blocks_for(computed)
+        self.free_blocks -= self.blocks_held(request, done) - self.blocks_held(request, computed)
         if done < request.target:
             self.prefilling[request] = done
             return
@@ -340,7 +361,7 @@ class Roster:
 
     def _ended(self) -> list[Request]:
         finished = []
-        while self.ends and self.ends[0][0] < self.step:
+        while self.ends and self.ends[0][0] < self.round:
             request = heappop(self.ends)[2]
             self._forget(request)
             finished.append(request)
@@ -349,7 +370,7 @@ class Roster:
     def _forget(self, request: Request) -> None:
         """Take out of the sums a request that decodes no more."""
         self.num_decodes -= 1
-        self.decode_context -= request.cached_before(self.step) + 1
+        self.decode_context -= request.cached_before(self.round) + 1
         self.crossings[self._crossing(request)] -= 1
 
     def _crossing(self, request: Request) -> int:

@@ -21,32 +21,35 @@ def windows_of(outlook: Outlook, runs: RunColumns, windows: Sequence[int]) -> Wi
     run = np.searchsorted(runs.first, steps, side="right") - 1
     context = np.array(outlook.decode_context)[run] + runs.num_decodes[run] * (steps - runs.first[run])
     chunks = np.array([(step, new, computed + new) for step, _, computed, new in outlook.chunks], dtype=np.int64)
-    return {window: _window_shapes(context, tenures, chunks.reshape(-1, 3), window) for window in windows}
+    rounds = outlook.steps_of(np.arange(outlook.num_steps - len(outlook.pauses)))
+    return {window: _window_shapes(context, rounds, tenures, chunks.reshape(-1, 3), window) for window in windows}
 
 
-def _window_shapes(context: IntArray, tenures: Tenures, chunks: IntArray, window: int) -> WindowShapes:
+def _window_shapes(
+    context: IntArray, rounds: IntArray, tenures: Tenures, chunks: IntArray, window: int
+) -> WindowShapes:
     number = len(context)
     step, new, end = chunks.T
     read, pairs = tokens_in_window(new, end, window), pairs_in_window(new, end, window)
-    return WindowShapes(
-        context - beyond_window(tenures, number, window), _whole(step, read, number), _sums(step, pairs, number)
-    )
+    in_window = context.copy()
+    in_window[rounds] -= beyond_window(tenures, len(rounds), window)
+    return WindowShapes(in_window, _whole(step, read, number), _sums(step, pairs, number))
 
 
-def beyond_window(tenures: Tenures, num_steps: int, window: int) -> IntArray:
-    """Return the tokens of all decoding requests that each step leaves out: the sum of max(0, context - window), (steps,).
+def beyond_window(tenures: Tenures, num_rounds: int, window: int) -> IntArray:
+    """Return the tokens of all decoding requests that each round leaves out: the sum of max(0, context - window), (rounds,).
 
-    From the step in which a request outgrows the window to its last one it leaves out one token more a step, ``offset +
-    step``: the number of such requests and the sum of their offsets are all that is to be counted.
+    From the round in which a request outgrows the window to its last one it leaves out one token more a round, ``offset +
+    round``: the number of such requests and the sum of their offsets are all that is to be counted.
     """
     begin = tenures.begin + np.maximum(window - tenures.cached, 0)
     outgrows = begin < tenures.end
     begin, end = begin[outgrows], tenures.end[outgrows]
     offset = (tenures.cached - tenures.begin)[outgrows] + 1 - window
     rows = np.concatenate((begin, end))
-    number = _whole(rows, np.repeat([1, -1], len(begin)), num_steps + 1).cumsum()
-    offsets = _whole(rows, np.concatenate((offset, -offset)), num_steps + 1).cumsum()
-    left_out: IntArray = (offsets + number * np.arange(num_steps + 1))[:-1]
+    number = _whole(rows, np.repeat([1, -1], len(begin)), num_rounds + 1).cumsum()
+    offsets = _whole(rows, np.concatenate((offset, -offset)), num_rounds + 1).cumsum()
+    left_out: IntArray = (offsets + number * np.arange(num_rounds + 1))[:-1]
     return left_out
 
 

@@ -12,6 +12,8 @@ from gpusim.units import Bytes, GiB
 
 MOST_SEQUENCES: Final = 100_000
 """A batch of more is a slip of the pen."""
+WATERMARK: Final = 0.01
+"""Part of all blocks that admissions of vLLM v0 and Sarathi-Serve leave free, so that decodes do not run short at once."""
 
 
 class KvOffloadSpec(Spec):
@@ -49,12 +51,18 @@ class ServingSpec(Spec):
     """Whole experts lie on the ranks, each on one, instead of a slice of each on all; on those of all replicas together."""
     expert_skew: float = Field(default=0.0, ge=0, le=4)
     """Zipf exponent of how often experts are chosen, the r-th as r^-skew; 0: all alike."""
-    scheduler: Literal["static", "continuous"] = "continuous"
-    """static: a batch is filled, prefilled and decoded to its last token before the next; continuous: vLLM v1."""
+    scheduler: Literal["static", "continuous", "vllm-v1", "vllm-v0", "orca", "sarathi"] = "continuous"
+    """continuous, or vllm-v1: prompts in chunks beside decodes; vllm-v0: whole prompts first, in steps of their own; orca:
+    whole prompts beside decodes, memory for the longest request reserved; sarathi: as continuous, with a prompt's blocks
+    taken at once; static: a batch is filled, prefilled and decoded to its last token before the next."""
+    scheduling_policy: Literal["fcfs", "priority", "sjf"] = "fcfs"
+    """Who waits goes first in order of arrival, by priority (lower first), or by prompt and output together (shorter first)."""
+    pad: bool = False
+    """With static: every prompt as long as the longest of its batch, and all decode until the last is done."""
     max_num_seqs: int = Field(default=128, ge=1, le=MOST_SEQUENCES)
     """Sequences in a batch."""
     max_num_batched_tokens: int = Field(default=2048, ge=1)
-    """Token budget of a step; longer prompts are prefilled in chunks."""
+    """Token budget of a step, or chunk size; longer prompts are prefilled in chunks. orca has none."""
     max_model_len: int | None = Field(default=None, ge=2)
     """Longest prompt plus output; longer requests are rejected. Default: the model's own."""
     block_size: int = Field(default=16, ge=1)
@@ -63,8 +71,8 @@ class ServingSpec(Spec):
     """Part of a GPU's memory that weights, workspace and KV blocks may fill."""
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
     """KV blocks, instead of what memory holds."""
-    watermark: float = Field(default=0.0, ge=0, lt=1)
-    """Part of the KV blocks that admission leaves free while anybody runs (vLLM v0: 0.01; v1: 0)."""
+    watermark: float | None = Field(default=None, ge=0, lt=1)
+    """Part of the KV blocks that admission leaves free while anybody runs. Default: 0.01 with vllm-v0 and sarathi, else 0."""
     preemption_mode: Literal["recompute", "swap"] = "recompute"
     """What becomes of the KV of who is preempted: computed again, or kept in host memory (names of vLLM v0)."""
     swap_space: Bytes = Field(default=4 * GiB, gt=0)
@@ -91,9 +99,16 @@ class ServingSpec(Spec):
         return value
 
     @property
+    def watermark_part(self) -> float:
+        """Part of the KV blocks that admission leaves free."""
+        if self.watermark is not None:
+            return self.watermark
+        return WATERMARK if self.scheduler in ("vllm-v0", "sarathi") else 0.0
+
+    @property
     def swaps(self) -> bool:
-        """Whether KV ever moves to host memory; the static scheduler preempts nobody."""
-        return self.preemption_mode == "swap" and self.scheduler != "static"
+        """Whether KV ever moves to host memory; where all blocks are reserved nobody is preempted."""
+        return self.preemption_mode == "swap" and self.scheduler not in ("static", "orca")
 
     @property
     def uses_host(self) -> bool:
@@ -104,6 +119,8 @@ class ServingSpec(Spec):
     def _kv_in_host_memory_is_its_own(self) -> ServingSpec:
         if self.uses_host and self.kv_placement == "pooled":
             raise not_yet("swapping or offloading pooled KV; use kv_placement: sharded, or recompute")
+        if self.swaps and (self.scheduler not in ("continuous", "vllm-v1") or self.scheduling_policy != "fcfs"):
+            raise not_yet("preemption_mode: swap but with scheduler: continuous, first come, first served; recompute")
         if self.uses_host and self.async_scheduling:
             raise not_yet("swapping or offloading with steps in flight; leave async_scheduling out, or recompute")
         return self
@@ -121,11 +138,13 @@ class ServingSpec(Spec):
                 "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none; "
                 "use scheduler: continuous"
             )
+        if self.enable_prefix_caching and self.scheduler not in ("continuous", "vllm-v1"):
+            raise not_yet(f"prefix caching with {self.scheduler}; leave it out, or use scheduler: continuous")
         return self
 
     @model_validator(mode="after")
     def _only_continuous_is_asynchronous(self) -> ServingSpec:
-        if self.async_scheduling and self.scheduler != "continuous":
+        if self.async_scheduling and self.scheduler not in ("continuous", "vllm-v1"):
             raise ValueError(
                 f"async_scheduling: the {self.scheduler} scheduler decides when a step is over; use scheduler: continuous"
             )
@@ -133,9 +152,21 @@ class ServingSpec(Spec):
 
     @model_validator(mode="after")
     def _budget_holds_a_batch(self) -> ServingSpec:
-        if self.scheduler == "continuous" and self.max_num_batched_tokens < self.max_num_seqs:
+        if self.scheduler not in ("static", "orca") and self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is below max_num_seqs = {self.max_num_seqs}: "
                 "a step of only decodes would not fit its budget; raise the one or lower the other"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pads_batches(self) -> ServingSpec:
+        if self.pad and self.scheduler != "static":
+            raise ValueError(f"pad is for scheduler: static, {self.scheduler} has nothing to pad; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _no_forced_preemption(self) -> ServingSpec:
+        if self.scheduler == "vllm-v0" and self.scheduling_policy == "priority":
+            raise not_yet("priority with vllm-v0, which preempts for requests that wait; use fcfs, or vllm-v1")
         return self

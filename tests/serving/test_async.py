@@ -14,11 +14,11 @@ from vllm_blocks import CUTS, SlowEngine, check_blocks, computed_in
 durations = st.lists(st.integers(1, 3 * TICKS), min_size=1, max_size=12)
 
 
-def run_to_end(load, horizon, steps_take, *, expected=TICKS, ticks=TICKS):
+def run_to_end(load, horizon, steps_take, *, expected=TICKS, ticks=TICKS, kind="continuous"):
     """Play *load* where step *i* takes ``steps_take[i % n]`` ticks."""
     engine = Planned(
         load,
-        "continuous",
+        kind,
         duration=lambda i: steps_take[i % len(steps_take)],
         expected=expected,
         ticks=ticks,
@@ -35,11 +35,12 @@ def run_to_end(load, horizon, steps_take, *, expected=TICKS, ticks=TICKS):
     steps_take=durations,
     expected=st.sampled_from([1, 100, TICKS, 10**5]),
     ticks=st.sampled_from([1, 333, TICKS]),
+    kind=st.sampled_from(["continuous", "continuous sjf", "continuous priority"]),
 )
-def test_far_plans_are_near_ones(load, steps_take, expected, ticks):
+def test_far_plans_are_near_ones(load, steps_take, expected, ticks, kind):
     """Plans of many steps on any guess give the tokens, waits and runs of decisions made one by one in their time."""
-    far = run_to_end(load, Horizon(64), steps_take, expected=expected, ticks=ticks)
-    near = run_to_end(load, Horizon(1, decisions=1), steps_take, ticks=ticks)
+    far = run_to_end(load, Horizon(64), steps_take, expected=expected, ticks=ticks, kind=kind)
+    near = run_to_end(load, Horizon(1, decisions=1), steps_take, ticks=ticks, kind=kind)
     assert far.tokens() == near.tokens()
     assert far.log.runs.tobytes() == near.log.runs.tobytes()
     assert far.kv.peak_used == near.kv.peak_used

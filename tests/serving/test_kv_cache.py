@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.planner import Horizon
-from loads import Load, loads
+from loads import KINDS, Load, loads
 from planned import Planned, steps_of
 
 CUTS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=9)
@@ -31,14 +31,11 @@ class SlowCache:
     def release(self, request):
         self.free.extend(reversed(self.tables.pop(request)))
 
-    def play(self, steps, *, reserves_all):
+    def play(self, steps, reserve):
         """Let *steps* pass: each first serves its requests in order of admission, then releases who is finished."""
         for step in steps:
-            if reserves_all:
-                for request in step.admitted:
-                    self.hold(request, request.most_cached_tokens)
-            for request in sorted(step.tokens, key=lambda request: request.order):
-                self.hold(request, step.tokens[request])
+            for request in sorted({*step.tokens, *step.admitted}, key=lambda request: request.order):
+                self.hold(request, max(step.tokens.get(request, 0), reserve.tokens(request)))
             self.peak = max(self.peak, sum(map(len, self.tables.values())))
             for request in step.finished:
                 self.release(request)
@@ -58,10 +55,11 @@ def check(engine, slow):
 
 
 @settings(max_examples=250)
-@given(load=loads() | loads(spare=60), kind=st.sampled_from(["continuous", "static"]), cuts=CUTS)
+@given(load=loads() | loads(spare=60), kind=st.sampled_from(KINDS), cuts=CUTS)
 def test_blocks_are_those_of_a_slow_cache(load, kind, cuts):
-    """Plans that are cut anywhere, by both schedulers, leave the blocks that steps, played one by one, take and release."""
-    engine, slow = Planned(load, kind), SlowCache(load)
+    """Plans that are cut anywhere, by any scheduler, leave the blocks that steps, played one by one, take and release."""
+    engine = Planned(load, kind)
+    load, slow = engine.load, SlowCache(engine.load)
     for horizon, cut in cycle(cuts):
         if engine.is_over:
             break
@@ -70,17 +68,17 @@ def test_blocks_are_those_of_a_slow_cache(load, kind, cuts):
         for request, _ in outlook.preempted:
             slow.release(request)
         engine.place(outlook)
-        slow.play(steps_of(outlook)[:steps], reserves_all=kind == "static")
+        slow.play(steps_of(outlook)[:steps], engine.scheduler.reserve)
         engine.keep(outlook, planned, steps)
         event(f"cut: {steps < outlook.num_steps}, preempted: {bool(outlook.preempted)}, {kind}")
-        event(f"swapped in: {bool(outlook.swapped_in)}")
+        event(f"swapped in: {bool(outlook.swapped_in)}, paused: {bool(outlook.pauses)}")
         check(engine, slow)
     assert engine.kv.used == engine.host.used == 0
     assert engine.kv.free.take(load.num_blocks).tolist() == list(slow.free)
 
 
 @settings(max_examples=80)
-@given(load=loads(spare=60), kind=st.sampled_from(["continuous", "static"]), data=st.data())
+@given(load=loads(spare=60), kind=st.sampled_from(KINDS), data=st.data())
 def test_a_cut_run_leaves_no_trace(load, kind, data):
     """Planning n steps and keeping m of them is planning m: tables, peak, and the order of all blocks taken later."""
     done, left = data.draw(st.integers(1, 20)), []

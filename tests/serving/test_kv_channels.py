@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.model.window import KvKind
 from gpusim.serving.planner import Horizon
+from loads import KINDS as SERVED
 from loads import Load, loads, shared_loads
 from planned import Planned, steps_of
 
@@ -67,9 +68,12 @@ def watch(load, kind, channel_map, kinds, cuts, *, horizon=40):
         seen |= {"unread"} if outlook.reads else set()
         seen |= {"mixed"} if any(step.chunks and step.decoding for step in steps) else set()
         seen |= {"cut"} if number < outlook.num_steps else set()
+        seen |= {"paused"} if outlook.pauses else set()
         last = steps[number - 1]
         engine.keep(outlook, planned, number, read)
         rest = {r: n for r, n in last.tokens.items() if r not in last.finished}
+        if number - 1 in outlook.pauses:
+            rest |= {r: engine.roster.cached(r) for r in engine.roster.running}
         for of, held in zip(kinds, engine.channels.held_bytes, strict=True):
             ranges = {request: in_window(tokens + 1, 1, of.window)[:-1] for request, tokens in rest.items()}
             assert held.tolist() == count_bytes(engine, ranges, channel_map, of.token_bytes).tolist()
@@ -81,14 +85,14 @@ def watch(load, kind, channel_map, kinds, cuts, *, horizon=40):
 @settings(max_examples=200)
 @given(
     load=loads(most=6) | loads(most=6, spare=60) | shared_loads(most=6, spare=20),
-    kind=st.sampled_from(["continuous", "static"]),
+    kind=st.sampled_from(SERVED),
     channel_map=MAPS,
     kinds=st.lists(KINDS, min_size=1, max_size=2),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=9),
 )
 def test_every_step_reads_the_bytes_of_its_requests(load, kind, channel_map, kinds, cuts):
     """Prefill chunks, decode growth, windows, release, preemption, waiting for others' prompts, cuts: each byte counts."""
-    assume(load.contents is None or kind == "continuous")
+    assume(load.contents is None or kind.startswith("continuous"))
     for what in watch(load, kind, channel_map, kinds, cycle(cuts)):
         event(what)
 
@@ -110,6 +114,17 @@ def test_who_waits_for_the_prompts_of_others_is_not_read(kind, cut, window):
     """A static batch computes prompts of 5, 11 and 9 with 4 tokens a step; meanwhile those that are ready are not read."""
     load = Load([(0, 5, 4), (0, 11, 3), (0, 9, 5)], max_num_seqs=3, budget=4, num_blocks=30, block_size=2)
     assert "unread" in watch(load, "static", ChannelMap(kind, 7, 40), [KvKind(24, window)], cycle([cut]))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 99])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("kind", ["rotate", "hash"])
+def test_who_pauses_is_not_read(kind, cut, window):
+    """Prompts that come one after the other make decodes pause, some of which have just been prompts themselves."""
+    load = Load(
+        [(0, 5, 9), (2, 9, 3), (3, 11, 9), (3, 2, 5), (9, 4, 4)], max_num_seqs=5, budget=16, num_blocks=40, block_size=2
+    )
+    assert "paused" in watch(load, "vllm-v0", ChannelMap(kind, 7, 40), [KvKind(24, window)], cycle([cut]))
 
 
 @pytest.mark.parametrize("window", [None, 4])

@@ -32,10 +32,12 @@ def play(engine, slow, cuts):
 
 
 @settings(max_examples=300)
-@given(load=shared_loads() | shared_loads(spare=40, longest=30), cuts=CUTS)
-def test_every_step_is_that_of_vllm(load, cuts):
+@given(load=shared_loads() | shared_loads(spare=40, longest=30), cuts=CUTS, is_tidy=st.booleans())
+def test_every_step_is_that_of_vllm(load, cuts, is_tidy):
     """Hits, chunks, preemptions, tables, free blocks and what is evicted: as of blocks written out one by one."""
     engine, slow = Planned(load, "continuous"), SlowEngine(load)
+    if is_tidy:
+        engine.kv.most_holes = 0
     play(engine, slow, cycle(cuts))
     left = engine.kv.free.take(load.num_blocks, engine.kv.prefix.holes).tolist()
     assert left == [block.number for block in slow.pool.free]
@@ -43,6 +45,12 @@ def test_every_step_is_that_of_vllm(load, cuts):
     assert [request.cached_tokens for request in engine.requests] == first
     assert engine.commit.hit_tokens == sum(first)
     event(f"hits: {any(first)}, resumed with hits: {any(s.hit > s.first_hit for s in slow.over)}")
+
+
+def test_a_plan_given_up_loses_no_keys():
+    """A request that was preempted finds its own blocks again, also if a plan in which it was over is taken back."""
+    load = Load([(0, 1, 1), (0, 1, 1), (0, 1, 3), (0, 1, 4)], 2, 2, 4, 1, [()] * 4)
+    play(Planned(load, "continuous"), SlowEngine(load), cycle([(2, 1)]))
 
 
 @settings(max_examples=50)

@@ -16,6 +16,12 @@ def test_the_last_token_is_never_cached():
     assert build_request(prompt=8, output=4).most_cached_tokens == 11
 
 
+def test_padding_is_cached_too():
+    """Tokens before the prompt and after the last one are computed, so they are in the cache."""
+    request = build_request(prompt=8, output=4, padding=3, overtime=2)
+    assert (request.target, request.most_cached_tokens) == (11, 16)
+
+
 def test_a_decode_caches_a_token_a_step():
     """Decoding from step 7 on it has its target before that step, and one more before each later one."""
     request = build_request(prompt=8, output=9, generated=2, first_decode=7)
@@ -37,5 +43,30 @@ def test_a_decode_caches_a_token_a_step():
 )
 def test_a_tenure_is_the_steps_that_gave_tokens(prompt_step, first_decode, until, segments):
     """One token as the prompt is computed, one in each step of decoding; a gap between them begins another segment."""
-    request = build_request(output=20, prompt_step=prompt_step, first_decode=first_decode)
+    request = build_request(output=20, prompt_step=prompt_step, decode_step=first_decode)
     assert request.tenure(until) == segments
+
+
+@pytest.mark.parametrize(
+    ("pauses", "until", "segments"),
+    [
+        ([1, 9], 8, [(3, 8)]),
+        ([6], 8, [(3, 5), (7, 8)]),
+        ([4], 8, [(3, 3), (5, 8)]),
+        ([5, 6], 8, [(3, 4), (7, 8)]),
+        ([7, 8], 8, [(3, 6)]),
+        ([5, 7], 6, [(3, 4), (6, 6)]),
+    ],
+    ids=["before and after", "one", "at once", "two in a row", "at the end", "one later"],
+)
+def test_pauses_split_a_tenure(pauses, until, segments):
+    """No token comes in a step in which decodes pause."""
+    assert build_request(output=20, prompt_step=3, decode_step=4).tenure(until, pauses) == segments
+
+
+@pytest.mark.parametrize(("output", "last"), [(1, 3), (2, 4), (3, 5)])
+def test_no_token_is_got_in_overtime(output, last):
+    """A request whose batch goes on until step 9 has its tokens by then."""
+    request = build_request(output=output, overtime=7 - output, prompt_step=3, decode_step=4, last_round=9)
+    assert request.tenure(9) == [(3, last)]
+    assert request.tenure(3) == [(3, 3)]

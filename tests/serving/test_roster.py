@@ -5,10 +5,9 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.serving.scheduler import make_scheduler
-from loads import Load, loads
+from loads import KINDS, Load, loads
 
-KINDS = st.sampled_from(["continuous", "static"])
+ANY = st.sampled_from(KINDS)
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=9)
 
 
@@ -16,8 +15,9 @@ class Driven:
     """A roster that a scheduler leads, in runs that end early; it knows of each request what it has in the cache."""
 
     def __init__(self, load, kind):
-        self.scheduler = make_scheduler(load.spec(kind))
-        self.roster = load.roster(reserves_all=self.scheduler.reserves_all)
+        load = load.fit(kind)
+        self.scheduler = load.scheduler(kind)
+        self.roster = load.roster(self.scheduler)
         self.coming, self.load = deque(load.requests()), load
         self.cached, self.decoding = {}, set()
 
@@ -25,7 +25,7 @@ class Driven:
         """Decide the next batch; return it."""
         roster = self.roster
         while self.coming and (roster.is_idle or self.coming[0].arrival <= roster.step):
-            roster.waiting.append(self.coming.popleft())
+            roster.join(self.coming.popleft())
         batch = self.scheduler.next_batch(roster)
         for request, cached in batch.preempted:
             assert cached == self.cached.pop(request)
@@ -40,8 +40,10 @@ class Driven:
 
     def advance(self, batch, steps):
         """Let *steps* steps pass, request by request."""
-        for request in self.decoding:
-            self.cached[request] += steps
+        if batch.num_decodes:
+            assert batch.num_decodes == len(self.decoding)
+            for request in self.decoding:
+                self.cached[request] += steps
         for request, computed, tokens in batch.chunks:
             assert computed == self.cached[request]
             self.cached[request] += tokens
@@ -57,7 +59,7 @@ class Driven:
 
     def blocks_needed(self, steps):
         """Count the blocks that decodes need for *steps* steps, one request after the other."""
-        if self.roster.reserves_all:
+        if self.roster.reserve.is_complete:
             return 0
         cached = [self.cached[request] for request in self.decoding]
         return sum(self.blocks(tokens + steps) - self.blocks(tokens) for tokens in cached)
@@ -65,7 +67,7 @@ class Driven:
     def check(self):
         """Hold every sum to that over the requests."""
         roster, cached = self.roster, self.cached
-        held = {r: self.blocks(r.most_cached_tokens if roster.reserves_all else n) for r, n in cached.items()}
+        held = {r: self.blocks(max(n, roster.reserve.tokens(r))) for r, n in cached.items()}
         assert set(roster.running) == set(cached)
         assert roster.free_blocks == self.load.num_blocks - sum(held.values())
         assert roster.free_host_blocks == self.load.host_blocks - sum(map(self.blocks, roster.swapped.values()))
@@ -74,11 +76,11 @@ class Driven:
         assert sum(roster.crossings) == len(self.decoding)
         assert {request: roster.cached(request) for request in roster.running} == cached
         assert {last for last, *_ in roster.ends} == {
-            roster.step + r.most_cached_tokens - cached[r] - 1 for r in self.decoding
+            roster.round + r.most_cached_tokens - cached[r] - 1 for r in self.decoding
         }
         for request in self.decoding:
             takes = self.blocks(cached[request] + 1) > self.blocks(cached[request])
-            assert roster.needs_block(request) == (takes and not roster.reserves_all)
+            assert roster.needs_block(request) == (takes and not roster.reserve.is_complete)
 
 
 def drive(load, kind, lengths, look):
@@ -94,14 +96,14 @@ def drive(load, kind, lengths, look):
 
 
 @settings(max_examples=150)
-@given(load=loads() | loads(spare=40), kind=KINDS, lengths=LENGTHS)
+@given(load=loads() | loads(spare=40), kind=ANY, lengths=LENGTHS)
 def test_sums_are_those_of_the_requests(load, kind, lengths):
     """Blocks, contexts, ends and crossings stay those of every single request, through every batch of any length."""
     drive(load, kind, lengths, lambda *_: None)
 
 
 @settings(max_examples=100)
-@given(load=loads(spare=40), kind=KINDS, lengths=LENGTHS, blocks=st.integers(0, 30), steps=st.integers(1, 30))
+@given(load=loads(spare=40), kind=ANY, lengths=LENGTHS, blocks=st.integers(0, 30), steps=st.integers(1, 30))
 def test_blocks_needed_are_those_of_the_requests(load, kind, lengths, blocks, steps):
     """For any number of steps, whole rounds of blocks or not, and so is the step at which a number of them runs out."""
 
@@ -135,7 +137,7 @@ def traced(load, kind, lengths, vain):
 
 
 @settings(max_examples=150)
-@given(load=loads() | loads(spare=40), kind=KINDS, lengths=LENGTHS, vain=st.integers(1, 6))
+@given(load=loads() | loads(spare=40), kind=ANY, lengths=LENGTHS, vain=st.integers(1, 6))
 def test_what_is_played_on_a_copy_changes_nothing(load, kind, lengths, vain):
     """Plans that are given up leave the roster as it was, its requests' tokens too, and change no batch to come."""
     assert traced(load, kind, lengths, vain) == traced(load, kind, lengths, 0)

@@ -80,7 +80,7 @@ def test_who_comes_back_leaves_the_watermark(watermark, back_after):
     load = Load([(0, 1, 3), (0, 4, 4)], 2, 9, 6, 2, host_blocks=9, watermark_blocks=watermark)
     engine = Planned(load, "continuous")
     first, second = engine.requests
-    roster = load.roster()
+    roster = load.roster(load.scheduler("continuous"))
     roster.waiting.extend([first, second])
     roster.advance(engine.scheduler.next_batch(roster), 1)
     assert roster.preempt(second) == 4

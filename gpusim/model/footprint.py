@@ -19,12 +19,14 @@ def num_parameters(model: ModelSpec, layout: Layout = WHOLE) -> int:
 
 
 def num_active_parameters(model: ModelSpec) -> int:
-    """Count the parameters that a token uses: all but the experts it does not choose, embedding and LM head included.
+    """Count the parameters that a token uses, as the model's makers count them.
 
-    That is how "active parameters" are published (Mixtral 8x7B: 12.9 of 46.7 billion), though of the embedding only a
-    row is read.
+    All but the experts it does not choose and what text does not use. Of the input embedding a token reads a row; most
+    count it all the same (Mixtral 8x7B: 12.9 of 46.7 billion), some do not (`ModelSpec.embedding_is_active`).
     """
-    idle = 0
+    idle = model.other_parameters
+    if not (model.embedding_is_active or model.tie_word_embeddings):
+        idle += model.vocab_size * model.hidden_size
     for group in model.layers:
         if isinstance(group.mlp, MoeSpec):
             of_one = expert_matrices(group.mlp, model.hidden_size, WHOLE)
@@ -81,6 +83,7 @@ def _outside_layers(model: ModelSpec, layout: Layout) -> int:
     count = hidden * rows * (1 if model.tie_word_embeddings else 2)
     count += rows if model.lm_head_bias else 0
     count += hidden * model.position_embeddings
+    count += -(-model.other_parameters // layout.tensor_parallel_size)
     count += 2 * hidden if model.embedding_norm else 0
     return count + hidden * (2 if model.final_norm_bias else 1)
 

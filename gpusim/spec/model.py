@@ -168,6 +168,10 @@ class ModelSpec(Spec):
     """Rows of a learned table of positions, which every rank holds whole; 0: there is none."""
     embedding_norm: bool = False
     """LayerNorm, with a bias, between embedding and first layer (BLOOM)."""
+    other_parameters: int = Field(default=0, ge=0)
+    """Parameters in memory that text does not use, such as a vision encoder: in 16 bit, divided over the ranks."""
+    embedding_is_active: bool = True
+    """Whether its makers count the input embedding, of which a token reads a row, among the parameters it uses."""
     generation: SamplingSpec = SamplingSpec()
     """What its makers publish as the defaults of sampling (`generation_config.json`)."""
     layers: list[LayersSpec] = Field(min_length=1)

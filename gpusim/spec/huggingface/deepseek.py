@@ -39,6 +39,7 @@ def _deepseek(reader: Reader, *, corrected: bool) -> Build:
     fields: Fields = {key: reader.size(key) for key in ("hidden_size", "vocab_size")}
     fields["max_model_len"] = reader.size("max_position_embeddings")
     fields["tie_word_embeddings"] = reader.flag("tie_word_embeddings")
+    fields["embedding_is_active"] = False
 
     def layers() -> list[LayersSpec]:
         sparse = moe().model_copy(update={"router_bias": corrected})

@@ -99,6 +99,8 @@ def llama4(reader: Reader) -> Build:
 
 def llama4_with_images(reader: Reader) -> Build:
     """Llama 4 as published: the language model is a part of the file."""
+    if reader.get("vision_config"):
+        reader.notes.append("without the parameters of its vision encoder (other_parameters of a model file)")
     return llama4(reader.part("text_config"))
 
 

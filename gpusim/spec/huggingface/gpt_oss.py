@@ -37,7 +37,7 @@ def gpt_oss(reader: Reader) -> Build:
         )
         return plain().model_copy(update={"mlp": experts})
 
-    return decoder(reader, layers, local=lambda layer: layer % 2 == 0)
+    return decoder(reader, layers, local=lambda layer: layer % 2 == 0, embedding_is_active=False)
 
 
 def _is_mxfp4(reader: Reader) -> bool:

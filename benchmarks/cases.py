@@ -76,7 +76,7 @@ def served(path: Path | None, num_requests: int) -> list[Case]:
     workload = {
         "arrivals": {"kind": "poisson", "rate": "1.2 /s"},
         "sessions": sessions | {"max_tokens": 16_000},
-        "prompt_tokens": {"kind": "lognormal", "median": 300, "p99": 3000},
+        "prompt_tokens": {"kind": "lognormal", "median": 300, "p99": 3000, "max": 12_000},
         "output_tokens": {"kind": "lognormal", "median": 160, "p99": 900},
         "num_requests": num_requests,
     }

@@ -174,7 +174,9 @@ class Roster:
 
     def blocks_held(self, request: Request, cached: int) -> int:
         """Blocks that an admitted request holds with *cached* tokens in the cache."""
-        return self.blocks_for(max(cached, self.reserve.tokens(request)))
+        if self.reserve is not NOTHING:
+            cached = max(cached, self.reserve.tokens(request))
+        return -(-cached // self.block_size)
 
     def blocks_needed(self, steps: int) -> int:
         """Blocks that the decoding requests need for the next *steps* steps, if they do not pause."""
@@ -314,8 +316,9 @@ class Roster:
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
-        self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
-        if not self.pauses(batch):
+        if self.leaving:
+            self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
+        if batch.num_decodes == self.num_decodes:
             self.free_blocks -= self.blocks_needed(steps)
             self.decode_context += steps * self.num_decodes
             self.round += steps
@@ -323,11 +326,12 @@ class Roster:
         finished = self._ended() if self.ends and self.ends[0][0] < self.round else []
         for request, computed, tokens in batch.chunks:
             self._compute(request, computed, tokens, finished)
-        for request in finished:
-            self.running.remove(request)
-        self.leaving += finished
-        if not self.lags:
-            self.gone += [(self.step - 1, self.step, request) for request in self.let_go()]
+        if finished:
+            for request in finished:
+                self.running.remove(request)
+            self.leaving += finished
+            if not self.lags:
+                self.gone += [(self.step - 1, self.step, request) for request in self.let_go()]
         return finished
 
     def let_go(self) -> list[Request]:

@@ -44,6 +44,8 @@ def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> No
             TableColumn("itl_s.p99", "ITL p99", "ms"),
             TableColumn("speed_up", "speed-up"),
         ]
+    if any(row["rejected"] for row in rows):
+        shown.append(TableColumn("not_served", "requests rejected"))
     shown += [
         TableColumn("crude_itl_s", "crude estimate", "ms"),
         TableColumn("crude_speed_up", "speed-up crude"),
@@ -65,7 +67,8 @@ def _row(row: SweepRow) -> dict[str, Any]:
     summary = row.result.summary()
     latencies = {key: summary[key] for key in ("ttft_s", "itl_s", "tpot_s", "e2e_s")}
     counts = {"finished": summary["requests"]["finished"], "rejected": summary["requests"]["rejected"]}
-    return {**row.point.labels, **latencies, **counts, "crude_itl_s": _crude(row)}
+    not_served = f"{counts['rejected']} of {summary['requests']['submitted']}" if counts["rejected"] else None
+    return {**row.point.labels, **latencies, **counts, "not_served": not_served, "crude_itl_s": _crude(row)}
 
 
 def _crude(row: SweepRow) -> float | None:

@@ -120,7 +120,9 @@ class ServingSpec(Spec):
         if self.uses_host and self.kv_placement == "pooled":
             raise not_yet("swapping or offloading pooled KV; use kv_placement: sharded, or recompute")
         if self.swaps and (self.scheduler not in ("continuous", "vllm-v1") or self.scheduling_policy != "fcfs"):
-            raise not_yet("preemption_mode: swap but with scheduler: continuous, first come, first served; recompute")
+            raise not_yet(
+                "preemption_mode: swap with another scheduler than continuous, or another policy than fcfs; use recompute"
+            )
         if self.uses_host and self.async_scheduling:
             raise not_yet("swapping or offloading with steps in flight; leave async_scheduling out, or recompute")
         return self

@@ -25,7 +25,7 @@ def check_use(spec: WorkloadSpec, trace: Trace) -> None:
     """
     if not trace.has_arrivals and spec.arrivals is None:
         raise SpecError(
-            f"{trace.path}: states lengths, and no arrivals ({trace.name}); add arrivals to the workload, e.g. "
+            f"{trace.path}: {trace.name} states no arrivals; add arrivals to the workload, e.g. "
             f"arrivals: {{kind: poisson, rate: 2 /s}}{trace.hint}"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,8 @@ from gpusim.workload.files import LineError
 
 TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SHOWN: Final = 60
+"""Characters of a wrong value that are shown."""
 _MOST_DIGITS: Final = 9
 
 
@@ -42,14 +45,19 @@ def whole(value: Any, name: str, least: int = 1) -> int:
     """Return *value*, read from JSON, if it is a whole number of tokens from *least* on."""
     if isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST_TOKENS:
         return value
-    raise LineError(f"{name} is {value!r}; write a whole number of tokens, from {least} to {MOST_TOKENS}")
+    raise LineError(f"{name} is {_short(value)}; write a whole number of tokens, from {least} to {MOST_TOKENS}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def number(value: Any, name: str, unit: str) -> float:
     """Return *value*, read from JSON, if it is a number of *unit* of at least 0."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
         return float(value)
-    raise LineError(f"{name} is {value!r}; write {unit}, a number of at least 0")
+    raise LineError(f"{name} is {_short(value)}; write {unit}, a number of at least 0")
 
 
 def seconds(text: str, column: str) -> float:

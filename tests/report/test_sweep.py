@@ -44,6 +44,19 @@ def test_published_figures_stand_beside_their_point():
     assert len(lines(swept())[0]) == len(lines(result)[0]) - 1
 
 
+def test_requests_that_were_rejected_are_told():
+    """A point that served fewer requests than it got says so; where all were served there is no such column."""
+    result = swept(
+        sweep={"serving.num_gpu_blocks_override": [2, 100]},
+        workload__prompt_tokens={"kind": "uniform", "low": 1, "high": 60},
+    )
+    few, all_served = (row["rejected"] for row in sweep_rows(result))
+    assert few > 0 == all_served
+    assert lines(result)[0][-3:] == [str(few), "of", "10"]
+    assert lines(result)[1][-1] == "–"
+    assert "of" not in lines(swept())[0]
+
+
 def test_the_crude_estimate_is_bytes_over_bandwidth():
     """A batch at once has one: weights and mean context at the peak of memory; arrivals over time have none."""
     row = next(iter(swept(**BATCH)))

@@ -193,6 +193,7 @@ def test_qwen_windows_only_when_asked_to(change, kinds):
         ("kv_lora_rank", 512),
         ("quantization_config", {"quant_method": "awq", "bits": 4}),
         ("model_type", "mamba"),
+        ("model_type", ["llama"]),
     ],
 )
 def test_what_is_not_modelled_is_refused_by_key_and_line(key, value):

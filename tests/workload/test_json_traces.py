@@ -145,6 +145,7 @@ LINE_ERRORS = [
     ([{"foo": 1}], 1, "keys foo are of no format that is known (Mooncake: hash_ids or input_length; LLMServingSim"),
     ([MOONCAKE[0], {**MOONCAKE[1], "timestamp": "x"}], 2, "timestamp is 'x'; write milliseconds from the start"),
     ([MOONCAKE[1], MOONCAKE[0]], 2, "timestamp 0 is before the line above; sort the file by timestamp"),
+    ([{**MOONCAKE[0], "timestamp": 10**400}], 1, "timestamp is 1000000000"),
     ([{**MOONCAKE[0], "input_length": 0}], 1, "input_length is 0; write a whole number of tokens, from 1"),
     ([{**MOONCAKE[0], "output_length": True}], 1, "output_length is True; write a whole number"),
     ([{**MOONCAKE[0], "hash_ids": [1, "x"]}], 1, "hash_ids is \"[1, 'x']\"; write a list of whole numbers"),

@@ -88,7 +88,7 @@ def test_lengths_alone_need_arrivals(tmp_path):
     path.write_text('{"input_lens": [3], "output_lens": [4], "request_rate": 2.5}')
     with pytest.raises(SpecError) as error:
         request_blocks(WorkloadSpec(trace=str(path)), seed=0, folder=Path())
-    assert "states lengths, and no arrivals (vLLM result); add arrivals to the workload" in str(error.value)
+    assert "vLLM result states no arrivals; add arrivals to the workload" in str(error.value)
     assert "it was sent with request_rate 2.5, burstiness 1" in str(error.value)
     (block,) = blocks_of(str(path), seed=0, folder=Path())
     assert (block.arrival_s, block.prompt_tokens) == (None, [3])

@@ -84,8 +84,8 @@ def _family(reader: Reader) -> str | None:
     """Return the family by `model_type`, else by the name of the architecture."""
     known = ", ".join(FAMILIES)
     model_type = reader.get("model_type")
-    if model_type in FAMILIES:
-        return str(model_type)
+    if isinstance(model_type, str) and model_type in FAMILIES:
+        return model_type
     if model_type is not None:
         reader.problem("model_type", f"not yet: {model_type}; gpusim reads {known}")
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpusim.assembly import Assembly
-from gpusim.core.allocation import keep_freed_memory
+from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
 from gpusim.core.probe import Probe
@@ -110,7 +110,7 @@ class Simulation:
         for engine in self.engines.values():
             engine.start()
         try:
-            with on_interrupt(self._stop):
+            with on_interrupt(self._stop), rare_collections():
                 self.clock.run(until=self._drained)
         except KeyboardInterrupt:
             self._is_complete = False

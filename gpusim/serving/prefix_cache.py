@@ -242,8 +242,7 @@ class PrefixCache:
     def _grow(self, request: Request) -> None:
         """Note a request whose generated tokens others may begin with."""
         if sum(tokens for _, tokens in request.content) > request.prompt_tokens:
-            alike = self._growing.setdefault(request.content[0][0], {})
-            alike[request] = None
+            self._grow_by(request)
             self._undo.append((self._shrink_by, (request,)))
 
     def _shrink(self, request: Request) -> None:

@@ -71,6 +71,7 @@ class Roster:
     free_host_blocks: int = 0
     """Blocks that host memory has room for; 0 where nothing is swapped."""
     watermark_blocks: int = 0
+    """Blocks that admission leaves free while anybody runs."""
     store: HostStore | None = None
     """KV of finished requests in host memory."""
     num_released: int = 0
@@ -318,7 +319,7 @@ class Roster:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
         if self.leaving:
             self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
-        if batch.num_decodes == self.num_decodes:
+        if not self.pauses(batch):
             self.free_blocks -= self.blocks_needed(steps)
             self.decode_context += steps * self.num_decodes
             self.round += steps

@@ -12,7 +12,7 @@ from typing import Final
 
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import LawsSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
 from gpusim.spec.names import read
 
 _HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
@@ -21,13 +21,13 @@ _OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
 _GDDR_DONOR: Final = "rtx-pro-6000-server"
 
 
-def laws_of(device: DeviceSpec) -> LawsSpec:
-    """Return the measured laws of *device*, and what it has none of from its donor, carried over to it."""
-    own = device.laws
+def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
+    """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
+    own = None if device.laws is None else device.laws.of(engine)
     if own is not None and own.moe and own.mla:
         return own
     donor = validate(DeviceSpec, read("device", donor_name(device)))
-    lent = carried_over(donor, device)
+    lent = carried_over(donor, device).of(engine)
     return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
 
 
@@ -39,11 +39,17 @@ def donor_name(device: DeviceSpec) -> str:
     return _HBM_DONOR.get(device.family, _OTHER_HBM_DONOR)
 
 
-def carried_over(donor: DeviceSpec, device: DeviceSpec) -> LawsSpec:
+def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    laws = donor.laws
+    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
+    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
+    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+
+
+def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
+    """Return *laws* at *clock* times the donor's."""
     attention = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
         for dtype, law in laws.attention.items()
@@ -54,5 +60,4 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> LawsSpec:
     mla = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
-    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla, "fitted_on": fitted_on})
+    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})

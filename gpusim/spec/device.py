@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gpusim.spec.base import Dtype, SchemaNumber, Spec
-from gpusim.spec.laws import LawsSpec
+from gpusim.spec.laws import DeviceLawsSpec
 from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
 
 DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
@@ -100,5 +100,5 @@ class DeviceSpec(Spec):
     """How it meets its host. For reference, and for the one-GPU machine that a device's name stands for."""
     copy_engines: int = Field(default=2, ge=1)
     """Copies between memories that can be in flight at once; more wait for their turn."""
-    laws: LawsSpec | None = None
+    laws: DeviceLawsSpec | None = None
     """Measured kernel laws; absent: by the written default rule (`docs/default-laws.md`)."""

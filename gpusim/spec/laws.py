@@ -7,12 +7,15 @@ kernels share is stated once.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gpusim.spec.base import Dtype, Spec
 from gpusim.units import Bytes, BytesPerS, Seconds
+
+DEFAULT_ENGINE: Final = "vllm"
+"""Whose kernels run where nothing else is said."""
 
 
 class AttentionLawSpec(Spec):
@@ -144,19 +147,82 @@ class EngineAllReduceLawSpec(Spec):
     """Larger messages go to NCCL."""
 
 
-class LawsSpec(Spec):
+class PhysicsSpec(Spec):
+    """What all kernels of a device share, whoever wrote them, beside `memory.efficiency`."""
+
+    l2_fraction: float = Field(gt=0)
+    """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
+    l2_speedup: float = Field(ge=1)
+    """Bandwidth of L2 relative to device memory."""
+
+
+class EngineLawsSpec(Spec):
+    """The kernels of one engine: launch, tiles, splits, and how near they come to what the device can do."""
+
+    attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
+    """By KV dtype."""
+    gemm: dict[Dtype, GemmLawSpec] = Field(default_factory=dict)
+    """By weight dtype."""
+    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    """By weight dtype."""
+    mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
+    """By KV dtype."""
+    all_reduce: EngineAllReduceLawSpec | None = None
+
+
+class DeviceLawsSpec(Spec):
     """All laws of one device."""
 
     fitted_on: str
     """Which measurements the values come from."""
+    physics: PhysicsSpec
+    elementwise: ElementwiseLawSpec
+    nccl: NcclLawSpec
+    engines: dict[str, EngineLawsSpec] = Field(min_length=1)
+    """By name; what one was not measured for it borrows from the others, in the order they stand here."""
+
+    @model_validator(mode="after")
+    def _has_the_main_kernels(self) -> DeviceLawsSpec:
+        for family in ("attention", "gemm"):
+            if not any(getattr(laws, family) for laws in self.engines.values()):
+                raise ValueError(f"no engine has laws of {family}, which every model needs")
+        return self
+
+    def of(self, engine: str) -> LawsSpec:
+        """Return the laws that hold where *engine* serves; an engine without any has those of the first."""
+        others = [laws for name, laws in self.engines.items() if name != engine]
+        own = [self.engines[engine]] if engine in self.engines else []
+        candidates = [*own, *others]
+
+        def first(family: str) -> Any:
+            found = [getattr(laws, family) for laws in candidates]
+            return next((laws for laws in found if laws), found[0])
+
+        families = {family: first(family) for family in EngineLawsSpec.model_fields}
+        return LawsSpec(
+            fitted_on=self.fitted_on,
+            physics=self.physics,
+            elementwise=self.elementwise,
+            nccl=self.nccl,
+            engine_all_reduce=families.pop("all_reduce"),
+            **families,
+        )
+
+
+class LawsSpec(Spec):
+    """The laws of one device where one engine serves."""
+
+    fitted_on: str
+    """Which measurements the values come from."""
+    physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
     gemm: dict[Dtype, GemmLawSpec]
     """By weight dtype."""
     moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype; empty: those of the donor."""
+    """By weight dtype."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
-    """By KV dtype; empty: those of the donor."""
+    """By KV dtype."""
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec
     engine_all_reduce: EngineAllReduceLawSpec | None = None

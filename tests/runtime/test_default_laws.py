@@ -25,7 +25,7 @@ def unmeasured(*, standard="HBM3", family="ampere", aggregate=False):
 def test_measured_devices_have_their_own(name):
     """Nothing is carried over to a device with laws."""
     device = catalog_device(name)
-    assert laws_of(device) is device.laws
+    assert laws_of(device) == device.laws.of("vllm")
 
 
 @pytest.mark.parametrize(
@@ -71,23 +71,32 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
     """cta_bandwidth and sm_bandwidth by the ratio of boost clocks; all else, nothing but fitted_on, is the donor's."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
-    laws = carried_over(donor, L40S)
+    laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
     for ours, theirs, scaled in (
-        (laws.attention, donor.laws.attention, "cta_bandwidth"),
-        (laws.gemm, donor.laws.gemm, "sm_bandwidth"),
-        (laws.mla, donor.laws.mla, "cta_bandwidth"),
+        (laws.attention, donors.attention, "cta_bandwidth"),
+        (laws.gemm, donors.gemm, "sm_bandwidth"),
+        (laws.mla, donors.mla, "cta_bandwidth"),
     ):
         assert ours.keys() == theirs.keys()
         for dtype in ours:
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {name: getattr(donor.laws, name) for name in ("attention", "gemm", "mla", "fitted_on")}
-    assert laws.model_copy(update=same) == donor.laws
+    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on")}
+    assert laws.model_copy(update=same) == donors
     assert ratio != 1
 
 
 def test_a_twin_of_the_donor_gets_its_laws():
     """Carried over to a device of the same clock the parameters are unchanged."""
     laws = laws_of(unmeasured())
-    assert laws.model_copy(update={"fitted_on": A100.laws.fitted_on}) == A100.laws
+    assert laws.model_copy(update={"fitted_on": A100.laws.fitted_on}) == A100.laws.of("vllm")
+
+
+def test_an_engine_borrows_what_it_was_not_measured_for():
+    """Own families first, then those of the other engines in the order of the file; an unknown engine has the first's."""
+    laws = catalog_device("b200-sxm").laws
+    vllm, sglang, unknown = (laws.of(name) for name in ("vllm", "sglang", "somebody"))
+    assert vllm.gemm == laws.engines["vllm"].gemm == sglang.gemm
+    assert vllm.mla == laws.engines["sglang"].mla == sglang.mla
+    assert unknown == vllm

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from gpusim.model.work import AllGather, AllReduce, ReduceScatter
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import AttentionRows, attention_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.spec.base import DTYPE_BYTES
@@ -85,7 +86,7 @@ def test_decode_attention(gpu, dtype, limit):
     kv_bytes = 2 * batch * kv_heads * head_dim * context * DTYPE_BYTES[dtype]
     queries_and_outputs = 2 * batch * heads * head_dim * 2
     rows = AttentionRows(batch, context, heads, kv_heads, head_dim, kv_bytes, queries_and_outputs, 0 * batch)
-    timing = attention_time(rows, device.laws.attention, figures_of(device), dtype, warm=True)
+    timing = attention_time(rows, laws_of(device).attention, figures_of(device), dtype, warm=True)
     assert len(table) > 1000
     assert error(seconds_of(timing), table) < limit
 
@@ -115,7 +116,7 @@ def test_matrix_products(gpu, dtype, limit):
     )
     m, n, k = columns(table, "m", "n", "k")
     rows = GemmRows(m, n, k, n * k * DTYPE_BYTES[dtype], 2 * m * (n + k))
-    timing = gemm_time(rows, device.laws.gemm, figures_of(device), dtype, warm_copies=WEIGHT_COPIES)
+    timing = gemm_time(rows, laws_of(device).gemm, figures_of(device), dtype, warm_copies=WEIGHT_COPIES)
     assert len(table) > 1000
     assert error(seconds_of(timing), table) < limit
 

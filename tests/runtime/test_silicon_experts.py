@@ -11,6 +11,7 @@ import fit_moe
 import numpy as np
 import pytest
 
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.mla import DecodeRows, decode_time
 from helpers import shared_data
 from machines import catalog_device, figures_of
@@ -39,9 +40,9 @@ def test_layers_of_experts(gpu, dtype, limit):
     """Fused layers of vLLM, routed as the benchmark routed them: 17 shapes, splits over up to 256 ranks, 1 to 1024 tokens."""
     device = catalog_device(fit_moe.DEVICES[gpu])
     table = fit_moe.measured(shared_data("silicon/moe.csv.gz").parent, gpu, dtype)
-    predict = fit_moe.predictor(table, dtype, figures_of(device), device.laws)
+    predict = fit_moe.predictor(table, dtype, figures_of(device), laws_of(device))
     assert len(table) > 1500
-    assert error(predict(device.laws.moe[dtype]), table["latency_s"].to_numpy()) < limit
+    assert error(predict(laws_of(device).moe[dtype]), table["latency_s"].to_numpy()) < limit
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_layers_of_experts(gpu, dtype, limit):
 def test_absorbed_decodes(gpu, dtype, limit):
     """Latent attention of 1 to 1,024 sequences, contexts of 64 tokens and more; A100's calls were launched one by one."""
     device = catalog_device(fit_moe.DEVICES[gpu])
-    law, figures = device.laws.mla[dtype], figures_of(device)
+    law, figures = laws_of(device).mla[dtype], figures_of(device)
     table = fit_mla.measured(shared_data("silicon/mla_decode.csv.gz").parent, gpu, dtype)
     predicted_s = np.zeros(len(table))
     for (heads,), rows in table.with_row_index().group_by("n_heads"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from builders import build_lowering, build_model
 from gpusim.model.work import Attention, BatchShape
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time, flash_splits
 from machines import catalog_device, figures_of
 
@@ -32,7 +33,7 @@ def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16"):
 
 def timing_of(device, *calls, dtype="bf16", warm=False, **shape):
     return attention_time(
-        rows_of(*calls, dtype=dtype, **shape), device.laws.attention, figures_of(device), dtype, warm=warm
+        rows_of(*calls, dtype=dtype, **shape), laws_of(device).attention, figures_of(device), dtype, warm=warm
     )
 
 
@@ -57,7 +58,7 @@ def scalar_flash_splits(items, blocks, slots):
 
 def scalar_attention_s(device, sequences, context, heads, kv_heads):
     """The law written out for one call with 16-bit KV that is not in L2, in plain floats."""
-    law = device.laws.attention["bf16"]
+    law = laws_of(device).attention["bf16"]
     rate = law.memory_factor * device.memory.efficiency * device.memory.bandwidth
     slots = device.compute.sm_count * law.occupancy
     items = sequences * kv_heads * ceil(heads / kv_heads / 64)
@@ -100,7 +101,7 @@ def test_the_law_written_out(name, sequences, context, shape):
 def test_long_contexts_stream_at_the_memory_factor(name, dtype):
     """What more KV adds approaches its bytes at memory_factor of what long reads achieve, from below."""
     device = catalog_device(name)
-    law = device.laws.attention[dtype]
+    law = laws_of(device).attention[dtype]
     calls = [(64, 100_000), (64, 400_000)]
     some, more = seconds_of(device, *calls, dtype=dtype)
     rate = law.memory_factor * device.memory.efficiency * device.memory.bandwidth
@@ -111,7 +112,7 @@ def test_long_contexts_stream_at_the_memory_factor(name, dtype):
 def test_splits_fill_the_processors():
     """By the fill rule one long sequence is split until every slot has an item, a full batch not at all."""
     device = catalog_device("rtx-pro-6000-server")
-    law = device.laws.attention["bf16"]
+    law = laws_of(device).attention["bf16"]
     single, full = timing_of(device, (1, 100_000)), timing_of(device, (64, 1000))
     slots = device.compute.sm_count * law.occupancy
     chunk_bytes = ceil(100_000 / floor(slots / 8)) * 2 * HEAD_DIM * 2
@@ -146,7 +147,7 @@ def test_a_mixed_batch_is_its_mean():
 
     def attention(shape):
         (work,) = [k for _, kernels in lowering.lower(shape).parts for k in kernels if isinstance(k, Attention)]
-        timing = attention_time(attention_rows(work), device.laws.attention, figures_of(device), "bf16")
+        timing = attention_time(attention_rows(work), laws_of(device).attention, figures_of(device), "bf16")
         return timing.duration_s(timing.memory_s())[0]
 
     mixed = attention(BatchShape(3, 100 + 900 + 2000, num_sampled=3))
@@ -157,6 +158,6 @@ def test_prefill_computes_at_its_efficiency():
     """The pairs of a long chunk take 4 heads head_dim FLOPs each at compute_efficiency of the peak, beside the rest."""
     device = catalog_device("a100-sxm-80gb")
     work = Attention("attention", 1, 32, 8, HEAD_DIM, "bf16", *np.array([[8192.0], [1e3], [1e3], [0.0]]), 1e15)
-    timing = attention_time(attention_rows(work), device.laws.attention, figures_of(device), "bf16")
-    law = device.laws.attention["bf16"]
+    timing = attention_time(attention_rows(work), laws_of(device).attention, figures_of(device), "bf16")
+    law = laws_of(device).attention["bf16"]
     assert timing.other_s[0] == pytest.approx(1e15 / (law.compute_efficiency * 312e12), rel=1e-3)

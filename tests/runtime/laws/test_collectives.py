@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.collectives import calibrated_algorithms, ideal_algorithms, ring_bytes
 from gpusim.units import MiB
 from machines import catalog_device
 
-H100 = catalog_device("h100-sxm").laws
+H100 = laws_of(catalog_device("h100-sxm"))
 
 
 def algorithms(operation="all_reduce", ranks=8, size=1e6, laws=H100, direct=True):
@@ -46,7 +47,7 @@ def test_who_takes_the_engine_s_own():
     assert names(size=8 * MiB + 1) == nccl
     assert names(direct=False) == nccl
     assert names(operation="all_gather") == nccl
-    assert names(laws=catalog_device("rtx-pro-6000-server").laws) == nccl
+    assert names(laws=laws_of(catalog_device("rtx-pro-6000-server"))) == nccl
 
 
 def test_nccl_pays_for_its_hops_and_for_the_bandwidth_protocol():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from machines import catalog_device, figures_of
 
 A100 = catalog_device("a100-sxm-80gb")
-LAW = A100.laws.elementwise
+LAW = laws_of(A100).elementwise
 RATE = LAW.memory_factor * 0.87 * 2.039e12
 
 

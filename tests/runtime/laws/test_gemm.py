@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from machines import catalog_device, figures_of
 
@@ -24,13 +25,13 @@ def rows_of(*shapes, dtype="bf16"):
 
 
 def seconds_of(device, *shapes, dtype="bf16", **options):
-    timing = gemm_time(rows_of(*shapes, dtype=dtype), device.laws.gemm, figures_of(device), dtype, **options)
+    timing = gemm_time(rows_of(*shapes, dtype=dtype), laws_of(device).gemm, figures_of(device), dtype, **options)
     return timing.duration_s(timing.memory_s())
 
 
 def scalar_gemm_s(device, m, n, k):
     """The law written out for one product of 16-bit weights that are not in L2, in plain floats."""
-    law = device.laws.gemm["bf16"]
+    law = laws_of(device).gemm["bf16"]
     rate = law.memory_factor * device.memory.efficiency * device.memory.bandwidth
     sms, best = device.compute.sm_count, float("inf")
     memory = 2 * n * k / rate + 2 * m * (n + k) / (law.l2_speedup * rate)
@@ -57,7 +58,7 @@ def test_the_law_written_out(name, m, n, k):
 def test_a_large_product_computes_at_its_efficiency(name):
     """16,384 cubed takes its FLOPs at compute_efficiency of the peak, within the last wave and the smooth maximum: 3 %."""
     device = catalog_device(name)
-    law, size = device.laws.gemm["bf16"], 16_384
+    law, size = laws_of(device).gemm["bf16"], 16_384
     expected = 2 * size**3 / (law.compute_efficiency * device.compute.peak["bf16"])
     assert expected <= seconds_of(device, (size, size, size))[0] < 1.03 * expected
 
@@ -69,7 +70,7 @@ def test_one_row_streams_the_weights(name, dtype):
     shapes = [(1, 32_768, 32_768), (1, 65_536, 65_536)]
     some, more = seconds_of(device, *shapes, dtype=dtype)
     more_bytes = (65_536**2 - 32_768**2) * WIDTH[dtype]
-    rate = device.laws.gemm[dtype].memory_factor * device.memory.efficiency * device.memory.bandwidth
+    rate = laws_of(device).gemm[dtype].memory_factor * device.memory.efficiency * device.memory.bandwidth
     assert 0.75 * rate < more_bytes / (more - some) <= rate
 
 
@@ -93,8 +94,8 @@ def test_more_rows_never_take_less(name, n, k):
 def test_l2_speeds_up_a_loop_over_few_weights():
     """A benchmark's six copies of small weights move from L2, at its rate; large ones from memory, as in a model."""
     device, rows = catalog_device("h100-sxm"), rows_of((8, 512, 1024), (8, 30_000, 30_000))
-    law = device.laws.gemm["bf16"]
-    cold, warm = (gemm_time(rows, device.laws.gemm, figures_of(device), "bf16", warm_copies=n) for n in (0.0, 6.0))
+    law = laws_of(device).gemm["bf16"]
+    cold, warm = (gemm_time(rows, laws_of(device).gemm, figures_of(device), "bf16", warm_copies=n) for n in (0.0, 6.0))
     l2_s = (rows.weight_bytes[0] + rows.activation_bytes[0]) / (law.l2_speedup * warm.memory_rate)
     assert warm.memory_s() == pytest.approx([l2_s, cold.memory_s()[1]], rel=1e-3)
     assert warm.memory_s()[0] < cold.memory_s()[0] / 2

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
 from gpusim.model.work import AllGather, AllReduce, BatchShape, Elementwise, Gemm
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.kernels import CalibratedLaws, RooflineLaws
 from machines import catalog_device, figures_of
 
 A100 = catalog_device("a100-sxm-80gb")
 IDEAL = RooflineLaws(figures_of(A100, ideal=True))
-CALIBRATED = CalibratedLaws(figures_of(A100), A100.laws)
+CALIBRATED = CalibratedLaws(figures_of(A100), laws_of(A100))
 LOWERING = build_lowering(catalog_model("llama-3.1-8b"))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
 from gpusim.model.work import BatchShape, StepShapes
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.kernels import CalibratedLaws
 from gpusim.runtime.laws.mla import DecodeRows, decode_time
 from machines import catalog_device, figures_of
@@ -47,7 +48,7 @@ def written_out(device, law, batch, context, heads):
 def test_the_law_written_out(name, batch, context, heads):
     """The vectorised law is the formula."""
     device = catalog_device(name)
-    law = device.laws.mla["bf16"]
+    law = laws_of(device).mla["bf16"]
     rows = DecodeRows(np.array([float(batch)]), np.array([float(batch * context)]), heads, 512, 64)
     timing = decode_time(rows, law, figures_of(device), "bf16")
     assert seconds_of(timing)[0] == pytest.approx(written_out(device, law, batch, context, heads), rel=1e-9)
@@ -56,7 +57,7 @@ def test_the_law_written_out(name, batch, context, heads):
 def layer_terms(shapes):
     """Return the terms of a layer's attention on H100."""
     device = catalog_device("h100-sxm")
-    laws = CalibratedLaws(figures_of(device), device.laws)
+    laws = CalibratedLaws(figures_of(device), laws_of(device))
     (_, work), *_ = build_lowering(V3, tp=8).attention(shapes)
     return laws.time(work)
 
@@ -95,7 +96,7 @@ def test_many_steps_are_each_by_itself():
 def test_eager_calls_are_a_benchmark_s():
     """What the CPU takes to launch a call is in A100's measurements, and in no run."""
     device = catalog_device("a100-sxm-80gb")
-    law = device.laws.mla["bf16"]
+    law = laws_of(device).mla["bf16"]
     rows = DecodeRows(np.array([1.0]), np.array([100.0]), 16, 512, 64)
     graph, eager = (decode_time(rows, law, figures_of(device), "bf16", eager=eager) for eager in (False, True))
     assert seconds_of(eager)[0] - seconds_of(graph)[0] == pytest.approx(law.t_eager, rel=1e-9)

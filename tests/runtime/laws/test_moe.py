@@ -48,7 +48,7 @@ def written_out(device, law, rows, experts, n, k):
 def test_the_law_written_out(name, experts, each, n, k):
     """The vectorised law is the formula."""
     device, rows = catalog_device(name), experts * each
-    law = device.laws.moe["bf16"]
+    law = laws_of(device).moe["bf16"]
     sizes = (rows, experts, n, k, experts * n * k * 2, rows * (n + k) * 2)
     timing = grouped_time(GroupedRows(*(np.array([float(x)]) for x in sizes)), law, figures_of(device), "bf16")
     assert seconds_of(timing)[0] == pytest.approx(written_out(device, law, rows, experts, n, k), rel=1e-12)
@@ -58,18 +58,18 @@ def test_the_law_written_out(name, experts, each, n, k):
 def test_a_layer_pays_its_launches_once(name):
     """Two products pay half of t0 each, sorting, activation and sum nothing."""
     device, model = catalog_device(name), catalog_model("mixtral-8x7b")
-    laws = CalibratedLaws(figures_of(device), device.laws)
+    laws = CalibratedLaws(figures_of(device), laws_of(device))
     moe = model.layers[0].mlp
     layer = expert_kernels(moe, model.hidden_size, 8, layout=Layout(), weights="bf16", width=2.0, skew=0.0)
     fixed = [float(laws.time(kernel).fixed_s[0]) for kernel in layer]
-    assert sum(fixed) == pytest.approx(device.laws.moe["bf16"].t0, rel=1e-12)
+    assert sum(fixed) == pytest.approx(laws_of(device).moe["bf16"].t0, rel=1e-12)
     assert sorted(fixed)[:4] == [0, 0, 0, 0]
 
 
 def test_mixtral_streams_its_experts():
     """32 tokens of Mixtral on H100 touch all experts: 0.9 ms of a layer's 2.8 GB at 0.91 of the bandwidth, 6 % beside."""
     device, model = catalog_device("h100-sxm"), catalog_model("mixtral-8x7b")
-    laws = CalibratedLaws(figures_of(device), device.laws)
+    laws = CalibratedLaws(figures_of(device), laws_of(device))
     moe = model.layers[0].mlp
     layer = expert_kernels(moe, model.hidden_size, 32, layout=Layout(), weights="bf16", width=2.0, skew=0.0)
     weights_s = 8 * 3 * 4096 * 14336 * 2 / (0.909 * 3.35e12)
@@ -90,7 +90,7 @@ def test_the_roofline_knows_experts():
 
 def test_fp8_experts_are_scaled_in_blocks():
     """Where both were measured, fp8 weights take the law of block scales, as published checkpoints have them."""
-    laws = catalog_device("h100-sxm").laws.moe
+    laws = laws_of(catalog_device("h100-sxm")).moe
     assert moe_law("fp8", laws) is laws["fp8_block"]
     assert moe_law("int4", laws) is laws["bf16"]
 
@@ -98,6 +98,7 @@ def test_fp8_experts_are_scaled_in_blocks():
 def test_a_device_without_measured_experts_borrows_them():
     """Own laws without `moe` and `mla` are completed from the donor, the rest stays."""
     device = catalog_device("h100-sxm")
-    bare = device.laws.model_copy(update={"moe": {}, "mla": {}})
+    engines = {name: laws.model_copy(update={"moe": {}, "mla": {}}) for name, laws in device.laws.engines.items()}
+    bare = device.laws.model_copy(update={"engines": engines})
     laws = laws_of(device.model_copy(update={"laws": bare}))
-    assert laws == device.laws
+    assert laws == laws_of(device)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpusim.model.work import Sort
+from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.kernels import CalibratedLaws, RooflineLaws
 from machines import catalog_device, figures_of
 
@@ -14,13 +15,13 @@ VOCABULARY = 128_256
 
 def seconds_of(name, elements):
     device = catalog_device(name)
-    timing = CalibratedLaws(figures_of(device), device.laws).time(Sort("sort_logits", elements))
+    timing = CalibratedLaws(figures_of(device), laws_of(device)).time(Sort("sort_logits", elements))
     return timing.duration_s(timing.memory_s())
 
 
 def test_an_h100_takes_155_ps_an_element():
     """The closed form that serving runs on H100 gave: 0.155 ns per sequence and vocabulary entry, beside a launch."""
-    launch_s = catalog_device("h100-sxm").laws.elementwise.t0
+    launch_s = laws_of(catalog_device("h100-sxm")).elementwise.t0
     assert seconds_of("h100-sxm", 64.0 * VOCABULARY) == pytest.approx(launch_s + 64 * VOCABULARY * 0.155e-9, rel=1e-3)
 
 
@@ -34,7 +35,9 @@ def test_it_is_linear_in_sequences():
 def test_it_follows_the_streaming_rate():
     """A GPU that streams half as fast sorts half as fast."""
     rates = [figures_of(catalog_device(name)).bandwidth for name in ("h100-sxm", "a100-sxm-80gb")]
-    times = [seconds_of(name, 1e9) - catalog_device(name).laws.elementwise.t0 for name in ("h100-sxm", "a100-sxm-80gb")]
+    times = [
+        seconds_of(name, 1e9) - laws_of(catalog_device(name)).elementwise.t0 for name in ("h100-sxm", "a100-sxm-80gb")
+    ]
     assert times[1] / times[0] == pytest.approx(rates[0] / rates[1], rel=1e-9)
 
 

@@ -87,6 +87,7 @@ def dispatched_experts(
         skew: Zipf exponent of how often experts are chosen.
     """
     hidden = router.k
+    assert isinstance(hidden, int), "a model has one hidden size"
     if gathered is None:
         gathered = router.m * layout.expert_parallel_size
     sent, returned = gathered * ((hidden + moe.num_experts) * width), gathered * (hidden * width)

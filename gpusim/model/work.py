@@ -29,13 +29,16 @@ class Gemm:
 
     name: str
     m: Count
-    n: int
-    k: int
+    n: Count
+    k: Count
     dtype: Dtype
     """Of the weights."""
-    weight_bytes: float
+    weight_bytes: Size
     activation_bytes: Size
     """x read and y written."""
+    reuse_distance: Size | None = None
+    """Bytes read between two readings of the same weights, as where a benchmark cycles a few copies; None: too many for
+    any cache, as between two steps of a model."""
 
     @property
     def flops(self) -> Size:
@@ -98,9 +101,9 @@ class Attention:
     name: str
     num_sequences: FloatArray
     """(steps,)"""
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
+    num_heads: Count
+    num_kv_heads: Count
+    head_dim: Count
     dtype: Dtype
     """Of the cache."""
     kv_tokens: FloatArray
@@ -117,6 +120,8 @@ class Attention:
     """The rest of multi-head latent attention; None: another kind."""
     kv_kind: int = 0
     """Which of the model's kinds of KV it reads, see `KvKind`."""
+    reuse_distance: FloatArray | None = None
+    """(steps,) Bytes read between two readings of the same KV, see `Gemm`."""
 
     @property
     def flops(self) -> FloatArray:

@@ -44,6 +44,8 @@ class AttentionRows:
     kv_bytes: FloatArray
     activation_bytes: FloatArray
     prefill_flops: FloatArray
+    reuse_distance: FloatArray | None = None
+    """Bytes read between two readings of the same KV; None: L2 holds none of it."""
 
 
 def attention_rows(work: Attention) -> AttentionRows:
@@ -58,11 +60,12 @@ def attention_rows(work: Attention) -> AttentionRows:
         kv_bytes=work.kv_bytes,
         activation_bytes=work.activation_bytes,
         prefill_flops=work.prefill_flops,
+        reuse_distance=work.reuse_distance,
     )
 
 
 def attention_time(
-    rows: AttentionRows, laws: dict[Dtype, AttentionLawSpec], gpu: GpuFigures, dtype: Dtype, *, warm: bool = False
+    rows: AttentionRows, laws: dict[Dtype, AttentionLawSpec], gpu: GpuFigures, dtype: Dtype
 ) -> KernelTime:
     """Apply the law to *rows*.
 
@@ -71,7 +74,6 @@ def attention_time(
         laws: Parameters by KV dtype.
         gpu: The GPU.
         dtype: Of the cache.
-        warm: The same KV was read just before, so that L2 may hold it (a benchmark's loop, never a model's layers).
     """
     law = law_for(dtype, laws)
     slots = float(gpu.sm_count * law.occupancy)
@@ -83,7 +85,7 @@ def attention_time(
     rate = law.memory_factor * gpu.bandwidth
     is_split = splits > 1
     buffers = is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits
-    hit = l2_hit(rows.kv_bytes, law.l2_fraction * gpu.l2_bytes) if warm else np.zeros_like(rows.kv_bytes)
+    hit = l2_hit(rows.reuse_distance, law.l2_fraction * gpu.l2_bytes)
     return KernelTime(
         fixed_s=np.where(is_split, law.t0 + law.t_split, law.t0),
         other_s=waves * (law.t_cta + chunk_bytes / law.cta_bandwidth) + compute_s,

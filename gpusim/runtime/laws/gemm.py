@@ -42,11 +42,11 @@ class GemmRows:
     weight_bytes: FloatArray
     activation_bytes: FloatArray
     """x read and y written."""
+    reuse_distance: FloatArray | None = None
+    """Bytes read between two readings of the same weights; None: L2 holds none of them, as in a model."""
 
 
-def gemm_time(
-    rows: GemmRows, laws: dict[Dtype, GemmLawSpec], gpu: GpuFigures, dtype: Dtype, *, warm_copies: float = 0.0
-) -> KernelTime:
+def gemm_time(rows: GemmRows, laws: dict[Dtype, GemmLawSpec], gpu: GpuFigures, dtype: Dtype) -> KernelTime:
     """Apply the law to *rows*.
 
     Args:
@@ -54,14 +54,11 @@ def gemm_time(
         laws: Parameters by weight dtype.
         gpu: The GPU.
         dtype: Of the weights.
-        warm_copies: A benchmark's loop over this many copies of the weights, which L2 may hold; 0: cold, as in a model.
     """
     law = law_for(dtype, laws)
     rate = law.memory_factor * gpu.bandwidth
     l2_rate = law.l2_speedup * rate
-    hit = np.zeros_like(rows.weight_bytes)
-    if warm_copies:
-        hit = l2_hit(warm_copies * rows.weight_bytes, law.l2_fraction * gpu.l2_bytes)
+    hit = l2_hit(rows.reuse_distance, law.l2_fraction * gpu.l2_bytes)
     cold_bytes = (1 - hit) * rows.weight_bytes
     l2_s = (rows.activation_bytes + hit * rows.weight_bytes) / l2_rate
     memory_s = cold_bytes / rate + l2_s

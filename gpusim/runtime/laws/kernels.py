@@ -50,7 +50,9 @@ class CalibratedLaws:
                 return mla_time(work, work.latent, self.laws, self.gpu)
             return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
         if isinstance(work, Gemm):
-            rows = GemmRows(*_rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes))
+            m, n, k, weights, activations = _rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes)
+            reused = None if work.reuse_distance is None else _rows(work.reuse_distance)[0]
+            rows = GemmRows(m, n, k, weights, activations, reused)
             timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
             return replace(timing, weight_bytes=work.weight_bytes)
         if isinstance(work, Sort):

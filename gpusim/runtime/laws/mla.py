@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, LatentWork
+from gpusim.model.work import Attention, Count, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.base import DTYPE_BYTES, Dtype
@@ -43,7 +43,7 @@ class DecodeRows:
     sequences: FloatArray
     context: FloatArray
     """Tokens of all sequences together."""
-    num_heads: int
+    num_heads: Count
     latent_dim: int
     """Of the part that is key and value both."""
     rope_dim: int
@@ -113,7 +113,7 @@ def _decode(rows: DecodeRows, law: MlaLawSpec, gpu: GpuFigures, dtype: Dtype) ->
     is_any = rows.sequences > 0
     sequences = np.maximum(rows.sequences, 1.0)
     context = rows.context / sequences
-    groups = float(-(-rows.num_heads // law.heads_per_item))
+    groups = np.ceil(rows.num_heads / law.heads_per_item)
     items = sequences * groups
     most = np.maximum(1.0, context / law.min_split)
     splits = np.floor(np.clip(np.floor(gpu.sm_count / items), 1.0, most))

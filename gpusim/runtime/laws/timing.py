@@ -67,7 +67,14 @@ def smooth_max(a: FloatArray, b: FloatArray, exponent: float) -> FloatArray:
     return result
 
 
-def l2_hit(working_set_bytes: FloatArray, usable_bytes: float) -> FloatArray:
-    """Fraction of a working set found in L2: 1 far below *usable_bytes*, 0 far above, half at it."""
-    result: FloatArray = 1.0 / (1.0 + (working_set_bytes / usable_bytes) ** 8)
+def l2_hit(reuse_distance: FloatArray | None, usable_bytes: float) -> FloatArray | float:
+    """Fraction of data found in L2 when it is read again.
+
+    Args:
+        reuse_distance: Bytes read since it was read last, itself included; None: no end of them.
+        usable_bytes: The hit rate is 1 far below this, 0 far above, half at it.
+    """
+    if reuse_distance is None:
+        return 0.0
+    result: FloatArray = 1.0 / (1.0 + (reuse_distance / usable_bytes) ** 8)
     return result

@@ -20,21 +20,27 @@ WIDTH = {"bf16": 2, "fp8": 1}
 HEAD_DIM = 128
 
 
-def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16"):
+def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16", warm=False):
     """Return rows (sequences, context) of decode attention."""
     sequences, context = np.array(calls, dtype=float).T
     ones = np.ones_like(sequences)
     kv_bytes = 2 * sequences * kv_heads * HEAD_DIM * context * WIDTH[dtype]
     activations = 2 * sequences * heads * HEAD_DIM * 2
     return AttentionRows(
-        sequences, context, heads * ones, kv_heads * ones, HEAD_DIM * ones, kv_bytes, activations, 0 * ones
+        sequences,
+        context,
+        heads * ones,
+        kv_heads * ones,
+        HEAD_DIM * ones,
+        kv_bytes,
+        activations,
+        0 * ones,
+        reuse_distance=kv_bytes if warm else None,
     )
 
 
-def timing_of(device, *calls, dtype="bf16", warm=False, **shape):
-    return attention_time(
-        rows_of(*calls, dtype=dtype, **shape), laws_of(device).attention, figures_of(device), dtype, warm=warm
-    )
+def timing_of(device, *calls, dtype="bf16", **shape):
+    return attention_time(rows_of(*calls, dtype=dtype, **shape), laws_of(device).attention, figures_of(device), dtype)
 
 
 def seconds_of(device, *calls, **options):

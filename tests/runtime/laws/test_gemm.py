@@ -18,14 +18,15 @@ GPUS = ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"]
 WIDTH = {"bf16": 2, "fp8": 1}
 
 
-def rows_of(*shapes, dtype="bf16"):
+def rows_of(*shapes, dtype="bf16", copies=None):
     """Return rows (m, n, k)."""
     m, n, k = np.array(shapes, dtype=float).T
-    return GemmRows(m, n, k, n * k * WIDTH[dtype], 2 * m * (n + k))
+    weight_bytes = n * k * WIDTH[dtype]
+    return GemmRows(m, n, k, weight_bytes, 2 * m * (n + k), copies and copies * weight_bytes)
 
 
-def seconds_of(device, *shapes, dtype="bf16", **options):
-    timing = gemm_time(rows_of(*shapes, dtype=dtype), laws_of(device).gemm, figures_of(device), dtype, **options)
+def seconds_of(device, *shapes, dtype="bf16"):
+    timing = gemm_time(rows_of(*shapes, dtype=dtype), laws_of(device).gemm, figures_of(device), dtype)
     return timing.duration_s(timing.memory_s())
 
 
@@ -93,9 +94,10 @@ def test_more_rows_never_take_less(name, n, k):
 
 def test_l2_speeds_up_a_loop_over_few_weights():
     """A benchmark's six copies of small weights move from L2, at its rate; large ones from memory, as in a model."""
-    device, rows = catalog_device("h100-sxm"), rows_of((8, 512, 1024), (8, 30_000, 30_000))
+    device, shapes = catalog_device("h100-sxm"), [(8, 512, 1024), (8, 30_000, 30_000)]
     law = laws_of(device).gemm["bf16"]
-    cold, warm = (gemm_time(rows, laws_of(device).gemm, figures_of(device), "bf16", warm_copies=n) for n in (0.0, 6.0))
+    rows = rows_of(*shapes, copies=6)
+    cold, warm = (gemm_time(r, laws_of(device).gemm, figures_of(device), "bf16") for r in (rows_of(*shapes), rows))
     l2_s = (rows.weight_bytes[0] + rows.activation_bytes[0]) / (law.l2_speedup * warm.memory_rate)
     assert warm.memory_s() == pytest.approx([l2_s, cold.memory_s()[1]], rel=1e-3)
     assert warm.memory_s()[0] < cold.memory_s()[0] / 2

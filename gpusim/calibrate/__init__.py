@@ -1,0 +1,1 @@
+"""Fitting the parameters of laws on measured kernels, and writing them into a device file."""

@@ -1,0 +1,42 @@
+"""Which device of the catalog a table means by a GPU, and the machine it stands in."""
+
+from __future__ import annotations
+
+from gpusim.spec.device import DeviceSpec
+from gpusim.spec.document import validate
+from gpusim.spec.names import names, read
+from gpusim.spec.one_gpu import one_gpu
+from gpusim.spec.topology import TopologySpec
+
+
+def device_name(gpu: str) -> str | None:
+    """Return the device of the catalog that a table calls *gpu*; None if there is none.
+
+    Letters and digits decide: ``h100_sxm`` is ``h100-sxm``, ``rtx4090`` is ``rtx-4090``. A shorter name means the SXM module,
+    then the largest memory: ``a100_sxm`` is ``a100-sxm-80gb``. A longer name is the device with whose name it begins.
+    """
+    wanted = _letters(gpu)
+    known = {_letters(name): name for name in names("device")}
+    if wanted in known:
+        return known[wanted]
+    longer = [name for letters, name in known.items() if letters.startswith(wanted)]
+    if wanted and longer:
+        return max(longer, key=lambda name: ("sxm" in name, _capacity(name), name))
+    shorter = [letters for letters in known if wanted.startswith(letters)]
+    return known[max(shorter, key=len)] if shorter else None
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _capacity(name: str) -> float:
+    return validate(DeviceSpec, read("device", name)).memory.capacity
+
+
+def machine_of(device: DeviceSpec, num_gpus: int) -> TopologySpec:
+    """Return a machine with *num_gpus* of *device*."""
+    assert num_gpus == 1
+    document = one_gpu(device.name, device.host_link)
+    document["nodes"][0]["device"] = device
+    return TopologySpec.model_validate(document)

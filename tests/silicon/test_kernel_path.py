@@ -1,0 +1,56 @@
+"""What validate says a call takes is what the kernel takes in a simulation of one idle GPU."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gpusim.model.work import Attention, BatchShape, StepProgram
+from gpusim.silicon.attention import ATTENTION
+from gpusim.silicon.bench import Bench
+from gpusim.silicon.gemm import GEMM
+from machines import Machine
+
+ROWS = {
+    GEMM: {"engine": "vllm", "dtype": "bf16", "m": [1, 16, 300], "n": [4096, 512, 8192], "k": [4096, 1024, 1024]},
+    ATTENTION: {
+        "engine": "vllm",
+        "kv_dtype": "bf16",
+        "batch": [1, 8, 64],
+        "ctx_len": [128, 1000, 4096],
+        "n_heads": 32,
+        "n_kv_heads": [8, 32, 4],
+        "head_dim": 128,
+        "window": 0,
+    },
+}
+
+
+def single(work):
+    """Return work of one row as a step has it: with numbers, attention excepted."""
+    if isinstance(work, Attention):
+        return work
+    numbers = {f.name: getattr(work, f.name) for f in fields(work)}
+    return replace(work, **{name: value.item() for name, value in numbers.items() if isinstance(value, np.ndarray)})
+
+
+@pytest.mark.parametrize("family", ROWS, ids=lambda family: family.kind)
+@pytest.mark.parametrize("topology", ["single-gpu", "h100-sxm"])
+def test_a_row_takes_what_the_kernel_takes(family, topology):
+    """Every row alone, played kernel by kernel on an idle GPU, ends at the tick that the vectorised call says."""
+    machine = Machine(topology)
+    device = machine.cluster.gpus["gpu0"].spec
+    rows = pl.DataFrame({"row": [0, 1, 2], **ROWS[family]})
+    bench = Bench(device)
+    (calls,) = family.calls(rows, device)
+    predicted = bench.seconds(calls)
+    for row in range(3):
+        (one,) = family.calls(rows[row : row + 1], device)
+        program = StepProgram(BatchShape(1, 1), 1, ((1, tuple(map(single, one.works))),))
+        begun = machine.clock.now
+        result = machine.play(machine.executor(), program)
+        assert result.ends[-1] - begun == round(predicted[row] * 1e12)
+    assert (np.diff(predicted) > 0).all()

@@ -53,4 +53,4 @@ def test_a_row_takes_what_the_kernel_takes(family, topology):
         begun = machine.clock.now
         result = machine.play(machine.executor(), program)
         assert result.ends[-1] - begun == round(predicted[row] * 1e12)
-    assert (np.diff(predicted) > 0).all()
+    assert len(set(predicted.tolist())) == 3

@@ -24,11 +24,11 @@ def need_altair() -> Any:
         SpecError: If it, or what draws for it, is not installed; the message says how to.
     """
     try:
-        import altair  # noqa: PLC0415 - slow to import
+        import altair as alt  # noqa: PLC0415 - slow to import
         import vl_convert  # noqa: F401, PLC0415
     except ImportError as error:
         raise SpecError(f"figures need the package {error.name}: pip install 'gpusim[report]'") from None
-    return altair
+    return alt
 
 
 def scatter(rows: pl.DataFrame, title: str) -> str:
@@ -40,7 +40,11 @@ def scatter(rows: pl.DataFrame, title: str) -> str:
     """
     alt = need_altair()
     low, high = _range(rows)
-    axis = {"scale": alt.Scale(type="log", domain=[low, high], nice=False)}
+    decades = [10.0**power for power in range(-1, 8) if low <= 10.0**power <= high]
+    axis = {
+        "scale": alt.Scale(type="log", domain=[low, high], nice=False),
+        "axis": alt.Axis(values=decades, format=","),
+    }
     panels = [_panel(alt, part, str(gpu), axis, [low, high]) for (gpu,), part in sorted(rows.group_by("gpu"))]
     chart = alt.concat(*panels, columns=4, title=title).configure(
         background="white", font="system-ui, sans-serif", view=alt.ViewConfig(stroke="#999")

@@ -37,8 +37,8 @@ def write_page(rows: pl.DataFrame, path: Path, name: str) -> None:
     for (kind,), part in sorted(both.group_by("kind")):
         parts.append(f"<h2>{escape(str(kind))}</h2>")
         parts.append(scatter(part, ""))
-        for by in (("gpu", "engine"), ("gpu", "region")):
-            parts.append(_table([percentages(row) for row in scores(part, *by).iter_rows(named=True)]))
+        tables = (scores(part, *by).iter_rows(named=True) for by in (("gpu", "engine"), ("gpu", "region")))
+        parts += [_table([percentages(row) for row in table]) for table in tables]
     without = reasons(rows)
     if len(without):
         parts += ["<h2>Without a prediction</h2>", _table(without.to_dicts())]

@@ -186,8 +186,27 @@ class ReduceScatter:
     among: Among = "tensor"
 
 
-Collective: TypeAlias = AllReduce | AllGather | ReduceScatter
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather | ReduceScatter
+@dataclass(frozen=True, slots=True)
+class AllToAll:
+    """Every rank sends each rank, itself included, another part of its buffer."""
+
+    name: str
+    size_bytes: Size
+    """The full buffer on each rank."""
+    among: Among = "tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecv:
+    """The first rank sends the second a buffer."""
+
+    name: str
+    size_bytes: Size
+    among: Among = "tensor"
+
+
+Collective: TypeAlias = AllReduce | AllGather | ReduceScatter | AllToAll | SendRecv
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | Collective
 
 
 @dataclass(frozen=True, slots=True)

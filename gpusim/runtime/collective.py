@@ -195,7 +195,9 @@ class CollectiveGroup:
         if self.laws is None:
             return ideal_algorithms(operation, len(self.ranks), size_bytes, self._hop_s)
         own = own_algorithms(self.laws.engine_all_reduce, operation, size_bytes, self.ways)
-        left = ~np.logical_or.reduce([np.zeros(size_bytes.shape, bool), *(algorithm.usable for algorithm in own)])
+        left = np.full(size_bytes.shape, fill_value=True)
+        for algorithm in own:
+            left &= ~np.asarray(algorithm.usable)
         others = nccl_algorithms(self.laws.nccl, operation, size_bytes, self.ways)
         return own + [replace(algorithm, usable=algorithm.usable & left) for algorithm in others]
 

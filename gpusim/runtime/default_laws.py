@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
@@ -64,9 +65,12 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
+    engines = {
+        name: _scaled(laws, clock).model_copy(update={"all_reduce": all_reduce_of(device, donor, name)})
+        for name, laws in donor.laws.engines.items()
+    }
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+    return donor.laws.model_copy(update={"engines": engines, "nccl": nccl_of(device, donor), "fitted_on": fitted_on})
 
 
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:

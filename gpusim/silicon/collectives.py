@@ -61,7 +61,7 @@ def _is_core(_table: pl.DataFrame, device: DeviceSpec) -> pl.Expr:
     nccl = (pl.col("impl") == NCCL) & (size >= 512) & (size <= 512 * MiB)
     largest = pl.col("impl").str.strip_suffix("_custom").replace_strict(_LARGEST, default=4.0 * MiB)
     own = (pl.col("impl") != NCCL) & (pl.col("mode") == "graph") & (size <= largest)
-    return (nccl | own) if device.link_bandwidth is not None else nccl
+    return (nccl | own) if device.link_bandwidth > 0 else nccl
 
 
 def _region() -> pl.Expr:

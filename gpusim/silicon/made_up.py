@@ -26,7 +26,7 @@ def made_up(device: DeviceSpec, num_gpus: int, num_nodes: int) -> dict[str, Any]
         nodes += [{"kind": "gpu", "name": gpus, "count": num_gpus, "device": device}]
         nodes += [{**one["nodes"][1], "name": host}]
         links += [{**one["links"][0], "between": [f"{gpus}*", host]}]
-        if device.link_bandwidth is not None and num_gpus > 1:
+        if device.link_bandwidth > 0 and num_gpus > 1:
             nodes += [{"kind": "switch", "name": switch}]
             links += [{**_NVLINK, "between": [f"{gpus}*", switch], "bandwidth": device.link_bandwidth}]
         if num_nodes > 1:

@@ -147,8 +147,9 @@ class CollectiveGroup:
         loads = self.unit_loads[algorithm.pattern]
         peak_s = self._peak_s[algorithm.pattern] * algorithm.bytes_per_pair
         exposed_s = self._peak_s[algorithm.pattern] * algorithm.exposed_bytes
-        pair_s = self._peak_s["pair"] * algorithm.bytes_per_pair / algorithm.pair_efficiency
-        link_s = np.maximum((peak_s + exposed_s) / algorithm.efficiency, pair_s)
+        link_s = (peak_s + exposed_s) / algorithm.efficiency
+        if algorithm.pair_efficiency is not None:
+            link_s = np.maximum(link_s, self._peak_s["pair"] * algorithm.bytes_per_pair / algorithm.pair_efficiency)
         # What the law measured may lie a little above what packet headers leave of the links of this topology.
         link_s = np.maximum(link_s, loads.ideal_s * algorithm.bytes_per_pair)
         figures = (algorithm.fixed_s, link_s, algorithm.bytes_per_pair, peak_s)

@@ -87,6 +87,8 @@ def _mean(law: _AnySpec, laws: list[_AnySpec], paces: list[float]) -> _AnySpec:
         stated = [(one, pace) for one, pace in stated if one is not None]
         if isinstance(value, Spec) and stated:
             update[name] = _mean(value, [one for one, _ in stated], [pace for _, pace in stated])
+        elif isinstance(law, EngineAllReduceLawSpec) and len(stated) < len(laws):
+            continue  # what only one engine's kernel on one machine needs is no law of others
         elif isinstance(value, float) and stated and all(one > 0 for one, _ in stated):
             numbers = [one * pace if name.startswith("t") else one for one, pace in stated]
             update[name] = float(np.exp(np.mean(np.log(numbers))))

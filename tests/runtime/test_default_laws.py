@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpusim.runtime.default_laws import carried_over, donor_name, laws_of
+from gpusim.runtime.default_laws import unmeasured as unmeasured_device
 from gpusim.spec.device import AggregateMemorySpec
+from gpusim.units import MiB
 from machines import catalog_device
 
 A100 = catalog_device("a100-sxm-80gb")
@@ -83,8 +85,41 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
     same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on")}
-    assert laws.model_copy(update=same) == donors
+    nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
+    assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
     assert ratio != 1
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "b300-sxm", "l40s"])
+def test_collectives_of_a_measured_generation_are_its_machine_s(name):
+    """GDDR has the measured PCIe box's, unchanged but for the column of NCCL's table."""
+    device = catalog_device(name)
+    donor = catalog_device(donor_name(device))
+    nccl = laws_of(device).nccl
+    assert nccl.model_copy(update={"tuning": donor.laws.nccl.tuning}) == donor.laws.nccl
+    assert nccl.tuning == {"l40s": "ampere"}.get(name, donor.laws.nccl.tuning)
+    assert laws_of(device).engine_all_reduce == donor.laws.of("vllm").engine_all_reduce
+
+
+def test_collectives_of_another_generation_are_the_mean():
+    """A V100's times are those of three machines at its clock, the geometric mean, B200's without what its two dies add."""
+    device = catalog_device("v100-sxm-32gb")
+    law = laws_of(device).nccl
+    others = [catalog_device(name) for name in MEASURED[:3]]
+    cycles = [other.laws.nccl.ring.t0 * other.compute.boost_clock for other in others]
+    mean = (cycles[0] * cycles[1] * cycles[2] / 1.5) ** (1 / 3)
+    assert law.ring.t0 == pytest.approx(mean / device.compute.boost_clock, rel=1e-9)
+    shares = [other.laws.nccl.ring.copy_share for other in others]
+    assert law.ring.copy_share == pytest.approx((shares[0] * shares[1] * shares[2]) ** (1 / 3), rel=1e-9)
+    assert law.tuning == "volta"
+
+
+def test_what_needs_adding_switches_is_not_lent_to_those_without():
+    """Before Hopper there is no multicast, and vLLM's own kernel goes up to 8 MiB."""
+    a100 = unmeasured_device(A100)
+    law = laws_of(a100).engine_all_reduce
+    assert law.symmetric is None
+    assert law.max_bytes[8] == 8 * MiB
 
 
 def test_a_twin_of_the_donor_gets_its_laws():

@@ -34,8 +34,9 @@ class Algorithm:
     exposed_bytes: Size = 0.0
     """As many bytes more take their time on the links, though nothing is sent: what a rank copies by itself between two
     steps, and the first pieces of a pipeline that fills."""
-    pair_efficiency: float = 1.0
-    """Achieved / peak of the way from one rank to another, where that is narrower than the fullest link."""
+    pair_efficiency: float | None = None
+    """Achieved / peak of the way from the first rank to the second, which may hold it longer than the fullest link; None: no
+    such limit."""
     usable: Usable = True
     """Whether the software would take it; of several the fastest is taken."""
 

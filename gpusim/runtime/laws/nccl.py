@@ -113,7 +113,7 @@ def _pairs(law: NcclLawSpec, ways: Connection, pair_bytes: FloatArray, pattern: 
     flagged = start + 2 * pair_bytes / pairs.channel_bandwidth
     plain = start + np.minimum(pair_bytes, _LEAST_PART) / pairs.channel_bandwidth
     whole = pairs.all_efficiency if is_all else law.ring.link_efficiency
-    one = pairs.pair_efficiency if is_all else 1.0
+    one = pairs.pair_efficiency if is_all else None
     return [
         Algorithm("nccl_pairs_ll", flagged, pattern, pair_bytes, _ll_efficiency(law, ways), usable=is_small),
         Algorithm("nccl_pairs", plain, pattern, pair_bytes, whole, pair_efficiency=one, usable=~is_small),

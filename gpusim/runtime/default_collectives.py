@@ -22,7 +22,7 @@ _SWITCHED: Final = {"ampere": "a100-sxm-80gb", "hopper": "h100-sxm", "blackwell"
 _NVIDIA: Final = frozenset({"volta", "turing", "ada", *_SWITCHED})
 _TUNING: Final = {"turing": "volta", "ada": "ampere"}
 _TWO_DIES: Final = 1.5
-"""What all times take on a GPU of two dies: from H100 to B200, at one clock, they grow 1.5 to 1.7-fold."""
+"""What all times take on a GPU of two dies: from H100 to B200, at one clock, they grow 1.4 to 1.7-fold."""
 _ADDING_SWITCHES: Final = frozenset({"hopper", "blackwell"})
 """Generations with multicast, which memory that all ranks share needs."""
 _WITHOUT: Final = 8 * MiB

@@ -12,13 +12,15 @@ from typing import Final
 
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec
 from gpusim.spec.names import read
 
 _HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
 """By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU."""
 _OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
 _GDDR_DONOR: Final = "rtx-pro-6000-server"
+_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.16, "hopper": 1.16}
+"""By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
@@ -45,7 +47,16 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     clock = device.compute.boost_clock / donor.compute.boost_clock
     engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+    elementwise = _elementwise(donor.laws.elementwise, clock, device)
+    return donor.laws.model_copy(update={"engines": engines, "elementwise": elementwise, "fitted_on": fitted_on})
+
+
+def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
+    """Return *law* at *clock* times the donor's: a launch is cycles, a round trip cycles and memory; SMs are a generation's."""
+    efficiency = _ISSUE_EFFICIENCY.get(device.family, law.issue_efficiency)
+    return law.model_copy(
+        update={"t0": law.t0 / clock, "t_step": law.t_step / clock**0.5, "issue_efficiency": efficiency}
+    )
 
 
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:

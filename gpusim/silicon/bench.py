@@ -46,7 +46,7 @@ class Bench:
         """Return what each call takes, (rows,): whole ticks of the clock, as in a simulation."""
         timer = self.timer(calls.engine)
         ticks = np.sum([_ticks(timer, work) for work in calls.works], axis=0)
-        result: FloatArray = ticks / TICKS_PER_S + calls.host_s
+        result: FloatArray = np.maximum(ticks / TICKS_PER_S, calls.host_floor_s) + calls.host_s
         return result
 
     def timer(self, engine: str) -> KernelTimer:

@@ -31,10 +31,16 @@ class Calls:
     """Launched by the CPU one by one, not from a CUDA graph."""
     host_s: FloatArray | float = 0.0
     """Time of the CPU that a measurement holds beside the kernels': no part of the laws."""
+    host_floor_s: float = 0.0
+    """What the CPU takes to launch a call while the GPU works on the one before: no call is shorter."""
+    software: str = ""
+    """Whose kernels, where the law is no engine's own."""
 
     @property
     def engine(self) -> str:
         """Whose kernels."""
+        if self.software:
+            return self.software
         return self.law[1] if self.law[0] == "engines" else DEFAULT_ENGINE
 
 

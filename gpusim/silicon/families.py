@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from gpusim.silicon.attention import ATTENTION
+from gpusim.silicon.block import BLOCK
 from gpusim.silicon.calls import Family
+from gpusim.silicon.elementwise import ELEMENTWISE
 from gpusim.silicon.gemm import GEMM, LINEAR
+from gpusim.silicon.mla import MLA
 
-FAMILIES: Final[tuple[Family, ...]] = (ATTENTION, GEMM, LINEAR)
+FAMILIES: Final[tuple[Family, ...]] = (ATTENTION, MLA, GEMM, LINEAR, ELEMENTWISE, BLOCK)

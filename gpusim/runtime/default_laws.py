@@ -33,6 +33,13 @@ def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
 
 
+def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
+    """Return the measured laws of *device*, or those carried over from its donor."""
+    if device.laws is not None:
+        return device.laws
+    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
+
+
 def donor_name(device: DeviceSpec) -> str:
     """Return the name of the measured device that lends its laws to *device*."""
     memory = device.memory

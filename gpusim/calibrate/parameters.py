@@ -37,7 +37,7 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
         Parameter("t_step", 0.05 * us, 2 * us),
         Parameter("issue_efficiency", 0.2, 5.0),
         Parameter("l2_speedup", 1.0, 8.0),
-        Parameter("l2_fraction", 0.05, 1.0),
+        Parameter("l2_fraction", 0.05, 2.0),
     ),
     "mla": (
         Parameter("t0", 1 * us, 40 * us),

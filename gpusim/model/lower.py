@@ -173,7 +173,9 @@ class Lowering:
         capped = 3 * (Elementwise("softcap", logits, logits),) if model.logit_softcap else ()
         entries = num_sampled * model.vocab_size
         # Converted to fp32, then searched.
-        sample = Elementwise("sample", logits + LOGIT_BYTES * entries, LOGIT_BYTES * entries + 4.0 * num_sampled, "sample")
+        sample = Elementwise(
+            "sample", logits + LOGIT_BYTES * entries, LOGIT_BYTES * entries + 4.0 * num_sampled, "sample"
+        )
         draw = (*self._candidates(num_sampled), sample)
         return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
@@ -197,7 +199,11 @@ class Lowering:
             *norms[:1],
             *attention,
             *self._all_reduce("attention", size),
-            *((self._plain_norm("post_attention_norm", num_tokens, self.model.hidden_size),) if group.post_norms else ()),
+            *(
+                (self._plain_norm("post_attention_norm", num_tokens, self.model.hidden_size),)
+                if group.post_norms
+                else ()
+            ),
             *norms[1:],
             *mlp,
             *(() if self._is_dispatched(group.mlp) else self._all_reduce("mlp", size)),
@@ -210,7 +216,10 @@ class Lowering:
             return self._latent_block(group, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
-        heads, head_dim = (shapes.out_rows // attention.head_dim, kv_columns // 2 // attention.head_dim), attention.head_dim
+        heads, head_dim = (
+            (shapes.out_rows // attention.head_dim, kv_columns // 2 // attention.head_dim),
+            attention.head_dim,
+        )
         cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),

@@ -12,7 +12,7 @@ from typing import Final
 
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec, MlaLawSpec
 from gpusim.spec.names import read
 
 _HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
@@ -66,6 +66,12 @@ def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> E
     )
 
 
+def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
+    """Return *law* at *clock* times the donor's: work items stream and add up so much faster."""
+    reduced = None if law.reduce_bandwidth is None else law.reduce_bandwidth * clock
+    return law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock, "reduce_bandwidth": reduced})
+
+
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     """Return *laws* at *clock* times the donor's."""
     attention = {
@@ -75,7 +81,5 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
-    mla = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
-    }
+    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items()}
     return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})

@@ -25,7 +25,7 @@ Sizes: TypeAlias = dict[str, FloatArray]
 
 
 def _gemm(name: str, s: Sizes, n: FloatArray, k: FloatArray) -> Kernel:
-    return Gemm(name, s["tokens"], n, k, "bf16", WIDTH * n * k, WIDTH * s["tokens"] * (n + k))  # type: ignore[arg-type]
+    return Gemm(name, s["tokens"], n, k, "bf16", WIDTH * n * k, WIDTH * s["tokens"] * (n + k))
 
 
 def _norm(s: Sizes) -> Kernel:
@@ -68,7 +68,7 @@ LAYERS: Final[dict[str, Callable[[Sizes], Kernel]]] = {
     "o_proj": lambda s: _gemm("o", s, s["hidden"], _heads(s, query=1, key=0)),
     "gate_up_proj": lambda s: _gemm("gate_up", s, 2 * s["ffn"] / s["tp"], s["hidden"]),
     "down_proj": lambda s: _gemm("down", s, s["hidden"], s["ffn"] / s["tp"]),
-    "lm_head": lambda s: _gemm("lm_head", s, s["vocabulary"], s["hidden"]),
+    "lm_head": lambda s: _gemm("lm_head", s, s["vocabulary"] / s["tp"], s["hidden"]),
     "layernorm": _norm,
     "final_layernorm": _norm,
     "rotary_emb": _rope,
@@ -100,7 +100,7 @@ def _calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
 def _vocabulary(model: str) -> float | None:
     """Return the vocabulary of the model of the catalog that a table calls *model*."""
     wanted = model.lower().removesuffix("-instruct")
-    return float(read("model", wanted)["vocab_size"]) if wanted in names("model") else None
+    return float(read("model", wanted).data["vocab_size"]) if wanted in names("model") else None
 
 
 BLOCK: Final = Family(

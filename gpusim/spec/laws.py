@@ -61,7 +61,7 @@ class MlaLawSpec(Spec):
     """Query heads that a work item computes."""
     split_rule: Literal["fill", "fixed"] = "fill"
     """How the context is split: to fill the SMs, up to `max_splits` and down to `min_split`; or always in `max_splits`."""
-    max_splits: int = Field(default=16, ge=1)
+    max_splits: int = Field(default=8, ge=1)
     min_split: int = Field(default=128, ge=1)
     """Tokens below which a context is not split further."""
     block: int = Field(default=64, ge=1)

@@ -96,9 +96,7 @@ class ElementwiseRows:
     columns: FloatArray
 
 
-def elementwise_time(
-    rows: ElementwiseRows, kernel: RowKernel, law: ElementwiseLawSpec, gpu: GpuFigures
-) -> KernelTime:
+def elementwise_time(rows: ElementwiseRows, kernel: RowKernel, law: ElementwiseLawSpec, gpu: GpuFigures) -> KernelTime:
     """Apply the law to *rows*, all of one *kernel*."""
     is_serial = (rows.rows <= FEW_ROWS) if kernel.per_row else np.zeros_like(rows.rows, dtype=bool)
     steps = np.where(is_serial, kernel.chain + kernel.per_row * rows.rows, _steps(rows, kernel, gpu))

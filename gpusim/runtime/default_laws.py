@@ -15,11 +15,18 @@ from gpusim.spec.document import validate
 from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec, MlaLawSpec
 from gpusim.spec.names import read
 
-_HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
-"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU."""
-_OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
-_GDDR_DONOR: Final = "rtx-pro-6000-server"
-_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.16, "hopper": 1.16}
+_AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
+_HBM_DONORS: Final = {
+    "hopper": (_HOPPER, _BLACKWELL),
+    "cdna3": (_HOPPER, _BLACKWELL),
+    "blackwell": (_BLACKWELL, _HOPPER),
+    "cdna4": (_BLACKWELL, _HOPPER),
+}
+"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU. The second is for
+the first itself, should it be taken for unmeasured."""
+_OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
+_GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
+_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
 """By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
 
@@ -41,18 +48,26 @@ def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
 
 
 def donor_name(device: DeviceSpec) -> str:
-    """Return the name of the measured device that lends its laws to *device*."""
+    """Return the name of the measured device that lends its laws to *device*: the first choice that is another."""
     memory = device.memory
+    candidates = _HBM_DONORS.get(device.family, _OTHER_HBM_DONORS)
     if not isinstance(memory, AggregateMemorySpec) and memory.standard.startswith("GDDR"):
-        return _GDDR_DONOR
-    return _HBM_DONOR.get(device.family, _OTHER_HBM_DONOR)
+        candidates = _GDDR_DONORS
+    return next(name for name in candidates if name != device.name)
+
+
+def unmeasured(device: DeviceSpec) -> DeviceSpec:
+    """Return *device* as its data sheet alone describes it: without laws and without a measured streaming efficiency."""
+    memory = device.memory.model_copy(update={"efficiency": None})
+    return device.model_copy(update={"memory": memory, "laws": None})
 
 
 def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
+    is_kin = device.family == donor.family
+    engines = {name: _scaled(laws, clock, is_kin=is_kin) for name, laws in donor.laws.engines.items()}
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
     elementwise = _elementwise(donor.laws.elementwise, clock, device)
     return donor.laws.model_copy(update={"engines": engines, "elementwise": elementwise, "fitted_on": fitted_on})
@@ -72,8 +87,8 @@ def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
     return law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock, "reduce_bandwidth": reduced})
 
 
-def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's."""
+def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
+    """Return *laws* at *clock* times the donor's; another family has kernels that read what its own convert."""
     attention = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
         for dtype, law in laws.attention.items()
@@ -81,5 +96,7 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
-    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items()}
+    mla = {
+        dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None
+    }
     return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})

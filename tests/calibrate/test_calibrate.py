@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gpusim.calibrate.fit import with_value
-from gpusim.calibrate.split import held_out, thinned
 from gpusim.cli import app
 from gpusim.runtime.default_laws import laws_of
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.gemm import GEMM
+from gpusim.silicon.split import held_out, thinned
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.names import read

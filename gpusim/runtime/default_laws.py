@@ -96,7 +96,5 @@ def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSp
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
-    mla = {
-        dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None
-    }
+    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
     return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})

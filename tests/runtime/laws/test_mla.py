@@ -53,7 +53,9 @@ def written_out(device, law, batch, context, heads):
     other = ceil(items * splits / sms) * (law.t_cta + piece / law.cta_bandwidth)
     other += flops / (law.compute_efficiency * device.compute.peak["bf16"])
     moved = batch * context * 576 * 2 + law.query_passes * 2 * batch * heads * (576 + 512)
-    reduced = 0 if law.reduce_bandwidth is None else splits * min(heads, law.heads_per_item) * 512 * 4 / law.reduce_bandwidth
+    reduced = (
+        0 if law.reduce_bandwidth is None else splits * min(heads, law.heads_per_item) * 512 * 4 / law.reduce_bandwidth
+    )
     split_s = law.t_split + reduced if splits > 1 else 0
     return law.t0 + split_s + (other**2 + (moved / (law.memory_factor * streamed)) ** 2) ** 0.5
 

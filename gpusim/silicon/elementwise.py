@@ -28,11 +28,16 @@ LAW: Final = ("elementwise",)
 
 def _calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
     found = []
-    for (op,), rows in groups(table.filter(pl.col("op").is_in(list(KINDS))), "op"):
+    known = table.filter(pl.col("op").is_in(list(KINDS))).with_columns(
+        gated=pl.col("elem_read") > pl.col("elem_written")
+    )
+    for (op, is_gated), rows in groups(known, "op", "gated"):
         tokens, read, written = columns(rows, "m", "elem_read", "elem_written")
+        # An activation without a gate is PyTorch's.
+        kind: ElementwiseKind = "pointwise" if op == "mlp_act" and not is_gated else KINDS[op]
         # A rotation reads and writes both elements of a pair.
-        width = written / np.maximum(tokens, 1.0) / (2 if KINDS[op] == "rope" else 1)
-        work = Elementwise(op, 2 * read, 2 * written, KINDS[op], tokens, width)
+        width = written / np.maximum(tokens, 1.0) / (2 if kind == "rope" else 1)
+        work = Elementwise(op, 2 * read, 2 * written, kind, tokens, width)
         found.append(Calls(rows["row"].to_numpy(), (work,), LAW, software=ENGINE))
     return found
 

@@ -49,9 +49,8 @@ class Bench:
     def seconds(self, calls: Calls) -> FloatArray:
         """Return what each call takes, (rows,): whole ticks of the clock, as in a simulation."""
         ticks = np.sum([self._ticks(calls, work) for work in calls.works], axis=0)
-        seconds: FloatArray = ticks / TICKS_PER_S
         # A CPU that launches call after call works while the GPU does: the slower of the two decides.
-        result: FloatArray = np.maximum(seconds, calls.host_s) if calls.eager else seconds + calls.host_s
+        result: FloatArray = np.maximum(ticks / TICKS_PER_S, calls.host_s)
         return result
 
     def _ticks(self, calls: Calls, work: Kernel) -> IntArray:

@@ -59,16 +59,27 @@ class MlaLawSpec(Spec):
     """What one work item can stream by itself."""
     heads_per_item: int = Field(ge=1)
     """Query heads that a work item computes."""
-    min_split: int = Field(ge=1)
+    split_rule: Literal["fill", "fixed"] = "fill"
+    """How the context is split: to fill the SMs, up to `max_splits` and down to `min_split`; or always in `max_splits`."""
+    max_splits: int = Field(default=8, ge=1)
+    min_split: int = Field(default=128, ge=1)
     """Tokens below which a context is not split further."""
+    block: int = Field(default=64, ge=1)
+    """Tokens that a work item reads at once: its last block is as long as any."""
     t_split: Seconds = Field(ge=0)
     """Extra time when the context is split."""
+    reduce_bandwidth: BytesPerS | None = Field(default=None, gt=0)
+    """What one work item reads of the partial outputs of a split context, which it adds up by itself; None: no matter."""
     memory_factor: float = Field(gt=0, le=1)
     """Streaming efficiency relative to the device's own."""
     compute_efficiency: float = Field(gt=0, le=1)
     """Of the peak matrix rate."""
-    t_eager: Seconds = Field(default=0.0, ge=0)
-    """Of a call that the CPU launches, outside a CUDA graph; in the measurements of some GPUs, never in a run."""
+    query_passes: float = Field(default=1.0, ge=1)
+    """How often queries and outputs pass through memory: they are put together and copied round the kernel."""
+    t_convert: Seconds = Field(default=0.0, ge=0)
+    """Launch of the conversion of the cache to 16 bit, where the kernel knows no narrower type."""
+    convert_efficiency: float | None = Field(default=None, gt=0, le=1)
+    """Of the device's streaming rate, in that conversion; None: the kernel reads the cache as it is stored."""
 
 
 class GemmLawSpec(Spec):
@@ -105,13 +116,24 @@ class MoeLawSpec(Spec):
 
 
 class ElementwiseLawSpec(Spec):
-    """Norms, rotary embedding, activations, cache writes, sampling: bytes."""
+    """Norms, rotary embedding, activations, cache writes, sampling: what the device takes for them, whoever wrote them."""
 
     t0: Seconds = Field(ge=0)
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
+    """First and last instruction of an empty kernel."""
+    t_step: Seconds = Field(ge=0)
+    """A round trip to L2 with the few instructions round it: a thread that handles several elements pays it for each."""
+    issue_efficiency: float = Field(gt=0)
+    """Elements an SM handles a cycle, relative to an SM of A100."""
     l2_speedup: float = Field(ge=1)
+    """Bandwidth of L2 relative to device memory."""
     l2_fraction: float = Field(gt=0)
+    """Part of L2 in which data stays from one kernel to the next."""
+
+
+ElementwiseKernels = Literal["scalar", "vector"]
+"""How element-wise kernels are written: an element a thread and step, as all were in 2023, or 16 bytes of them."""
+
+_SCALAR_ENGINES: Final = frozenset({"sarathi"})
 
 
 class RingLawSpec(Spec):
@@ -282,6 +304,7 @@ class DeviceLawsSpec(Spec):
             fitted_on=self.fitted_on,
             physics=self.physics,
             elementwise=self.elementwise,
+            elementwise_kernels="scalar" if engine in _SCALAR_ENGINES else "vector",
             nccl=self.nccl,
             engine_all_reduce=families.pop("all_reduce"),
             **families,
@@ -303,5 +326,6 @@ class LawsSpec(Spec):
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     elementwise: ElementwiseLawSpec
+    elementwise_kernels: ElementwiseKernels = "vector"
     nccl: NcclLawSpec
     engine_all_reduce: EngineAllReduceLawSpec | None = None

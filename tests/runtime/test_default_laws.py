@@ -70,7 +70,7 @@ def test_donors_in_the_catalog(name, donor):
 
 
 def test_only_what_an_sm_takes_in_scales_with_the_clock():
-    """cta_bandwidth and sm_bandwidth by the ratio of boost clocks; all else, nothing but fitted_on, is the donor's."""
+    """What SMs take in by the ratio of boost clocks, and element-wise kernels; all else but fitted_on is the donor's."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
@@ -83,8 +83,17 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
         for dtype in ours:
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
-            assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on")}
+            back = {scaled: rate}
+            if ours is laws.mla:
+                back["reduce_bandwidth"] = theirs[dtype].reduce_bandwidth
+                assert ours[dtype].reduce_bandwidth == pytest.approx(ratio * back["reduce_bandwidth"], rel=1e-12)
+            assert ours[dtype].model_copy(update=back) == theirs[dtype]
+    ours, theirs = laws.elementwise, donors.elementwise
+    assert ours.t0 * ratio == pytest.approx(theirs.t0, rel=1e-12)
+    assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
+    assert ours.issue_efficiency == 1.151
+    assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
+    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "elementwise", "fitted_on")}
     nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
     assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
     assert ratio != 1

@@ -38,7 +38,7 @@ class Bench:
         self.laws = laws
         self.memory = memory or _memory(device)
         self._timers: dict[str, KernelTimer] = {}
-        self._machines: dict[tuple[int, int], CollectiveGroup] = {}
+        self._machines: dict[tuple[int, int, bool], CollectiveGroup] = {}
 
     def with_laws(self, laws: DeviceLawsSpec) -> Bench:
         """Return the same GPU with other laws."""
@@ -65,9 +65,9 @@ class Bench:
     def _group(self, calls: Calls) -> CollectiveGroup:
         """Return as many of these GPUs as take part, connected as in a machine of them."""
         per_node = calls.ranks_per_node or calls.ranks
-        key = calls.ranks, per_node
+        key = calls.ranks, per_node, calls.pairwise
         if key not in self._machines:
-            topology = machine_of(self.device, per_node, calls.ranks // per_node)
+            topology = machine_of(self.device, per_node, calls.ranks // per_node, pairwise=calls.pairwise)
             cluster = Cluster(Clock(), read_topology(topology, Path()), {})
             self._machines[key] = CollectiveGroup(
                 cluster.clock, cluster.fabric, list(cluster.gpus)[: calls.ranks], None, self.device.memory.bandwidth

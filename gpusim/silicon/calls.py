@@ -27,6 +27,8 @@ class Calls:
     """GPUs that take part in a collective."""
     ranks_per_node: int = 0
     """Of these in one machine; 0: all."""
+    pairwise: bool = False
+    """The GPUs' links are bridges that join pairs."""
     eager: bool = False
     """Launched by the CPU one by one, not from a CUDA graph."""
     host_s: FloatArray | float = 0.0

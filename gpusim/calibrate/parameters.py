@@ -41,6 +41,12 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
         Parameter("l2_fraction", 0.1, 2.0),
         Parameter("t_split", 0.1 * us, 40 * us),
     ),
+    "prefill": (
+        Parameter("t0", 0.5 * us, 40 * us),
+        Parameter("t_tile", 0.1 * us, 10 * us),
+        Parameter("t_empty", 0.01 * us, 5 * us),
+        Parameter("compute_efficiency", 0.1, 1.0),
+    ),
 }
 """By family of laws: what belongs to the kernels of one engine (or to nobody's, as NCCL's), for one stored type."""
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.chunks import chunk_work
 from gpusim.model.dispatch import dispatched_experts, part_of
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
@@ -304,6 +305,7 @@ class Lowering:
             decode_flops=4.0 * heads * attention.head_dim * decode,
             prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
             kv_kind=self.kv_kinds.index(kind),
+            chunks=chunk_work(shapes, read, kind) if shapes.chunk_tokens.any() else None,
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

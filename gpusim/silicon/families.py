@@ -7,5 +7,6 @@ from typing import Final
 from gpusim.silicon.attention import ATTENTION
 from gpusim.silicon.calls import Family
 from gpusim.silicon.gemm import GEMM, LINEAR
+from gpusim.silicon.mixed import MIXED, SKEWED
 
-FAMILIES: Final[tuple[Family, ...]] = (ATTENTION, GEMM, LINEAR)
+FAMILIES: Final[tuple[Family, ...]] = (ATTENTION, MIXED, SKEWED, GEMM, LINEAR)

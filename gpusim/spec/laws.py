@@ -19,7 +19,7 @@ DEFAULT_ENGINE: Final = "vllm"
 
 
 class AttentionLawSpec(Spec):
-    """Decode and prefill attention of one KV dtype."""
+    """Decode attention of one KV dtype."""
 
     t0: Seconds = Field(ge=0)
     """Launch, and whatever else every call pays."""
@@ -43,8 +43,23 @@ class AttentionLawSpec(Spec):
     """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
     smoothness: float = Field(ge=1)
     """Exponent p of the smooth maximum of work-item and memory time."""
-    compute_efficiency: float = Field(default=0.5, gt=0, le=1)
-    """Of the peak matrix rate, in prefill."""
+
+
+class PrefillLawSpec(Spec):
+    """Attention with prefill chunks in the call."""
+
+    t0: Seconds = Field(ge=0)
+    """Launch, and whatever else every call pays."""
+    t_tile: Seconds = Field(ge=0)
+    """Fixed time of one tile of queries."""
+    t_empty: Seconds = Field(default=0.0, ge=0)
+    """Time of a place in the grid without a tile."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate of an SM, while a tile passes over its keys."""
+    tile_rows: int = Field(default=64, ge=1)
+    """Queries of a tile."""
+    decodes: Literal["tiles", "own"] = "tiles"
+    """What decodes in the same call are: tiles of the chunks' grid (FlashAttention 2), or computed as without chunks."""
 
 
 class MlaLawSpec(Spec):
@@ -161,6 +176,7 @@ class EngineLawsSpec(Spec):
 
     attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
+    prefill: PrefillLawSpec | None = None
     gemm: dict[Dtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
@@ -183,7 +199,7 @@ class DeviceLawsSpec(Spec):
 
     @model_validator(mode="after")
     def _has_the_main_kernels(self) -> DeviceLawsSpec:
-        for family in ("attention", "gemm"):
+        for family in ("attention", "prefill", "gemm"):
             if not any(getattr(laws, family) for laws in self.engines.values()):
                 raise ValueError(f"no engine has laws of {family}, which every model needs")
         return self
@@ -217,6 +233,7 @@ class LawsSpec(Spec):
     physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
+    prefill: PrefillLawSpec
     gemm: dict[Dtype, GemmLawSpec]
     """By weight dtype."""
     moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)

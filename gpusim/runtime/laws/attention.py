@@ -3,7 +3,7 @@
     U      = sequences · kv_heads · ceil(heads / kv_heads / 64)        work items
     S      = splits of the context, to fill SMs · occupancy
     waves  = ceil(U · S / (SMs · occupancy))
-    other  = waves · (t_cta + chunk · 2 · head_dim · width / cta_bandwidth) + prefill FLOPs / (compute_efficiency · peak)
+    other  = waves · (t_cta + chunk · 2 · head_dim · width / cta_bandwidth)
     memory = (KV + Q + O) / rate + split buffers in L2
     t      = t0 + smooth_max(other, memory) + [S > 1] t_split
 
@@ -43,7 +43,6 @@ class AttentionRows:
     head_dim: FloatArray
     kv_bytes: FloatArray
     activation_bytes: FloatArray
-    prefill_flops: FloatArray
     reuse_distance: FloatArray | None = None
     """Bytes read between two readings of the same KV; None: L2 holds none of it."""
 
@@ -59,7 +58,6 @@ def attention_rows(work: Attention) -> AttentionRows:
         head_dim=work.head_dim * ones,
         kv_bytes=work.kv_bytes,
         activation_bytes=work.activation_bytes,
-        prefill_flops=work.prefill_flops,
         reuse_distance=work.reuse_distance,
     )
 
@@ -81,14 +79,13 @@ def attention_time(
     splits = _splits(items, rows.context, slots, law)
     waves = np.ceil(items * splits / slots)
     chunk_bytes = np.ceil(rows.context / splits) * 2 * rows.head_dim * DTYPE_BYTES[dtype]
-    compute_s = rows.prefill_flops / (law.compute_efficiency * gpu.peak_flops("bf16"))
     rate = law.memory_factor * gpu.bandwidth
     is_split = splits > 1
     buffers = is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits
     hit = l2_hit(rows.reuse_distance, law.l2_fraction * gpu.l2_bytes)
     return KernelTime(
         fixed_s=np.where(is_split, law.t0 + law.t_split, law.t0),
-        other_s=waves * (law.t_cta + chunk_bytes / law.cta_bandwidth) + compute_s,
+        other_s=waves * (law.t_cta + chunk_bytes / law.cta_bandwidth),
         l2_s=(buffers + hit * rows.kv_bytes) / (law.l2_speedup * rate),
         even_bytes=rows.activation_bytes,
         kv_bytes=(1 - hit) * rows.kv_bytes,

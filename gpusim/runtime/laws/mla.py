@@ -29,7 +29,7 @@ from gpusim.model.work import Attention, Count, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import AttentionLawSpec, GemmLawSpec, LawsSpec, MlaLawSpec
+from gpusim.spec.laws import LawsSpec, MlaLawSpec
 
 SMOOTHNESS = 2.0
 SPLIT_BUFFER_BYTES = 8.0
@@ -69,8 +69,7 @@ def mla_time(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigure
         gpu,
         work.dtype,
     )
-    gemm, attention = law_for("bf16", laws.gemm), law_for("bf16", laws.attention)
-    around = _around(work, latent, gemm, attention, gpu)
+    around = _around(work, latent, laws, gpu)
     rate = law.memory_factor * gpu.bandwidth
     even_bytes = work.activation_bytes + latent.weight_bytes + latent.expanded_bytes
     return KernelTime(
@@ -128,13 +127,12 @@ def _decode(rows: DecodeRows, law: MlaLawSpec, gpu: GpuFigures, dtype: Dtype) ->
     return _Term(is_any * law.t0 + is_split * law.t_split, is_any * other_s, buffers)
 
 
-def _around(
-    work: Attention, latent: LatentWork, gemm: GemmLawSpec, attention: AttentionLawSpec, gpu: GpuFigures
-) -> _Term:
+def _around(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigures) -> _Term:
     """Products with the latent's projections, and the attention of chunks."""
+    gemm, prefill = law_for("bf16", laws.gemm), laws.prefill
     has_decodes, has_chunks = latent.num_decodes > 0, latent.chunk_context > 0
     peak = gpu.peak_flops("bf16")
-    fixed_s = 2 * gemm.t0 * has_decodes + (gemm.t0 + attention.t0) * has_chunks
+    fixed_s = 2 * gemm.t0 * has_decodes + (gemm.t0 + prefill.t0 + prefill.t_tile) * has_chunks
     other_s = latent.projection_flops / (gemm.compute_efficiency * peak)
-    other_s = other_s + work.prefill_flops / (attention.compute_efficiency * peak)
+    other_s = other_s + work.prefill_flops / (prefill.compute_efficiency * peak)
     return _Term(fixed_s, other_s, np.zeros_like(other_s))

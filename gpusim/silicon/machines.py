@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gpusim.errors import SpecError
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.names import names, read
@@ -24,6 +27,21 @@ def device_name(gpu: str) -> str | None:
         return max(longer, key=lambda name: ("sxm" in name, _capacity(name), name))
     shorter = [letters for letters in known if wanted.startswith(letters)]
     return known[max(shorter, key=len)] if shorter else None
+
+
+def named_devices(assignments: Sequence[str]) -> dict[str, DeviceSpec]:
+    """Return the devices of ``GPU=DEVICE`` pairs, by GPU; a device is a name or the path of a file.
+
+    Raises:
+        SpecError: If a pair is written otherwise, or there is no such device.
+    """
+    found = {}
+    for text in assignments:
+        gpu, equals, device = text.partition("=")
+        if not equals or not gpu or not device:
+            raise SpecError(f"{text!r}: write GPU=DEVICE, e.g. h100_sxm=my-h100.yaml")
+        found[gpu] = validate(DeviceSpec, read("device", device))
+    return found
 
 
 def _letters(name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from gpusim.core.clock import FloatArray, IntArray
+from gpusim.errors import SpecError
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Family
 from gpusim.silicon.layout import Measurements
@@ -38,6 +40,26 @@ def predict(measured: Measurements, devices: Mapping[str, DeviceSpec] | None = N
         else:
             parts.append(_predicted(rows, family, device))
     return pl.concat(parts).sort(ROW).drop(ROW)
+
+
+def predict_all(folder: Sequence[Measurements], devices: Mapping[str, DeviceSpec] | None = None) -> pl.DataFrame:
+    """Return the rows of all tables of a folder, see `predict`."""
+    return pl.concat([predict(measured, devices) for measured in folder])
+
+
+def write_predictions(rows: pl.DataFrame, path: Path) -> None:
+    """Write ``id,latency_us`` of all rows that have a prediction, in order; atomically.
+
+    Raises:
+        SpecError: If *path* cannot be written.
+    """
+    predicted = rows.filter(pl.col(PREDICTED).is_not_null()).select("id", pl.col(PREDICTED).alias(MEASURED))
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        predicted.write_csv(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _catalog_device(gpu: str) -> DeviceSpec | None:

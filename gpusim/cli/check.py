@@ -1,0 +1,49 @@
+"""``gpusim check``: is a scenario good."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gpusim.cli.app import app
+from gpusim.cli.common import (
+    SetOption,
+    parse_assignments,
+    print_json,
+)
+from gpusim.errors import SpecError
+
+
+@app.command()
+def check(
+    scenario: Annotated[
+        str | None, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.")
+    ] = None,
+    overrides: SetOption = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print the scenario with every default filled in.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
+    ] = False,
+) -> None:
+    """Check a scenario and its sweep without running them."""
+    if schema:
+        from gpusim.spec.scenario import Scenario  # noqa: PLC0415
+        from gpusim.spec.schema import json_schema  # noqa: PLC0415
+
+        print_json(json_schema(Scenario))
+        return
+    if scenario is None:
+        raise SpecError("say which scenario to check, or --schema")
+    from gpusim.checking import check_document  # noqa: PLC0415
+    from gpusim.plan import open_scenario  # noqa: PLC0415
+
+    plan, notes = check_document(open_scenario(scenario, parse_assignments(overrides)))
+    if resolved:
+        from gpusim.spec.document import dump_yaml  # noqa: PLC0415
+
+        typer.echo(dump_yaml(plan.resolved()), nl=False)
+    else:
+        typer.echo("\n".join([f"{scenario}: good", *notes]))

@@ -1,0 +1,53 @@
+"""What commands share: exit codes, options, printing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from gpusim.errors import SpecError
+
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example (see gpusim list examples).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the scenario by its dotted path; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, quantities in SI, instead of tables.")]
+
+
+def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
+    """Turn ``key=value`` into values as YAML reads them."""
+    from gpusim.spec.document import parse_scalar  # noqa: PLC0415
+
+    parsed: dict[str, Any] = {}
+    for text in assignments or []:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise SpecError(f"{text!r}: write KEY=VALUE, e.g. serving.max_num_seqs=64")
+        parsed[path] = parse_scalar(value)
+    return parsed
+
+
+def console() -> Any:
+    """Return what tables are printed on."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=120, no_color=True)
+
+
+def print_json(data: Any) -> None:
+    """Print *data* as JSON."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Say something beside the data, on stderr."""
+    typer.echo(f"note: {text}", err=True)

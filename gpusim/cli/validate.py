@@ -1,0 +1,62 @@
+"""``gpusim validate``: predictions beside what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpusim.cli.app import app
+from gpusim.cli.common import JsonOption, console, note, print_json
+from gpusim.errors import SpecError
+
+validate_app = typer.Typer(help="Hold predictions against measurements.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(validate_app, name="validate")
+
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GPU=DEVICE", help="The device (name or file) of a GPU as the tables call it; may be repeated."
+    ),
+]
+
+
+@validate_app.command()
+def silicon(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of measured kernels and collectives.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write id,latency_us of every predicted row (CSV).")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with all errors and scatter plots.")
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time every measured kernel and collective of a folder on an idle GPU, as a simulation would."""
+    from gpusim.report.silicon import print_silicon, silicon_summary  # noqa: PLC0415 - commands pay for what they use
+    from gpusim.silicon.layout import read_folder, unknown_files  # noqa: PLC0415
+    from gpusim.silicon.machines import named_devices  # noqa: PLC0415
+    from gpusim.silicon.predictions import predict_all, write_predictions  # noqa: PLC0415
+
+    for path in (out, html):
+        if path is not None and not path.parent.is_dir():
+            raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
+    if html is not None:
+        from gpusim.report.figures import need_altair  # noqa: PLC0415
+
+        need_altair()
+    rows = predict_all(read_folder(folder), named_devices(device or []))
+    if out is not None:
+        write_predictions(rows, out)
+    if as_json:
+        print_json(silicon_summary(rows))
+    else:
+        print_silicon(rows, console())
+    for name in unknown_files(folder):
+        note(f"{name}: not a table that is known here; left out")
+    if html is not None:
+        from gpusim.report.silicon_page import write_page  # noqa: PLC0415
+
+        write_page(rows, html, folder.name)

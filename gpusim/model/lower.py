@@ -306,6 +306,7 @@ class Lowering:
             prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
             kv_kind=self.kv_kinds.index(kind),
             chunks=chunk_work(shapes, read, kind) if shapes.chunk_tokens.any() else None,
+            is_windowed=kind.window is not None,
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:

@@ -18,6 +18,7 @@ from gpusim.spec.base import Dtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Count: TypeAlias = "int | np.ndarray[Any, np.dtype[Any]]"
 """A whole number, or one for each of many rows."""
 Size: TypeAlias = "float | np.ndarray[Any, np.dtype[Any]]"
@@ -125,6 +126,8 @@ class Attention:
     """(steps,) Bytes read between two readings of the same KV, see `Gemm`."""
     chunks: ChunkWork | None = None
     """Which part of it is prefill chunks, in kernels that attend to the cache itself; None: no step has any."""
+    is_windowed: BoolArray | bool = False
+    """Whether the layers attend to a window only: some kernels then run another way."""
 
     @property
     def flops(self) -> FloatArray:

@@ -47,9 +47,9 @@ def call_time(work: Attention, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
     """Apply the laws to attention calls, with and without chunks, one a row."""
     chunks = work.chunks
     if chunks is None:
-        return attention_time(attention_rows(work), laws.attention, gpu, work.dtype)
+        return attention_time(attention_rows(work), laws, gpu, work.dtype)
     in_tiles = (chunks.new_tokens > chunks.num_chunks).astype(np.float64)
-    decodes = attention_time(_decode_rows(work, chunks, in_tiles), laws.attention, gpu, work.dtype)
+    decodes = attention_time(_decode_rows(work, chunks, in_tiles), laws, gpu, work.dtype)
     with_chunks = _one_grid if laws.prefill.decodes == "tiles" else _beside
     mixed = with_chunks(work, chunks, decodes, laws, gpu)
     names = ("fixed_s", "other_s", "l2_s", "even_bytes", "kv_bytes")

@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 from gpusim.spec.base import Dtype, Spec
 from gpusim.units import Bytes, BytesPerS, Seconds
 
+WeightDtype = Dtype | Literal["fp8_block"]
+"""Stored type of weights; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
 DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
@@ -59,6 +61,8 @@ class AttentionLawSpec(AttentionKernelSpec):
 
     memory_factor: float = Field(gt=0, le=1)
     """Streaming efficiency relative to the device's own."""
+    sm_bandwidth: BytesPerS | None = Field(default=None, gt=0)
+    """What one SM streams from device memory at most, with as many loads in flight as it has; None: memory limits."""
     other: AttentionKernelSpec | None = None
     """The engine's kernel for calls that the first does not take; None: it takes all."""
 
@@ -118,10 +122,6 @@ class GemmLawSpec(Spec):
     """Extra time when the reduction dimension is split."""
     l2_speedup: float = Field(ge=1)
     l2_fraction: float = Field(gt=0)
-
-
-MoeDtype = Dtype | Literal["fp8_block"]
-"""Stored type of experts; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
 
 
 class MoeLawSpec(Spec):
@@ -195,13 +195,30 @@ class EngineLawsSpec(Spec):
     attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     prefill: PrefillLawSpec | None = None
-    gemm: dict[Dtype, GemmLawSpec] = Field(default_factory=dict)
+    gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
-    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     all_reduce: EngineAllReduceLawSpec | None = None
+
+
+class FitSpec(Spec):
+    """What a law was fitted on, and the error it left; errors are of |predicted / measured - 1|."""
+
+    tables: list[str]
+    """Files of the folder."""
+    rows: int = Field(ge=0)
+    """Read by the fit."""
+    mape: float | None = None
+    """Mean over those."""
+    p90: float | None = None
+    """Their 90th percentile."""
+    held_out_rows: int = Field(default=0, ge=0)
+    """Of shapes kept out of the fit."""
+    held_out_mape: float | None = None
+    held_out_p90: float | None = None
 
 
 class DeviceLawsSpec(Spec):
@@ -209,6 +226,8 @@ class DeviceLawsSpec(Spec):
 
     fitted_on: str
     """Which measurements the values come from."""
+    fits: dict[str, FitSpec] = Field(default_factory=dict)
+    """By law: its keys joined by dots, as ``engines.vllm.gemm.bf16``."""
     physics: PhysicsSpec
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec
@@ -223,9 +242,13 @@ class DeviceLawsSpec(Spec):
         return self
 
     def of(self, engine: str) -> LawsSpec:
-        """Return the laws that hold where *engine* serves; an engine without any has those of the first."""
-        others = [laws for name, laws in self.engines.items() if name != engine]
-        own = [self.engines[engine]] if engine in self.engines else []
+        """Return the laws that hold where *engine* serves; an engine without any has those of the first.
+
+        An engine with a backend that is not its usual one, as ``sglang-flashinfer``, has the laws of ``sglang`` for the rest.
+        """
+        names = [name for name in dict.fromkeys((engine, engine.partition("-")[0])) if name in self.engines]
+        own = [self.engines[name] for name in names]
+        others = [laws for name, laws in self.engines.items() if name not in names]
         candidates = [*own, *others]
 
         def first(family: str) -> Any:
@@ -252,9 +275,9 @@ class LawsSpec(Spec):
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
     prefill: PrefillLawSpec
-    gemm: dict[Dtype, GemmLawSpec]
+    gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
-    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""

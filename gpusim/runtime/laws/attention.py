@@ -5,7 +5,7 @@
     n      = ceil(U · S / (SMs · items_per_sm))                        items that each place on an SM runs one after the other
     start  = n · (t_item + t_head · heads of an item)
     pass   = n · chunk · 2 · head_dim · width / item_bandwidth         chunk: ceil(blocks / S) whole blocks of tokens
-    memory = (KV + Q + O) / rate + (KV found in L2 + split buffers) / L2 rate
+    memory = (KV + Q + O) / rate + (KV found in L2 + split buffers) / L2 rate        rate: no more than SMs · sm_bandwidth
     t      = t0 + start + smooth_max(pass, memory) + [S > 1] (t_split + S · t_per_split)
 
 Kernels that hide the start of an item behind the loads of others have ``start`` inside the smooth maximum. FlashAttention 2
@@ -95,7 +95,6 @@ def attention_time(rows: AttentionRows, laws: LawsSpec, gpu: GpuFigures, dtype: 
     """
     law = law_for(dtype, laws.attention)
     terms = _terms(rows, law, gpu, dtype)
-    rate = law.memory_factor * gpu.bandwidth
     hit = l2_hit(rows.reuse_distance, laws.physics.l2_fraction * gpu.l2_bytes)
     return KernelTime(
         fixed_s=terms.fixed_s,
@@ -103,9 +102,15 @@ def attention_time(rows: AttentionRows, laws: LawsSpec, gpu: GpuFigures, dtype: 
         l2_s=(terms.buffer_bytes + hit * rows.kv_bytes) / (laws.physics.l2_speedup * gpu.bandwidth),
         even_bytes=rows.activation_bytes + terms.copied_bytes,
         kv_bytes=(1 - hit) * rows.kv_bytes,
-        memory_rate=rate,
+        memory_rate=_memory_rate(law, gpu),
         smoothness=SMOOTHNESS,
     )
+
+
+def _memory_rate(law: AttentionLawSpec, gpu: GpuFigures) -> float:
+    """Bytes/s that the kernel streams alone."""
+    rate = law.memory_factor * gpu.bandwidth
+    return rate if law.sm_bandwidth is None else min(rate, law.sm_bandwidth * gpu.sm_count)
 
 
 def is_other(rows: DecodeRows, law: AttentionLawSpec, sm_count: float) -> BoolArray:

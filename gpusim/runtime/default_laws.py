@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpusim.runtime.carried_attention import carried_attention
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec, PhysicsSpec
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
@@ -64,21 +65,30 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
+    engines = {
+        name: _scaled(laws, clock).model_copy(update={"attention": carried_attention(donor, device, name)})
+        for name, laws in donor.laws.engines.items()
+    }
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+    return donor.laws.model_copy(
+        update={"engines": engines, "fitted_on": fitted_on, "physics": _physics(donor, device)}
+    )
+
+
+def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
+    """Return the donor's with L2 as fast for each SM and cycle: its bandwidth relative to the device's own memory."""
+    assert donor.laws is not None
+    own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
+    physics = donor.laws.physics
+    return physics.model_copy(update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own)})
 
 
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's."""
-    attention = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
-        for dtype, law in laws.attention.items()
-    }
+    """Return *laws* at *clock* times the donor's, but for attention."""
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
     mla = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
+    return laws.model_copy(update={"gemm": gemm, "mla": mla})

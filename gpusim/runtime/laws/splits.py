@@ -60,9 +60,7 @@ def flash3_splits(items: FloatArray, blocks: FloatArray, slots: float) -> FloatA
 
     Reference: ``num_splits_heuristic`` and ``prepare_varlen_num_blocks_kernel`` of its source (hopper/).
     """
-    planned = np.where(
-        blocks <= NEVER_SPLIT_BLOCKS, 1.0, flash_splits(items, blocks, slots, useful_only=False)
-    )
+    planned = np.where(blocks <= NEVER_SPLIT_BLOCKS, 1.0, flash_splits(items, blocks, slots, useful_only=False))
     share = np.maximum(np.ceil(items * blocks * BLOCKS_MARGIN / slots), 1.0)
     result: FloatArray = np.maximum(np.minimum(planned, np.ceil(blocks / share)), 1.0)
     return result

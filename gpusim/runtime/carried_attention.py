@@ -1,19 +1,21 @@
 """Decode attention of a device nobody measured: the kernels that engines run on its kind, with times of a donor's.
 
-Which kernel an engine runs follows from the generation, and is known from its source. Where the donor runs the same one, its
-law is taken; where it runs another, its times are taken for the kernel that the device would run. Times of items and splits
+Which kernel an engine runs follows from the generation, and is known from its source. Where the donor runs the same one, in
+whatever engine, its law is taken; else that of another measured device; if none runs it,
+the mean of those of the kernel that is most like it. Times of items and splits
 are cycles of an SM, so they go with the clock; what an item passes goes with the clock too, or with the matrix rate of an SM
 where a kernel is written for the matrix instructions of its generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import geometric_mean
 from typing import Any, Final, TypeVar
 
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
-from gpusim.spec.laws import AttentionKernelName, AttentionKernelSpec, AttentionLawSpec, DeviceLawsSpec
+from gpusim.spec.laws import AttentionKernelName, AttentionKernelSpec, AttentionLawSpec
 
 _Kernels = tuple[AttentionKernelName, AttentionKernelName | None]
 """The first, and that for calls which it does not take."""
@@ -45,6 +47,16 @@ _GDDR_BLACKWELL: Final = {**_GDDR, ("trtllm", "fp8"): ("trtllm_unsplit", "mmha")
 _OF_ITS_GENERATION: Final = ("flash_attention_3", "trtllm_gen")
 """Kernels whose tiles go with the matrix rate."""
 
+_MOST_LIKE: Final[Mapping[AttentionKernelName, AttentionKernelName]] = {
+    "flash_attention_3": "trtllm_gen",
+    "trtllm_gen": "flash_attention_3",
+    "flash_attention_3_ampere": "flash_attention_3",
+    "trtllm_unsplit": "flash_attention_2",
+    "xqa_fp8": "xqa",
+}
+_NOTHING: Final = 1e-12
+"""For a time of 0 in a geometric mean."""
+
 Spec = TypeVar("Spec", bound=AttentionKernelSpec)
 
 
@@ -59,43 +71,81 @@ def kernels_of(device: DeviceSpec, engine: str, dtype: Dtype) -> _Kernels:
     return found
 
 
-def carried_attention(donor: DeviceSpec, device: DeviceSpec, engine: str) -> dict[Dtype, AttentionLawSpec]:
-    """Return the laws of decode attention of *engine* on *device*, by KV dtype."""
+def carried_attention(
+    donor: DeviceSpec, device: DeviceSpec, engine: str, others: Sequence[DeviceSpec] = ()
+) -> dict[Dtype, AttentionLawSpec]:
+    """Return the laws of decode attention of *engine* on *device*, by KV dtype.
+
+    Args:
+        donor: Lends its laws.
+        device: Has none of its own.
+        engine: Whose kernels, of those that the donor has laws for.
+        others: Other measured devices, which may run kernels that the donor does not.
+    """
     assert donor.laws is not None
     laws = donor.laws.engines[engine].attention
     if (engine, "bf16") not in _HOPPER:  # an engine with a backend of choice: the backend is what it is
         return {dtype: _scaled_law(law, donor, device) for dtype, law in laws.items()}
-    return {
-        dtype: _scaled_law(_with_kernels(donor.laws, engine, dtype, kernels_of(device, engine, dtype)), donor, device)
-        for dtype in laws
-    }
+    return {dtype: _carried(donor, device, engine, dtype, others) for dtype in laws}
 
 
-def _with_kernels(laws: DeviceLawsSpec, engine: str, dtype: Dtype, kernels: _Kernels) -> AttentionLawSpec:
-    """Return the donor's law with these kernels, of another backend or dtype of the engine if need be."""
-    own = laws.engines[engine].attention
-    backends = [its.attention for name, its in laws.engines.items() if name.partition("-")[0] == engine]
-    candidates = [own[dtype], *(its[dtype] for its in backends if dtype in its), *own.values()]
-    law = next((law for law in candidates if law.kernel == kernels[0]), own[dtype])
-    if law.kernel == kernels[0] and (law.other is None) == (kernels[1] is None):
-        return law
-    other = None if kernels[1] is None else _named(law.other or law, kernels[1])
-    return _named(law, kernels[0]).model_copy(update={"other": other})
+def _carried(
+    donor: DeviceSpec, device: DeviceSpec, engine: str, dtype: Dtype, others: Sequence[DeviceSpec]
+) -> AttentionLawSpec:
+    """Return one law."""
+    assert donor.laws is not None
+    kernel, second = kernels_of(device, engine, dtype)
+    known = [(source, law) for source in (donor, *others) for law in _candidates(source, engine, dtype)]
+    same = next(((source, law) for source, law in known if law.kernel == kernel), None)
+    if same is None:
+        source, law = _like((donor, *others), kernel) or (donor, donor.laws.engines[engine].attention[dtype])
+        same = source, law.model_copy(update={"kernel": kernel, "sm_bandwidth": None})
+    source, law = same
+    other = None if second is None else _second(known, second, device)
+    return _scaled(law, source, device).model_copy(update={"other": other})
 
 
-def _named(law: Spec, kernel: AttentionKernelName) -> Spec:
-    """Return the times of *law* for another kernel."""
-    return law.model_copy(update={"kernel": kernel})
+def _second(
+    known: Sequence[tuple[DeviceSpec, AttentionLawSpec]], kernel: AttentionKernelName, device: DeviceSpec
+) -> AttentionKernelSpec | None:
+    """Return the law of a kernel that takes what another does not."""
+    found = ((source, law.other) for source, law in known if law.other is not None and law.other.kernel == kernel)
+    source, law = next(found, (device, None))
+    return None if law is None else _scaled(law, source, device)
 
 
-def _scaled_law(law: AttentionLawSpec, donor: DeviceSpec, device: DeviceSpec) -> AttentionLawSpec:
-    other = None if law.other is None else _scaled(law.other, donor, device)
-    return _scaled(law, donor, device).model_copy(update={"other": other})
+def _like(sources: Sequence[DeviceSpec], kernel: AttentionKernelName) -> tuple[DeviceSpec, AttentionLawSpec] | None:
+    """Return the geometric mean of a device's 16-bit laws of the kernel that is most like one which nobody else runs."""
+    for source in sources:
+        assert source.laws is not None
+        laws = [its.attention["bf16"] for its in source.laws.engines.values() if "bf16" in its.attention]
+        alike = [law for law in laws if law.kernel == _MOST_LIKE.get(kernel)]
+        if alike:
+            names = ("t0", "t_item", "item_bandwidth", "t_split", "t_per_split", "memory_factor")
+            mean = {name: geometric_mean([getattr(law, name) or _NOTHING for law in alike]) for name in names}
+            return source, alike[0].model_copy(update=mean)
+    return None
 
 
-def _scaled(law: Spec, donor: DeviceSpec, device: DeviceSpec) -> Spec:
-    clock = device.compute.boost_clock / donor.compute.boost_clock
-    rate = _matrix_rate(device) / _matrix_rate(donor) if law.kernel in _OF_ITS_GENERATION else clock
+def _candidates(source: DeviceSpec, engine: str, dtype: Dtype) -> list[AttentionLawSpec]:
+    """Return laws of a device: of the engine first, and of this dtype before any other."""
+    assert source.laws is not None
+    found = [
+        (name.partition("-")[0] != engine, its_dtype != dtype, law)
+        for name, its in source.laws.engines.items()
+        for its_dtype, law in its.attention.items()
+    ]
+    return [law for *_, law in sorted(found, key=lambda each: each[:2])]
+
+
+def _scaled_law(law: AttentionLawSpec, source: DeviceSpec, device: DeviceSpec) -> AttentionLawSpec:
+    other = None if law.other is None else _scaled(law.other, source, device)
+    return _scaled(law, source, device).model_copy(update={"other": other})
+
+
+def _scaled(law: Spec, source: DeviceSpec, device: DeviceSpec) -> Spec:
+    clock = device.compute.boost_clock / source.compute.boost_clock
+    rate = _matrix_rate(device) / _matrix_rate(source) if law.kernel in _OF_ITS_GENERATION else clock
     times = ("t_item", "t_head", "t_split", "t_per_split")
     changed = {name: getattr(law, name) / clock for name in times}
     return law.model_copy(update={**changed, "item_bandwidth": law.item_bandwidth * rate})

@@ -8,6 +8,7 @@ it then computes at its 16-bit rate.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from gpusim.runtime.carried_attention import carried_attention
@@ -34,7 +35,7 @@ def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     own = None if device.laws is None else device.laws.of(engine)
     if own is not None and own.moe and own.mla:
         return own
-    donor = validate(DeviceSpec, read("device", donor_name(device)))
+    donor = _measured(donor_name(device))
     lent = carried_over(donor, device).of(engine)
     return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
 
@@ -43,7 +44,7 @@ def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
     """Return the measured laws of *device*, or those carried over from its donor."""
     if device.laws is not None:
         return device.laws
-    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
+    return carried_over(_measured(donor_name(device)), device)
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -65,14 +66,22 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
+    others = [
+        _measured(name) for name in (_GDDR, _HOPPER, _AMPERE, _BLACKWELL) if name not in (donor.name, device.name)
+    ]
     engines = {
-        name: _scaled(laws, clock).model_copy(update={"attention": carried_attention(donor, device, name)})
+        name: _scaled(laws, clock).model_copy(update={"attention": carried_attention(donor, device, name, others)})
         for name, laws in donor.laws.engines.items()
     }
     fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
     return donor.laws.model_copy(
         update={"engines": engines, "fitted_on": fitted_on, "physics": _physics(donor, device)}
     )
+
+
+@cache
+def _measured(name: str) -> DeviceSpec:
+    return validate(DeviceSpec, read("device", name))
 
 
 def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import geometric_mean
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
@@ -44,6 +44,7 @@ _GDDR: Final[dict[tuple[str, str], _Kernels]] = {
     ("trtllm", "bf16"): _XQA,
 }
 _GDDR_BLACKWELL: Final = {**_GDDR, ("trtllm", "fp8"): ("trtllm_unsplit", "mmha")}
+_HBM: Final = {"hopper": _HOPPER, "blackwell": _BLACKWELL, "ampere": _OTHER_HBM, "volta": _OTHER_HBM}
 _OF_ITS_GENERATION: Final = ("flash_attention_3", "trtllm_gen")
 """Kernels whose tiles go with the matrix rate."""
 
@@ -60,15 +61,18 @@ _NOTHING: Final = 1e-12
 Spec = TypeVar("Spec", bound=AttentionKernelSpec)
 
 
-def kernels_of(device: DeviceSpec, engine: str, dtype: Dtype) -> _Kernels:
-    """Return what *engine* runs on *device* with KV of *dtype*; where fp8 is not listed, what it runs for 16 bit."""
+def kernels_of(device: DeviceSpec, engine: str, dtype: Dtype) -> _Kernels | None:
+    """Return what *engine* runs on *device* with KV of *dtype*; None: not known, what the donor runs.
+
+    Where fp8 is not listed, it is what the engine runs for 16 bit.
+    """
     memory = device.memory
+    known: Mapping[tuple[str, str], _Kernels] = {}
     if not isinstance(memory, AggregateMemorySpec) and memory.standard.startswith("GDDR"):
-        known: Mapping[tuple[str, str], Any] = _GDDR_BLACKWELL if device.family == "blackwell" else _GDDR
-    else:
-        known = {"hopper": _HOPPER, "blackwell": _BLACKWELL}.get(device.family, _OTHER_HBM)
-    found: _Kernels = known.get((engine, dtype)) or known[(engine, "bf16")]
-    return found
+        known = _GDDR_BLACKWELL if device.family == "blackwell" else _GDDR
+    elif device.family in _HBM:
+        known = _HBM[device.family]
+    return known.get((engine, dtype)) or known.get((engine, "bf16"))
 
 
 def carried_attention(
@@ -83,22 +87,37 @@ def carried_attention(
         others: Other measured devices, which may run kernels that the donor does not.
     """
     assert donor.laws is not None
-    laws = donor.laws.engines[engine].attention
-    if (engine, "bf16") not in _HOPPER:  # an engine with a backend of choice: the backend is what it is
-        return {dtype: _scaled_law(law, donor, device) for dtype, law in laws.items()}
-    return {dtype: _carried(donor, device, engine, dtype, others) for dtype in laws}
+    laws, carried = donor.laws.engines[engine].attention, {}
+    for dtype, law in laws.items():
+        kernels = kernels_of(device, engine, dtype)
+        if kernels is None:
+            carried[dtype] = _scaled_law(law, donor, device)
+        else:
+            carried[dtype] = _carried((donor, *others), device, law, kernels, (engine, dtype))
+    return carried
 
 
 def _carried(
-    donor: DeviceSpec, device: DeviceSpec, engine: str, dtype: Dtype, others: Sequence[DeviceSpec]
+    sources: Sequence[DeviceSpec],
+    device: DeviceSpec,
+    own: AttentionLawSpec,
+    kernels: _Kernels,
+    wanted: tuple[str, Dtype],
 ) -> AttentionLawSpec:
-    """Return one law."""
-    assert donor.laws is not None
-    kernel, second = kernels_of(device, engine, dtype)
-    known = [(source, law) for source in (donor, *others) for law in _candidates(source, engine, dtype)]
+    """Return one law.
+
+    Args:
+        sources: Measured devices, the donor first.
+        device: Which has none.
+        own: The donor's, of whatever kernel.
+        kernels: That the device runs.
+        wanted: Engine and dtype.
+    """
+    kernel, second = kernels
+    known = [(source, law) for source in sources for law in _candidates(source, *wanted)]
     same = next(((source, law) for source, law in known if law.kernel == kernel), None)
     if same is None:
-        source, law = _like((donor, *others), kernel) or (donor, donor.laws.engines[engine].attention[dtype])
+        source, law = _like(sources, kernel) or (sources[0], own)
         same = source, law.model_copy(update={"kernel": kernel, "sm_bandwidth": None})
     source, law = same
     other = None if second is None else _second(known, second, device)

@@ -66,7 +66,7 @@ def makespan(work_s: FloatArray, per_sm: FloatArray, longest_s: FloatArray) -> F
         per_sm: (rows,) Tiles, divided likewise.
         longest_s: (rows,) Time of the longest tile.
     """
-    alike = np.minimum(work_s / (per_sm * longest_s), 1.0) ** 2
+    alike = np.minimum(work_s / (np.maximum(per_sm, 1.0) * longest_s), 1.0) ** 2
     waves = work_s / longest_s
     # Sums of equal times are whole numbers of waves up to rounding.
     rest = alike * (np.ceil(waves - 1e-9) - waves) + (1 - alike) * LATE_START
@@ -121,7 +121,7 @@ def _beside(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: LawsS
     block, block_s = key_block(work.head_dim), _block_s(work, law, gpu)
     _, tiles, blocks = _tiles(work, chunks, law.tile_rows / sharing)
     work_s = work.num_kv_heads * (tiles * law.t_tile + blocks * block_s) / sms
-    mean = chunks.kv_tokens / np.maximum(chunks.num_chunks, 1.0)
+    mean = np.maximum(chunks.kv_tokens, 1.0) / np.maximum(chunks.num_chunks, 1.0)
     longest_s = law.t_tile + np.ceil(mean / block) * block_s
     return replace(
         decodes,

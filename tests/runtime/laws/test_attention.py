@@ -34,7 +34,6 @@ def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16", warm=False):
         HEAD_DIM * ones,
         kv_bytes,
         activations,
-        0 * ones,
         reuse_distance=kv_bytes if warm else None,
     )
 
@@ -158,12 +157,3 @@ def test_a_mixed_batch_is_its_mean():
 
     mixed = attention(BatchShape(3, 100 + 900 + 2000, num_sampled=3))
     assert mixed == attention(BatchShape(3, 3 * 1000, num_sampled=3))
-
-
-def test_prefill_computes_at_its_efficiency():
-    """The pairs of a long chunk take 4 heads head_dim FLOPs each at compute_efficiency of the peak, beside the rest."""
-    device = catalog_device("a100-sxm-80gb")
-    work = Attention("attention", 1, 32, 8, HEAD_DIM, "bf16", *np.array([[8192.0], [1e3], [1e3], [0.0]]), 1e15)
-    timing = attention_time(attention_rows(work), laws_of(device).attention, figures_of(device), "bf16")
-    law = laws_of(device).attention["bf16"]
-    assert timing.other_s[0] == pytest.approx(1e15 / (law.compute_efficiency * 312e12), rel=1e-3)

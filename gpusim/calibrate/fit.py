@@ -13,11 +13,12 @@ from gpusim.calibrate.parameters import Parameter, own_parameters, physics_param
 from gpusim.calibrate.search import search
 from gpusim.calibrate.split import held_out, thinned
 from gpusim.core.clock import FloatArray
+from gpusim.runtime.laws.gpu import law_for
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Calls, Family
 from gpusim.silicon.tables import MEASURED, ROW
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import DeviceLawsSpec
+from gpusim.spec.laws import DeviceLawsSpec, EngineLawsSpec
 from gpusim.units import us
 
 MOST_ROWS: Final = 3000
@@ -35,6 +36,8 @@ class Sample:
     calls: Calls
     measured_s: FloatArray
     ids: tuple[str, ...]
+    table: str
+    """The file."""
     is_held_out: bool
 
 
@@ -51,7 +54,7 @@ def samples(family: Family, table: pl.DataFrame, device: DeviceSpec) -> Iterator
             for fewer in family.calls(chosen, device):
                 found = [measured[row] for row in fewer.rows.tolist()]
                 seconds = np.array([latency for latency, _ in found]) * us
-                yield Sample(fewer, seconds, tuple(name for _, name in found), is_held_out)
+                yield Sample(fewer, seconds, tuple(name for _, name in found), family.file, is_held_out)
 
 
 def errors(bench: Bench, laws: DeviceLawsSpec, some: Iterable[Sample]) -> FloatArray:
@@ -73,6 +76,8 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
     by_law: dict[Law, list[Sample]] = {}
     for sample in fitted:
         by_law.setdefault(sample.calls.law, []).append(sample)
+    for law in sorted(by_law):
+        laws = with_law(laws, law)
     for _ in range(ROUNDS):
         for law, its in sorted(by_law.items()):
             laws = _fitted(bench, laws, its, [(law, parameter) for parameter in own_parameters(law)])
@@ -104,6 +109,21 @@ def _fitted(
         return float(np.mean(np.abs(errors(bench, laws_with(values), its))))
 
     return laws_with(search(error, start, tuple(parameter for _, parameter in free)))
+
+
+def with_law(laws: DeviceLawsSpec, law: Law) -> DeviceLawsSpec:
+    """Return *laws* with something at *law*: where nothing is, what that engine would borrow."""
+    if law[0] != "engines":
+        return laws
+    _, engine, family, *key = law
+    own = laws.engines.get(engine, EngineLawsSpec())
+    known = getattr(own, family)
+    lent = getattr(laws.of(engine), "engine_all_reduce" if family == "all_reduce" else family)
+    found = known or lent
+    if key and key[0] not in known:
+        found = {**known, key[0]: law_for(key[0], lent)}
+    engines = {**laws.engines, engine: own.model_copy(update={family: found})}
+    return laws.model_copy(update={"engines": engines})
 
 
 def value_at(laws: Any, path: Sequence[str]) -> Any:

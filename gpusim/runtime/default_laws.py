@@ -24,11 +24,22 @@ _GDDR_DONOR: Final = "rtx-pro-6000-server"
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
     own = None if device.laws is None else device.laws.of(engine)
-    if own is not None and own.moe and own.mla:
+    if own is not None and own.prefill and own.moe and own.mla:
         return own
     donor = validate(DeviceSpec, read("device", donor_name(device)))
     lent = carried_over(donor, device).of(engine)
-    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
+    if own is None:
+        return lent
+    return own.model_copy(
+        update={name: getattr(own, name) or getattr(lent, name) for name in ("prefill", "moe", "mla")}
+    )
+
+
+def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
+    """Return the measured laws of *device*, or those carried over from its donor."""
+    if device.laws is not None:
+        return device.laws
+    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -60,4 +71,7 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     mla = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
+    prefill = laws.prefill and laws.prefill.model_copy(
+        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
+    )
+    return laws.model_copy(update={"attention": attention, "prefill": prefill, "gemm": gemm, "mla": mla})

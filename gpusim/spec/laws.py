@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 from gpusim.spec.base import Dtype, Spec
 from gpusim.units import Bytes, BytesPerS, Seconds
 
+WeightDtype = Dtype | Literal["fp8_block"]
+"""Stored type of weights; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
 DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
@@ -102,10 +104,6 @@ class GemmLawSpec(Spec):
     l2_fraction: float = Field(gt=0)
 
 
-MoeDtype = Dtype | Literal["fp8_block"]
-"""Stored type of experts; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
-
-
 class MoeLawSpec(Spec):
     """Routed experts of one weight dtype."""
 
@@ -177,13 +175,30 @@ class EngineLawsSpec(Spec):
     attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     prefill: PrefillLawSpec | None = None
-    gemm: dict[Dtype, GemmLawSpec] = Field(default_factory=dict)
+    gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
-    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     all_reduce: EngineAllReduceLawSpec | None = None
+
+
+class FitSpec(Spec):
+    """What a law was fitted on, and the error it left; errors are of |predicted / measured - 1|."""
+
+    tables: list[str]
+    """Files of the folder."""
+    rows: int = Field(ge=0)
+    """Read by the fit."""
+    mape: float | None = None
+    """Mean over those."""
+    p90: float | None = None
+    """Their 90th percentile."""
+    held_out_rows: int = Field(default=0, ge=0)
+    """Of shapes kept out of the fit."""
+    held_out_mape: float | None = None
+    held_out_p90: float | None = None
 
 
 class DeviceLawsSpec(Spec):
@@ -191,6 +206,8 @@ class DeviceLawsSpec(Spec):
 
     fitted_on: str
     """Which measurements the values come from."""
+    fits: dict[str, FitSpec] = Field(default_factory=dict)
+    """By law: its keys joined by dots, as ``engines.vllm.gemm.bf16``."""
     physics: PhysicsSpec
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec
@@ -199,7 +216,7 @@ class DeviceLawsSpec(Spec):
 
     @model_validator(mode="after")
     def _has_the_main_kernels(self) -> DeviceLawsSpec:
-        for family in ("attention", "prefill", "gemm"):
+        for family in ("attention", "gemm"):
             if not any(getattr(laws, family) for laws in self.engines.values()):
                 raise ValueError(f"no engine has laws of {family}, which every model needs")
         return self
@@ -233,10 +250,11 @@ class LawsSpec(Spec):
     physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
-    prefill: PrefillLawSpec
-    gemm: dict[Dtype, GemmLawSpec]
+    prefill: PrefillLawSpec | None = None
+    """None: that of the donor."""
+    gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
-    moe: dict[MoeDtype, MoeLawSpec] = Field(default_factory=dict)
+    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""

@@ -11,6 +11,7 @@ minimised over tile_m in {16, 64, 128}, tile_n in {64, 128, 256}, split in {1, 2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -20,7 +21,7 @@ from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime, l2_hit, smooth_max
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import GemmLawSpec
+from gpusim.spec.laws import GemmLawSpec, WeightDtype
 
 SMOOTHNESS = 3.0
 ACTIVATION_BYTES = 2.0
@@ -46,7 +47,7 @@ class GemmRows:
     """Bytes read between two readings of the same weights; None: L2 holds none of them, as in a model."""
 
 
-def gemm_time(rows: GemmRows, laws: dict[Dtype, GemmLawSpec], gpu: GpuFigures, dtype: Dtype) -> KernelTime:
+def gemm_time(rows: GemmRows, laws: Mapping[WeightDtype, GemmLawSpec], gpu: GpuFigures, dtype: Dtype) -> KernelTime:
     """Apply the law to *rows*.
 
     Args:

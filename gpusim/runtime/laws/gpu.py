@@ -57,7 +57,7 @@ class GpuFigures:
 Law = TypeVar("Law")
 
 
-def law_for(dtype: Dtype, laws: Mapping[Any, Law]) -> Law:
+def law_for(dtype: str, laws: Mapping[Any, Law]) -> Law:
     """Return the law measured for *dtype*, else the 16-bit one, else whichever there is."""
     for candidate in (dtype, *_COMPUTES_AS["bf16"]):
         if candidate in laws:

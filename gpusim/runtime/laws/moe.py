@@ -22,7 +22,7 @@ from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.base import Dtype
-from gpusim.spec.laws import MoeDtype, MoeLawSpec
+from gpusim.spec.laws import MoeLawSpec, WeightDtype
 
 SMOOTHNESS = 3.0
 TILE_N = 128.0
@@ -43,7 +43,7 @@ class GroupedRows:
     activation_bytes: FloatArray
 
 
-def moe_law(dtype: Dtype, laws: Mapping[MoeDtype, MoeLawSpec]) -> MoeLawSpec:
+def moe_law(dtype: Dtype, laws: Mapping[WeightDtype, MoeLawSpec]) -> MoeLawSpec:
     """Return the law of experts stored as *dtype*; fp8 is scaled in blocks, as published checkpoints are."""
     if dtype == "fp8" and "fp8_block" in laws:
         return laws["fp8_block"]

@@ -14,7 +14,7 @@ from builders import build_lowering, catalog_model
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import attention_rows, attention_time
-from gpusim.runtime.laws.prefill import call_time, makespan
+from gpusim.runtime.laws.prefill import call_time, makespan, prefill_law
 from machines import catalog_device, figures_of
 
 GPUS = ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"]
@@ -129,7 +129,7 @@ def test_a_chunk_of_one_token_is_a_decode(name, decodes, context):
 def test_one_wave_takes_its_longest_tile(new, before):
     """A chunk whose tiles all run at once takes its last tile's blocks of 128 keys, and the fixed times."""
     device = catalog_device(GRID)
-    law = laws_of(device).prefill
+    law = prefill_law(laws_of(device))
     per_sm = law.compute_efficiency * device.compute.peak["bf16"] / device.compute.sm_count
     block_s = 4 * 64 * 128 * HEAD_DIM / per_sm
     terms = terms_of(GRID, chunk(new, before))
@@ -143,7 +143,7 @@ def test_long_prompts_compute_at_their_efficiency(name):
     device = catalog_device(name)
     new = 65_536
     flops = 4 * HEADS * HEAD_DIM * new * (new + 1) / 2
-    rate = laws_of(device).prefill.compute_efficiency * device.compute.peak["bf16"]
+    rate = prefill_law(laws_of(device)).compute_efficiency * device.compute.peak["bf16"]
     assert flops / rate <= seconds_of(name, chunk(new))[0] <= 1.03 * flops / rate
 
 
@@ -201,7 +201,7 @@ def test_faster_clocks_shorten_tiles():
     """Twice the matrix rate halves what a block of keys takes, and nothing else."""
     device = catalog_device(GRID)
     faster = device.model_copy(update={"compute": replace_peak(device.compute, 2 * device.compute.peak["bf16"])})
-    law = laws_of(device).prefill
+    law = prefill_law(laws_of(device))
     times = [
         call_time(work_of(chunk(64, 8192)), laws_of(device), figures_of(each)).other_s[0] - law.t_tile
         for each in (device, faster)

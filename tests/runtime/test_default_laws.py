@@ -68,7 +68,7 @@ def test_donors_in_the_catalog(name, donor):
 
 
 def test_only_what_an_sm_takes_in_scales_with_the_clock():
-    """cta_bandwidth and sm_bandwidth by the ratio of boost clocks; all else, nothing but fitted_on, is the donor's."""
+    """cta_bandwidth, sm_bandwidth and the times of tiles by the ratio of boost clocks; all else but fitted_on is the donor's."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
@@ -82,7 +82,9 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on")}
+    for name in ("t_tile", "t_empty"):
+        assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
+    same = {name: getattr(donors, name) for name in ("attention", "prefill", "gemm", "mla", "fitted_on")}
     assert laws.model_copy(update=same) == donors
     assert ratio != 1
 

@@ -50,12 +50,8 @@ def call_time(work: Attention, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
         return attention_time(attention_rows(work), laws.attention, gpu, work.dtype)
     in_tiles = (chunks.new_tokens > chunks.num_chunks).astype(np.float64)
     decodes = attention_time(_decode_rows(work, chunks, in_tiles), laws.attention, gpu, work.dtype)
-    law = prefill_law(laws)
-    if law.decodes == "tiles":
-        l2_bytes = min(1.0, laws.physics.l2_fraction) * gpu.l2_bytes
-        mixed = _one_grid(work, chunks, decodes, law, gpu, l2_bytes)
-    else:
-        mixed = _beside(work, chunks, decodes, law, gpu)
+    with_chunks = _one_grid if prefill_law(laws).decodes == "tiles" else _beside
+    mixed = with_chunks(work, chunks, decodes, laws, gpu)
     names = ("fixed_s", "other_s", "l2_s", "even_bytes", "kv_bytes")
     return replace(
         decodes, **{name: np.where(in_tiles > 0, getattr(mixed, name), getattr(decodes, name)) for name in names}
@@ -97,11 +93,9 @@ def _decode_rows(work: Attention, chunks: ChunkWork, in_tiles: FloatArray) -> At
     )
 
 
-def _one_grid(
-    work: Attention, chunks: ChunkWork, decodes: KernelTime, law: PrefillLawSpec, gpu: GpuFigures, l2_bytes: float
-) -> KernelTime:
-    """Return the terms where decodes are tiles of the same grid; *l2_bytes*: what L2 holds of a slice that is read again."""
-    sms = gpu.sm_count
+def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
+    """Return the terms where decodes are tiles of the same grid."""
+    law, sms = prefill_law(laws), gpu.sm_count
     block, block_s = key_block(work.head_dim), _block_s(work, law, gpu)
     num_decodes = work.num_sequences - chunks.num_chunks
     context = (work.kv_tokens - chunks.kv_tokens) / np.maximum(num_decodes, 1.0)
@@ -114,6 +108,7 @@ def _one_grid(
     # Query heads that share KV are apart by a tile of every sequence: they run together if so many fit on the SMs.
     sharing = work.num_heads / work.num_kv_heads
     together = np.clip(sms / busy, 1.0, sharing)
+    l2_bytes = min(1.0, laws.physics.l2_fraction) * gpu.l2_bytes
     missed = 1 - l2_hit(work.kv_bytes / work.num_kv_heads, l2_bytes)
     reads = 1 + (sharing / together - 1) * missed
     return replace(
@@ -125,11 +120,9 @@ def _one_grid(
     )
 
 
-def _beside(
-    work: Attention, chunks: ChunkWork, decodes: KernelTime, law: PrefillLawSpec, gpu: GpuFigures
-) -> KernelTime:
+def _beside(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
     """Return the terms where decodes are computed as without chunks; tiles hold all query heads that share KV."""
-    sms = gpu.sm_count
+    law, sms = prefill_law(laws), gpu.sm_count
     has_decodes = work.num_sequences > chunks.num_chunks
     sharing = work.num_heads / work.num_kv_heads
     block, block_s = key_block(work.head_dim), _block_s(work, law, gpu)

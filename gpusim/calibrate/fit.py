@@ -11,11 +11,11 @@ import polars as pl
 
 from gpusim.calibrate.parameters import Parameter, own_parameters, physics_parameters
 from gpusim.calibrate.search import search
-from gpusim.calibrate.split import held_out, thinned
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import law_for
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Calls, Family
+from gpusim.silicon.split import held_out, thinned
 from gpusim.silicon.tables import MEASURED, ROW
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.laws import DeviceLawsSpec, EngineLawsSpec

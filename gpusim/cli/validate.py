@@ -23,7 +23,7 @@ DeviceOption = Annotated[
 
 
 @validate_app.command()
-def silicon(
+def silicon(  # noqa: PLR0917 - typer reads them by name
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of measured kernels and collectives.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write id,latency_us of every predicted row (CSV).")
@@ -32,6 +32,9 @@ def silicon(
         Path | None, typer.Option(metavar="FILE", help="Write a page with all errors and scatter plots.")
     ] = None,
     device: DeviceOption = None,
+    left_out: Annotated[
+        bool, typer.Option("--left-out", help="Take each GPU for unmeasured: laws from its data sheet and other GPUs.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time every measured kernel and collective of a folder on an idle GPU, as a simulation would."""
@@ -47,7 +50,7 @@ def silicon(
         from gpusim.report.figures import need_altair  # noqa: PLC0415
 
         need_altair()
-    rows = predict_all(read_folder(folder), named_devices(device or []))
+    rows = predict_all(read_folder(folder), named_devices(device or []), left_out=left_out)
     if out is not None:
         write_predictions(rows, out)
     if as_json:

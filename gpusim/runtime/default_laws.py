@@ -15,10 +15,17 @@ from gpusim.spec.document import validate
 from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
 from gpusim.spec.names import read
 
-_HBM_DONOR: Final = {"hopper": "h100-sxm", "cdna3": "h100-sxm", "blackwell": "b200-sxm", "cdna4": "b200-sxm"}
-"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU."""
-_OTHER_HBM_DONOR: Final = "a100-sxm-80gb"
-_GDDR_DONOR: Final = "rtx-pro-6000-server"
+_AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
+_HBM_DONORS: Final = {
+    "hopper": (_HOPPER, _BLACKWELL),
+    "cdna3": (_HOPPER, _BLACKWELL),
+    "blackwell": (_BLACKWELL, _HOPPER),
+    "cdna4": (_BLACKWELL, _HOPPER),
+}
+"""By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU. The second is for
+the first itself, should it be taken for unmeasured."""
+_OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
+_GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
@@ -43,11 +50,18 @@ def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
 
 
 def donor_name(device: DeviceSpec) -> str:
-    """Return the name of the measured device that lends its laws to *device*."""
+    """Return the name of the measured device that lends its laws to *device*: the first choice that is another."""
     memory = device.memory
+    candidates = _HBM_DONORS.get(device.family, _OTHER_HBM_DONORS)
     if not isinstance(memory, AggregateMemorySpec) and memory.standard.startswith("GDDR"):
-        return _GDDR_DONOR
-    return _HBM_DONOR.get(device.family, _OTHER_HBM_DONOR)
+        candidates = _GDDR_DONORS
+    return next(name for name in candidates if name != device.name)
+
+
+def unmeasured(device: DeviceSpec) -> DeviceSpec:
+    """Return *device* as its data sheet alone describes it: without laws and without a measured streaming efficiency."""
+    memory = device.memory.model_copy(update={"efficiency": None})
+    return device.model_copy(update={"memory": memory, "laws": None})
 
 
 def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:

@@ -10,6 +10,7 @@ import polars as pl
 
 from gpusim.core.clock import FloatArray, IntArray
 from gpusim.errors import SpecError
+from gpusim.runtime.default_laws import unmeasured
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Family
 from gpusim.silicon.layout import Measurements
@@ -23,12 +24,15 @@ from gpusim.units import us
 PREDICTED = "predicted_us"
 
 
-def predict(measured: Measurements, devices: Mapping[str, DeviceSpec] | None = None) -> pl.DataFrame:
+def predict(
+    measured: Measurements, devices: Mapping[str, DeviceSpec] | None = None, *, left_out: bool = False
+) -> pl.DataFrame:
     """Return the rows of one table as id, kind, gpu, engine, region, core, predicted_us, reason and latency_us, in order.
 
     Args:
         measured: The table.
         devices: Devices by the name the table has for them, where the catalog's are not meant.
+        left_out: Take every device for unmeasured: its laws are those that the default rule gives it from others.
     """
     family, table = measured.family, measured.table
     parts = []
@@ -38,13 +42,15 @@ def predict(measured: Measurements, devices: Mapping[str, DeviceSpec] | None = N
             reason = f"no device {gpu!r} in the catalog; name a file with --device {gpu}=FILE"
             parts.append(_unpredicted(rows, family, reason))
         else:
-            parts.append(_predicted(rows, family, device))
+            parts.append(_predicted(rows, family, unmeasured(device) if left_out else device))
     return pl.concat(parts).sort(ROW).drop(ROW)
 
 
-def predict_all(folder: Sequence[Measurements], devices: Mapping[str, DeviceSpec] | None = None) -> pl.DataFrame:
+def predict_all(
+    folder: Sequence[Measurements], devices: Mapping[str, DeviceSpec] | None = None, *, left_out: bool = False
+) -> pl.DataFrame:
     """Return the rows of all tables of a folder, see `predict`."""
-    return pl.concat([predict(measured, devices) for measured in folder])
+    return pl.concat([predict(measured, devices, left_out=left_out) for measured in folder])
 
 
 def write_predictions(rows: pl.DataFrame, path: Path) -> None:

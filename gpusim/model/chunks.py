@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpusim.model.window import FloatArray, KvKind, WindowShapes
-
-if TYPE_CHECKING:
-    from gpusim.model.work import StepShapes
+from gpusim.model.window import FloatArray, IntArray, KvKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +26,24 @@ class ChunkWork:
     """Most tokens that one sequence reads, decoding ones included; 0: not known."""
 
 
-def chunk_work(shapes: StepShapes, read: StepShapes | WindowShapes, kind: KvKind) -> ChunkWork:
-    """Return what of an attention of one *kind* of layer is chunks."""
-    tokens = read.chunk_context.astype(np.float64)
-    longest = shapes.longest if kind.window is None else np.minimum(shapes.longest, kind.window)
+def chunk_work(
+    number: IntArray, new_tokens: IntArray, longest: IntArray, read: tuple[IntArray, FloatArray], kind: KvKind
+) -> ChunkWork:
+    """Return what of an attention is chunks.
+
+    Args:
+        number: (steps,) Of chunks.
+        new_tokens: (steps,) Of all of them.
+        longest: (steps,) Longest context, windows left out.
+        read: (steps,) each, tokens that the chunks read in this kind of layer, and their pairs.
+        kind: Of the layer.
+    """
+    tokens = read[0].astype(np.float64)
     return ChunkWork(
-        num_chunks=(shapes.num_sequences - shapes.num_decodes).astype(np.float64),
-        new_tokens=shapes.chunk_tokens.astype(np.float64),
-        pairs=read.chunk_pairs,
+        num_chunks=number.astype(np.float64),
+        new_tokens=new_tokens.astype(np.float64),
+        pairs=read[1],
         kv_tokens=tokens,
         kv_bytes=tokens * kind.token_bytes,
-        longest=longest.astype(np.float64),
+        longest=(longest if kind.window is None else np.minimum(longest, kind.window)).astype(np.float64),
     )

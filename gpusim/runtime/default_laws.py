@@ -33,11 +33,15 @@ _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
     own = None if device.laws is None else device.laws.of(engine)
-    if own is not None and own.moe and own.mla:
+    if own is not None and own.prefill and own.moe and own.mla:
         return own
     donor = _measured(donor_name(device))
     lent = carried_over(donor, device).of(engine)
-    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
+    if own is None:
+        return lent
+    return own.model_copy(
+        update={name: getattr(own, name) or getattr(lent, name) for name in ("prefill", "moe", "mla")}
+    )
 
 
 def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
@@ -100,4 +104,7 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     mla = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
-    return laws.model_copy(update={"gemm": gemm, "mla": mla})
+    prefill = laws.prefill and laws.prefill.model_copy(
+        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
+    )
+    return laws.model_copy(update={"prefill": prefill, "gemm": gemm, "mla": mla})

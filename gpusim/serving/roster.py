@@ -80,7 +80,7 @@ class Roster:
     """Blocks known by what they hold; shared by all copies of a roster, of which one at a time may go on."""
     mark: Mark | None = None
     """The state of `prefix` as this roster was made."""
-    farthest: int | None = None
+    farthest: int | None = field(default=None, compare=False)
     """Context of the decoding request that has most, less the rounds; None: to be looked for."""
 
     def __post_init__(self) -> None:

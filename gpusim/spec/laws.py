@@ -236,7 +236,7 @@ class DeviceLawsSpec(Spec):
 
     @model_validator(mode="after")
     def _has_the_main_kernels(self) -> DeviceLawsSpec:
-        for family in ("attention", "prefill", "gemm"):
+        for family in ("attention", "gemm"):
             if not any(getattr(laws, family) for laws in self.engines.values()):
                 raise ValueError(f"no engine has laws of {family}, which every model needs")
         return self
@@ -274,7 +274,8 @@ class LawsSpec(Spec):
     physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
-    prefill: PrefillLawSpec
+    prefill: PrefillLawSpec | None = None
+    """None: that of the donor."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
     moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)

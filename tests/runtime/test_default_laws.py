@@ -84,7 +84,9 @@ def test_only_what_an_sm_does_scales_with_the_clock():
             for name, power in scaled.items():
                 assert getattr(ours[dtype], name) == pytest.approx(ratio**power * values[name], rel=1e-12)
             assert ours[dtype].model_copy(update=values) == theirs[dtype]
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on", "physics")}
+    for name in ("t_tile", "t_empty"):
+        assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
+    same = {name: getattr(donors, name) for name in ("attention", "prefill", "gemm", "mla", "fitted_on", "physics")}
     assert laws.model_copy(update=same) == donors
     assert ratio != 1
 

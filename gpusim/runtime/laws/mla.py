@@ -27,6 +27,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import Attention, Count, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
+from gpusim.runtime.laws.prefill import prefill_law
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.laws import LawsSpec, MlaLawSpec
@@ -129,7 +130,7 @@ def _decode(rows: DecodeRows, law: MlaLawSpec, gpu: GpuFigures, dtype: Dtype) ->
 
 def _around(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigures) -> _Term:
     """Products with the latent's projections, and the attention of chunks."""
-    gemm, prefill = law_for("bf16", laws.gemm), laws.prefill
+    gemm, prefill = law_for("bf16", laws.gemm), prefill_law(laws)
     has_decodes, has_chunks = latent.num_decodes > 0, latent.chunk_context > 0
     peak = gpu.peak_flops("bf16")
     fixed_s = 2 * gemm.t0 * has_decodes + (gemm.t0 + prefill.t0 + prefill.t_tile) * has_chunks

@@ -50,12 +50,18 @@ def call_time(work: Attention, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
         return attention_time(attention_rows(work), laws, gpu, work.dtype)
     in_tiles = (chunks.new_tokens > chunks.num_chunks).astype(np.float64)
     decodes = attention_time(_decode_rows(work, chunks, in_tiles), laws, gpu, work.dtype)
-    with_chunks = _one_grid if laws.prefill.decodes == "tiles" else _beside
+    with_chunks = _one_grid if prefill_law(laws).decodes == "tiles" else _beside
     mixed = with_chunks(work, chunks, decodes, laws, gpu)
     names = ("fixed_s", "other_s", "l2_s", "even_bytes", "kv_bytes")
     return replace(
         decodes, **{name: np.where(in_tiles > 0, getattr(mixed, name), getattr(decodes, name)) for name in names}
     )
+
+
+def prefill_law(laws: LawsSpec) -> PrefillLawSpec:
+    """Return the law of calls with chunks."""
+    assert laws.prefill is not None, "laws without one get it by the default rule"
+    return laws.prefill
 
 
 def makespan(work_s: FloatArray, per_sm: FloatArray, longest_s: FloatArray) -> FloatArray:
@@ -66,7 +72,7 @@ def makespan(work_s: FloatArray, per_sm: FloatArray, longest_s: FloatArray) -> F
         per_sm: (rows,) Tiles, divided likewise.
         longest_s: (rows,) Time of the longest tile.
     """
-    alike = np.minimum(work_s / (per_sm * longest_s), 1.0) ** 2
+    alike = np.minimum(work_s / (np.maximum(per_sm, 1.0) * longest_s), 1.0) ** 2
     waves = work_s / longest_s
     # Sums of equal times are whole numbers of waves up to rounding.
     rest = alike * (np.ceil(waves - 1e-9) - waves) + (1 - alike) * LATE_START
@@ -89,7 +95,7 @@ def _decode_rows(work: Attention, chunks: ChunkWork, in_tiles: FloatArray) -> At
 
 def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
     """Return the terms where decodes are tiles of the same grid."""
-    law, sms = laws.prefill, gpu.sm_count
+    law, sms = prefill_law(laws), gpu.sm_count
     block, block_s = key_block(work.head_dim), _block_s(work, law, gpu)
     num_decodes = work.num_sequences - chunks.num_chunks
     context = (work.kv_tokens - chunks.kv_tokens) / np.maximum(num_decodes, 1.0)
@@ -102,7 +108,8 @@ def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: Law
     # Query heads that share KV are apart by a tile of every sequence: they run together if so many fit on the SMs.
     sharing = work.num_heads / work.num_kv_heads
     together = np.clip(sms / busy, 1.0, sharing)
-    missed = 1 - l2_hit(work.kv_bytes / work.num_kv_heads, min(1.0, laws.physics.l2_fraction) * gpu.l2_bytes)
+    l2_bytes = min(1.0, laws.physics.l2_fraction) * gpu.l2_bytes
+    missed = 1 - l2_hit(work.kv_bytes / work.num_kv_heads, l2_bytes)
     reads = 1 + (sharing / together - 1) * missed
     return replace(
         decodes,
@@ -115,13 +122,13 @@ def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: Law
 
 def _beside(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
     """Return the terms where decodes are computed as without chunks; tiles hold all query heads that share KV."""
-    law, sms = laws.prefill, gpu.sm_count
+    law, sms = prefill_law(laws), gpu.sm_count
     has_decodes = work.num_sequences > chunks.num_chunks
     sharing = work.num_heads / work.num_kv_heads
     block, block_s = key_block(work.head_dim), _block_s(work, law, gpu)
     _, tiles, blocks = _tiles(work, chunks, law.tile_rows / sharing)
     work_s = work.num_kv_heads * (tiles * law.t_tile + blocks * block_s) / sms
-    mean = chunks.kv_tokens / np.maximum(chunks.num_chunks, 1.0)
+    mean = np.maximum(chunks.kv_tokens, 1.0) / np.maximum(chunks.num_chunks, 1.0)
     longest_s = law.t_tile + np.ceil(mean / block) * block_s
     return replace(
         decodes,

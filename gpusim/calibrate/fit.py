@@ -92,7 +92,8 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
 
 def free_parameters(laws: DeviceLawsSpec, law: Law) -> tuple[Parameter, ...]:
     """Return the parameters of one law that are searched: those of parts that its kernels have."""
-    return tuple(parameter for parameter in own_parameters(law) if value_at(laws, (*law, parameter.name)))
+    values = value_at(laws, law)
+    return tuple(parameter for parameter in own_parameters(law) if getattr(values, parameter.name, None))
 
 
 def _fitted(

@@ -18,7 +18,9 @@ class Parameter:
     high: float
 
 
-PHYSICS: Final[dict[str, tuple[Parameter, ...]]] = {}
+PHYSICS: Final[dict[str, tuple[Parameter, ...]]] = {
+    "attention": (Parameter("l2_fraction", 0.1, 2.0), Parameter("l2_speedup", 1.0, 8.0)),
+}
 """By family of laws: what it tells of the device (`PhysicsSpec`), shared by all engines and by other families."""
 
 OWN: Final[dict[str, tuple[Parameter, ...]]] = {
@@ -53,12 +55,20 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
     ),
     "attention": (
         Parameter("t0", 1 * us, 40 * us),
-        Parameter("t_cta", 0.1 * us, 10 * us),
-        Parameter("cta_bandwidth", 5 * GB, 500 * GB),
+        Parameter("t_item", 0.02 * us, 30 * us),
+        Parameter("t_head", 0.001 * us, 2 * us),
+        Parameter("item_bandwidth", 2 * GB, 200 * GB),
+        Parameter("t_split", 0.01 * us, 40 * us),
+        Parameter("t_per_split", 0.0001 * us, 2 * us),
+        Parameter("t_copy", 0.01 * us, 30 * us),
         Parameter("memory_factor", 0.3, 1.0),
-        Parameter("l2_speedup", 1.0, 6.0),
-        Parameter("l2_fraction", 0.1, 2.0),
-        Parameter("t_split", 0.1 * us, 40 * us),
+        Parameter("sm_bandwidth", 2 * GB, 200 * GB),
+    ),
+    "prefill": (
+        Parameter("t0", 0.5 * us, 40 * us),
+        Parameter("t_tile", 0.1 * us, 10 * us),
+        Parameter("t_empty", 0.01 * us, 5 * us),
+        Parameter("compute_efficiency", 0.1, 1.0),
     ),
     "all_reduce": (
         Parameter("t0", 1 * us, 40 * us),

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.chunks import ChunkWork, chunk_work
 from gpusim.model.dispatch import dispatched_experts, part_of
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
@@ -334,8 +335,17 @@ class Lowering:
             decode_flops=4.0 * heads * attention.head_dim * decode,
             prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
             kv_kind=self.kv_kinds.index(kind),
+            chunks=_chunks(shapes, read, kind),
+            is_windowed=kind.window is not None,
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:
         """Bytes of the scores: written and read once as logits and once as probabilities, if they are written."""
         return 4 * SCORE_BYTES * heads * pairs if self.attention_kernel == "naive" else 0.0 * pairs
+
+
+def _chunks(shapes: StepShapes, read: StepShapes | WindowShapes, kind: KvKind) -> ChunkWork | None:
+    if not shapes.chunk_tokens.any():
+        return None
+    number = shapes.num_sequences - shapes.num_decodes
+    return chunk_work(number, shapes.chunk_tokens, shapes.longest, (read.chunk_context, read.chunk_pairs), kind)

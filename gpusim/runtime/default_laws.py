@@ -8,12 +8,22 @@ it then computes at its 16-bit rate.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
+from gpusim.runtime.carried_attention import carried_attention
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec, MlaLawSpec
+from gpusim.spec.laws import (
+    DEFAULT_ENGINE,
+    DeviceLawsSpec,
+    ElementwiseLawSpec,
+    EngineLawsSpec,
+    LawsSpec,
+    MlaLawSpec,
+    PhysicsSpec,
+)
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
@@ -34,18 +44,22 @@ _ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper"
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
     own = None if device.laws is None else device.laws.of(engine)
-    if own is not None and own.moe and own.mla:
+    if own is not None and own.prefill and own.moe and own.mla:
         return own
-    donor = validate(DeviceSpec, read("device", donor_name(device)))
+    donor = _measured(donor_name(device))
     lent = carried_over(donor, device).of(engine)
-    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
+    if own is None:
+        return lent
+    return own.model_copy(
+        update={name: getattr(own, name) or getattr(lent, name) for name in ("prefill", "moe", "mla")}
+    )
 
 
 def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
     """Return the measured laws of *device*, or those carried over from its donor."""
     if device.laws is not None:
         return device.laws
-    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
+    return carried_over(_measured(donor_name(device)), device)
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -68,18 +82,40 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
     is_kin = device.family == donor.family
+    others = [
+        _measured(name) for name in (_GDDR, _HOPPER, _AMPERE, _BLACKWELL) if name not in (donor.name, device.name)
+    ]
     engines = {
-        name: _scaled(laws, clock, is_kin=is_kin).model_copy(update={"all_reduce": all_reduce_of(device, donor, name)})
+        name: _scaled(laws, clock, is_kin=is_kin).model_copy(
+            update={
+                "attention": carried_attention(donor, device, name, others),
+                "all_reduce": all_reduce_of(device, donor, name),
+            }
+        )
         for name, laws in donor.laws.engines.items()
     }
     return donor.laws.model_copy(
         update={
             "engines": engines,
+            "physics": _physics(donor, device),
             "nccl": nccl_of(device, donor),
             "elementwise": _elementwise(donor.laws.elementwise, clock, device),
             "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
         }
     )
+
+
+@cache
+def _measured(name: str) -> DeviceSpec:
+    return validate(DeviceSpec, read("device", name))
+
+
+def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
+    """Return the donor's with L2 as fast for each SM and cycle: its bandwidth relative to the device's own memory."""
+    assert donor.laws is not None
+    own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
+    physics = donor.laws.physics
+    return physics.model_copy(update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own)})
 
 
 def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
@@ -97,13 +133,15 @@ def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
 
 
 def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's; another family has kernels that read what its own convert."""
-    attention = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
-        for dtype, law in laws.attention.items()
-    }
+    """Return *laws* at *clock* times the donor's, but for decode attention and collectives.
+
+    Another family has kernels that read what its own convert.
+    """
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
     mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
+    prefill = laws.prefill and laws.prefill.model_copy(
+        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
+    )
+    return laws.model_copy(update={"prefill": prefill, "gemm": gemm, "mla": mla})

@@ -10,6 +10,18 @@ from gpusim.silicon.calls import Family
 from gpusim.silicon.collectives import COLLECTIVES, NETWORK
 from gpusim.silicon.elementwise import ELEMENTWISE
 from gpusim.silicon.gemm import GEMM, LINEAR
+from gpusim.silicon.mixed import MIXED, SKEWED
 from gpusim.silicon.mla import MLA
 
-FAMILIES: Final[tuple[Family, ...]] = (ATTENTION, MLA, GEMM, LINEAR, ELEMENTWISE, BLOCK, COLLECTIVES, NETWORK)
+FAMILIES: Final[tuple[Family, ...]] = (
+    ATTENTION,
+    MIXED,
+    SKEWED,
+    MLA,
+    GEMM,
+    LINEAR,
+    ELEMENTWISE,
+    BLOCK,
+    COLLECTIVES,
+    NETWORK,
+)

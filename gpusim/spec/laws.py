@@ -20,33 +20,68 @@ DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
 
-class AttentionLawSpec(Spec):
-    """Decode and prefill attention of one KV dtype."""
+AttentionKernelName = Literal[
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_3_ampere",
+    "flashinfer",
+    "flashinfer_cuda_cores",
+    "mmha",
+    "trtllm_gen",
+    "trtllm_unsplit",
+    "xqa",
+    "xqa_fp8",
+]
+"""Implementations of decode attention, see `gpusim.runtime.laws.attention_kernels`."""
+
+
+class AttentionKernelSpec(Spec):
+    """Times of one kernel of decode attention."""
+
+    kernel: AttentionKernelName
+    """Which implementation: decides what a work item is and how contexts are split."""
+    t0: Seconds = Field(ge=0)
+    """Launch, and whatever else every call pays."""
+    t_item: Seconds = Field(ge=0)
+    """Fixed time of one work item on its SM."""
+    t_head: Seconds = Field(default=0.0, ge=0)
+    """Further fixed time of an item for each query head."""
+    item_bandwidth: BytesPerS = Field(gt=0)
+    """Whole blocks of KV that one work item computes."""
+    t_split: Seconds = Field(ge=0)
+    """Extra time when the context is split: the reduction."""
+    t_per_split: Seconds = Field(default=0.0, ge=0)
+    """Of it, for each split."""
+    t_copy: Seconds = Field(default=0.0, ge=0)
+    """Launch of copies that transpose queries and outputs, in kernels that need them."""
+
+
+class AttentionLawSpec(AttentionKernelSpec):
+    """Decode attention of one KV dtype."""
+
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    sm_bandwidth: BytesPerS | None = Field(default=None, gt=0)
+    """What one SM streams from device memory at most, with as many loads in flight as it has; None: memory limits."""
+    other: AttentionKernelSpec | None = None
+    """The engine's kernel for calls that the first does not take; None: it takes all."""
+
+
+class PrefillLawSpec(Spec):
+    """Attention with prefill chunks in the call."""
 
     t0: Seconds = Field(ge=0)
     """Launch, and whatever else every call pays."""
-    t_cta: Seconds = Field(ge=0)
-    """Fixed time of one work item."""
-    cta_bandwidth: BytesPerS = Field(gt=0)
-    """What one work item can stream by itself."""
-    occupancy: int = Field(default=1, ge=1)
-    """Work items resident on one SM."""
-    split_rule: Literal["fill", "flash"] = "fill"
-    """How the context is split: to fill the SMs, or by FlashAttention's heuristic."""
-    min_split: int = Field(default=128, ge=1)
-    """Tokens below which a context is not split further."""
-    t_split: Seconds = Field(ge=0)
-    """Extra time when the context is split: the second kernel, which reduces."""
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
-    l2_speedup: float = Field(ge=1)
-    """Bandwidth of L2 relative to device memory."""
-    l2_fraction: float = Field(gt=0)
-    """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
-    smoothness: float = Field(ge=1)
-    """Exponent p of the smooth maximum of work-item and memory time."""
-    compute_efficiency: float = Field(default=0.5, gt=0, le=1)
-    """Of the peak matrix rate, in prefill."""
+    t_tile: Seconds = Field(ge=0)
+    """Fixed time of one tile of queries."""
+    t_empty: Seconds = Field(default=0.0, ge=0)
+    """Time of a place in the grid without a tile."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate of an SM, while a tile passes over its keys."""
+    tile_rows: int = Field(default=64, ge=1)
+    """Queries of a tile."""
+    decodes: Literal["tiles", "own"] = "tiles"
+    """What decodes in the same call are: tiles of the chunks' grid (FlashAttention 2), or computed as without chunks."""
 
 
 class MlaLawSpec(Spec):
@@ -243,6 +278,7 @@ class EngineLawsSpec(Spec):
 
     attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
+    prefill: PrefillLawSpec | None = None
     gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
@@ -290,9 +326,13 @@ class DeviceLawsSpec(Spec):
         return self
 
     def of(self, engine: str) -> LawsSpec:
-        """Return the laws that hold where *engine* serves; an engine without any has those of the first."""
-        others = [laws for name, laws in self.engines.items() if name != engine]
-        own = [self.engines[engine]] if engine in self.engines else []
+        """Return the laws that hold where *engine* serves; an engine without any has those of the first.
+
+        An engine with a backend that is not its usual one, as ``sglang-flashinfer``, has the laws of ``sglang`` for the rest.
+        """
+        names = [name for name in dict.fromkeys((engine, engine.partition("-")[0])) if name in self.engines]
+        own = [self.engines[name] for name in names]
+        others = [laws for name, laws in self.engines.items() if name not in names]
         candidates = [*own, *others]
 
         def first(family: str) -> Any:
@@ -319,6 +359,8 @@ class LawsSpec(Spec):
     physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
+    prefill: PrefillLawSpec | None = None
+    """None: that of the donor."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
     moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)

@@ -14,6 +14,7 @@ from gpusim.silicon.bench import Bench
 from gpusim.silicon.block import BLOCK
 from gpusim.silicon.collectives import COLLECTIVES, WORK
 from gpusim.silicon.gemm import GEMM
+from gpusim.silicon.mixed import MIXED
 from gpusim.silicon.mla import MLA
 from machines import Machine
 
@@ -28,6 +29,15 @@ ROWS = {
         "n_kv_heads": [8, 32, 4],
         "head_dim": 128,
         "window": 0,
+    },
+    MIXED: {
+        "prefill_chunk": [0, 300, 2048],
+        "kv_prefill": [0, 4096, 0],
+        "n_decode": [8, 0, 16],
+        "kv_decode": [1000, 0, 512],
+        "n_heads": 32,
+        "n_kv_heads": [8, 32, 4],
+        "head_dim": 128,
     },
     MLA: {
         "engine": "sglang",

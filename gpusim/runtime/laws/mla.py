@@ -31,9 +31,10 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import Attention, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
+from gpusim.runtime.laws.prefill import prefill_law
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import AttentionLawSpec, GemmLawSpec, LawsSpec, MlaLawSpec
+from gpusim.spec.laws import LawsSpec, MlaLawSpec
 
 SMOOTHNESS = 2.0
 PARTIAL_BYTES = 4.0
@@ -57,8 +58,7 @@ def mla_time(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigure
     """Apply the laws to a batch of decodes and chunks."""
     law = law_for(work.dtype, laws.mla)
     decode = _decode(work, latent, law, gpu)
-    gemm, attention = law_for("bf16", laws.gemm), law_for("bf16", laws.attention)
-    around = _around(work, latent, gemm, attention, gpu)
+    around = _around(work, latent, laws, gpu)
     rate = law.memory_factor * gpu.bandwidth
     even_bytes = work.activation_bytes + latent.weight_bytes + latent.expanded_bytes + decode.extra_bytes
     hit = l2_hit(work.reuse_distance, laws.physics.l2_fraction * gpu.l2_bytes)
@@ -118,14 +118,13 @@ def _reduction_s(work: Attention, latent: LatentWork, splits: FloatArray, law: M
     return size / law.reduce_bandwidth
 
 
-def _around(
-    work: Attention, latent: LatentWork, gemm: GemmLawSpec, attention: AttentionLawSpec, gpu: GpuFigures
-) -> _Term:
+def _around(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigures) -> _Term:
     """Products with the latent's projections, and the attention of chunks."""
+    gemm, prefill = law_for("bf16", laws.gemm), prefill_law(laws)
     has_decodes, has_chunks = latent.num_decodes > 0, latent.chunk_context > 0
     peak = gpu.peak_flops("bf16")
     has_projections = has_decodes & (latent.projection_flops > 0)
-    fixed_s = 2 * gemm.t0 * has_projections + (gemm.t0 + attention.t0) * has_chunks
+    fixed_s = 2 * gemm.t0 * has_projections + (gemm.t0 + prefill.t0 + prefill.t_tile) * has_chunks
     other_s = latent.projection_flops / (gemm.compute_efficiency * peak)
-    other_s = other_s + work.prefill_flops / (attention.compute_efficiency * peak)
+    other_s = other_s + work.prefill_flops / (prefill.compute_efficiency * peak)
     return _Term(fixed_s, other_s, np.zeros_like(other_s))

@@ -11,8 +11,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from gpusim.runtime.carried_attention import carried_attention
+from gpusim.runtime.carried_attention import carried_attention, carried_backend
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
+from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.laws import (
@@ -94,6 +95,10 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
         )
         for name, laws in donor.laws.engines.items()
     }
+    backend = carried_backend([donor, *others], device)
+    engines.pop(FLASHINFER_BACKEND, None)
+    if backend:
+        engines[FLASHINFER_BACKEND] = EngineLawsSpec(attention=backend)
     return donor.laws.model_copy(
         update={
             "engines": engines,

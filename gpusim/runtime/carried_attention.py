@@ -3,7 +3,8 @@
 Where the donor runs the kernel, in whatever engine, its law is taken; else that of another measured device; if none runs it,
 the mean of those of the kernel that is most like it. A law that is lent to a type nobody measured is changed for it
 (`fp8_laws`). Launches and reductions are cycles and go with the clock. What an item takes and passes is a latency of
-memory and bytes in flight, which GPUs share; only kernels made of a generation's own matrix instructions go with the matrix rate.
+memory and bytes in flight, which GPUs share. In kernels made of a generation's own matrix instructions an item passes at the matrix
+rate, and half of its fixed time is that of its first tile: both together the square root.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def carried_attention(
         if kernels is None:
             carried[dtype] = _scaled_law(law, donor, device)
         else:
-            carried[dtype] = _carried((donor, *others), device, kernels, engine, dtype) or law
+            lent = _carried((donor, *others), device, kernels, engine, dtype)
+            carried[dtype] = lent or _scaled_law(law, donor, device)
     return carried
 
 
@@ -86,8 +88,8 @@ def _carried(
         return None
     source, its_dtype, law = same
     law = _scaled(law, source, device)
-    law = in_fp8(law, engine, sources, device) if (its_dtype, dtype) == ("bf16", "fp8") else law
-    law = with_sm_bandwidth(law, sources) if dtype == "fp8" else law
+    if dtype == "fp8":
+        law = with_sm_bandwidth(law if its_dtype == "fp8" else in_fp8(law, engine, sources, device), sources)
     return law.model_copy(update={"other": None if second is None else _second(known, second, device)})
 
 
@@ -113,7 +115,11 @@ def _like(
             names = ("t0", "t_item", "item_bandwidth", "t_split", "t_per_split", "memory_factor")
             mean = {name: geometric_mean([getattr(law, name) or _NOTHING for law in alike]) for name in names}
             mean["item_bandwidth"] *= passed
-            return source, "bf16", alike[0].model_copy(update={**mean, "kernel": kernel, "sm_bandwidth": None})
+            return (
+                source,
+                "bf16",
+                alike[0].model_copy(update={**mean, "kernel": kernel, "t_copy": 0.0, "sm_bandwidth": None}),
+            )
     return None
 
 
@@ -139,7 +145,9 @@ def _scaled(law: Spec, source: DeviceSpec, device: DeviceSpec) -> Spec:
     clock = device.compute.boost_clock / source.compute.boost_clock
     changed = {name: getattr(law, name) / clock for name in ("t0", "t_copy", "t_split", "t_per_split")}
     if law.kernel in _OF_ITS_GENERATION:
-        changed["item_bandwidth"] = law.item_bandwidth * _matrix_rate(device) / _matrix_rate(source)
+        rate = _matrix_rate(device) / _matrix_rate(source)
+        changed["item_bandwidth"] = law.item_bandwidth * rate
+        changed |= {name: getattr(law, name) / rate**0.5 for name in ("t_item", "t_head")}
     return law.model_copy(update=changed)
 
 

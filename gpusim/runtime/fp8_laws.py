@@ -33,7 +33,9 @@ def in_fp8(law: AttentionLawSpec, engine: str, sources: Sequence[DeviceSpec], de
     name = engine.partition("-")[0]
     extra = [(fp8.t0 - bf16.t0) * its.compute.boost_clock for its, whose, bf16, fp8 in pairs if whose == name]
     t0 = law.t0 + max(0.0, mean(extra or [0.0])) / device.compute.boost_clock
-    slower = [fp8.t_item / bf16.t_item for *_, bf16, fp8 in pairs if law.kernel in _CONVERTS and bf16.kernel in _CONVERTS]
+    slower = [
+        fp8.t_item / bf16.t_item for *_, bf16, fp8 in pairs if law.kernel in _CONVERTS and bf16.kernel in _CONVERTS
+    ]
     return law.model_copy(update={"t0": t0, "t_item": law.t_item * geometric_mean(slower or [1.0])})
 
 
@@ -41,7 +43,9 @@ def with_sm_bandwidth(law: AttentionLawSpec, sources: Sequence[DeviceSpec]) -> A
     """Return *law*, of fp8, with what an SM takes in where memory does not limit it: the mean of all kernels that convert."""
     if law.kernel not in _CONVERTS or law.sm_bandwidth is not None:
         return law
-    stated = [fp8.sm_bandwidth for *_, fp8 in _pairs(sources) if fp8.kernel in _CONVERTS and fp8.sm_bandwidth is not None]
+    stated = [
+        fp8.sm_bandwidth for *_, fp8 in _pairs(sources) if fp8.kernel in _CONVERTS and fp8.sm_bandwidth is not None
+    ]
     return law.model_copy(update={"sm_bandwidth": geometric_mean(stated) if stated else None})
 
 

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from gpusim.calibrate.split import held_out
 from gpusim.silicon.layout import read_folder
 from gpusim.silicon.mixed import MIXED, SKEWED
 from gpusim.silicon.predictions import PREDICTED, predict
+from gpusim.silicon.split import held_out
 from gpusim.silicon.tables import MEASURED, columns
 from helpers import shared_data
 

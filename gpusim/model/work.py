@@ -133,13 +133,22 @@ class Attention:
         return flops if self.latent is None else flops + self.latent.projection_flops
 
 
+ElementwiseKind: TypeAlias = Literal["norm", "activation", "rope", "embedding", "pointwise", "sample"]
+"""What is done to each element, which decides how the kernel goes about it; pointwise: all that has no kernel of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """Norms, rotary embedding, activations, cache writes, sampling: bytes in and out."""
+    """Norms, rotary embedding, activations, cache writes, sampling: rows of elements, bytes in and out."""
 
     name: str
     bytes_read: Size
     bytes_written: Size
+    kind: ElementwiseKind = "pointwise"
+    rows: Size = 0.0
+    """Tokens, or heads of all tokens where each is normed by itself; of no account to pointwise kernels."""
+    columns: Size = 0.0
+    """Elements of a row: those written, of a norm or an activation; pairs that are rotated, of all heads."""
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
     routed: Dtype | None = None
@@ -189,8 +198,27 @@ class ReduceScatter:
     among: Among = "tensor"
 
 
-Collective: TypeAlias = AllReduce | AllGather | ReduceScatter
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | AllReduce | AllGather | ReduceScatter
+@dataclass(frozen=True, slots=True)
+class AllToAll:
+    """Every rank sends each rank, itself included, another part of its buffer."""
+
+    name: str
+    size_bytes: Size
+    """The full buffer on each rank."""
+    among: Among = "tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecv:
+    """The first rank sends the second a buffer."""
+
+    name: str
+    size_bytes: Size
+    among: Among = "tensor"
+
+
+Collective: TypeAlias = AllReduce | AllGather | ReduceScatter | AllToAll | SendRecv
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | Collective
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, ElementwiseLawSpec, EngineLawsSpec, LawsSpec, MlaLawSpec
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
@@ -26,6 +27,8 @@ _HBM_DONORS: Final = {
 the first itself, should it be taken for unmeasured."""
 _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
+_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
+"""By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
@@ -68,13 +71,37 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
-    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+    is_kin = device.family == donor.family
+    engines = {
+        name: _scaled(laws, clock, is_kin=is_kin).model_copy(update={"all_reduce": all_reduce_of(device, donor, name)})
+        for name, laws in donor.laws.engines.items()
+    }
+    return donor.laws.model_copy(
+        update={
+            "engines": engines,
+            "nccl": nccl_of(device, donor),
+            "elementwise": _elementwise(donor.laws.elementwise, clock, device),
+            "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
+        }
+    )
 
 
-def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's."""
+def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
+    """Return *law* at *clock* times the donor's: a launch is cycles, a round trip cycles and memory; SMs are a generation's."""
+    efficiency = _ISSUE_EFFICIENCY.get(device.family, law.issue_efficiency)
+    return law.model_copy(
+        update={"t0": law.t0 / clock, "t_step": law.t_step / clock**0.5, "issue_efficiency": efficiency}
+    )
+
+
+def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
+    """Return *law* at *clock* times the donor's: work items stream and add up so much faster."""
+    reduced = None if law.reduce_bandwidth is None else law.reduce_bandwidth * clock
+    return law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock, "reduce_bandwidth": reduced})
+
+
+def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
+    """Return *laws* at *clock* times the donor's; another family has kernels that read what its own convert."""
     attention = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
         for dtype, law in laws.attention.items()
@@ -82,9 +109,7 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
-    mla = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
-    }
+    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
     prefill = laws.prefill and laws.prefill.model_copy(
         update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
     )

@@ -30,11 +30,15 @@ class Calls:
     eager: bool = False
     """Launched by the CPU one by one, not from a CUDA graph."""
     host_s: FloatArray | float = 0.0
-    """Time of the CPU that a measurement holds beside the kernels': no part of the laws."""
+    """Time of the CPU that launches the call: a call takes no less. No part of the laws."""
+    software: str = ""
+    """Whose kernels, where the law is no engine's own."""
 
     @property
     def engine(self) -> str:
         """Whose kernels."""
+        if self.software:
+            return self.software
         return self.law[1] if self.law[0] == "engines" else DEFAULT_ENGINE
 
 
@@ -60,7 +64,7 @@ class Family:
     """Name the part of the range in which a row lies."""
     engine: str = ""
     """The column that says whose kernels were measured."""
-    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple)
+    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple, compare=False)
     """Why rows have no prediction, each with the rows it holds for; the first that does is named."""
 
     @property

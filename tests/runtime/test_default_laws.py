@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpusim.runtime.default_laws import carried_over, donor_name, laws_of
+from gpusim.runtime.default_laws import unmeasured as unmeasured_device
 from gpusim.spec.device import AggregateMemorySpec
+from gpusim.units import MiB
 from machines import catalog_device
 
 A100 = catalog_device("a100-sxm-80gb")
@@ -68,7 +70,7 @@ def test_donors_in_the_catalog(name, donor):
 
 
 def test_only_what_an_sm_takes_in_scales_with_the_clock():
-    """cta_bandwidth, sm_bandwidth and the times of tiles by the ratio of boost clocks; all else but fitted_on is the donor's."""
+    """What SMs take in and tiles by the ratio of boost clocks, and element-wise kernels; all else but fitted_on is the donor's."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
@@ -81,12 +83,54 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
         for dtype in ours:
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
-            assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
+            back = {scaled: rate}
+            if ours is laws.mla:
+                back["reduce_bandwidth"] = theirs[dtype].reduce_bandwidth
+                assert ours[dtype].reduce_bandwidth == pytest.approx(ratio * back["reduce_bandwidth"], rel=1e-12)
+            assert ours[dtype].model_copy(update=back) == theirs[dtype]
     for name in ("t_tile", "t_empty"):
         assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
-    same = {name: getattr(donors, name) for name in ("attention", "prefill", "gemm", "mla", "fitted_on")}
-    assert laws.model_copy(update=same) == donors
+    ours, theirs = laws.elementwise, donors.elementwise
+    assert ours.t0 * ratio == pytest.approx(theirs.t0, rel=1e-12)
+    assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
+    assert ours.issue_efficiency == 1.151
+    assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
+    same = {name: getattr(donors, name) for name in ("attention", "prefill", "gemm", "mla", "elementwise", "fitted_on")}
+    nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
+    assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
     assert ratio != 1
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "b300-sxm", "l40s"])
+def test_collectives_of_a_measured_generation_are_its_machine_s(name):
+    """GDDR has the measured PCIe box's, unchanged but for the column of NCCL's table."""
+    device = catalog_device(name)
+    donor = catalog_device(donor_name(device))
+    nccl = laws_of(device).nccl
+    assert nccl.model_copy(update={"tuning": donor.laws.nccl.tuning}) == donor.laws.nccl
+    assert nccl.tuning == {"l40s": "ampere"}.get(name, donor.laws.nccl.tuning)
+    assert laws_of(device).engine_all_reduce == donor.laws.of("vllm").engine_all_reduce
+
+
+def test_collectives_of_another_generation_are_the_mean():
+    """A V100's times are those of three machines at its clock, the geometric mean, B200's without what its two dies add."""
+    device = catalog_device("v100-sxm-32gb")
+    law = laws_of(device).nccl
+    others = [catalog_device(name) for name in MEASURED[:3]]
+    cycles = [other.laws.nccl.ring.t0 * other.compute.boost_clock for other in others]
+    mean = (cycles[0] * cycles[1] * cycles[2] / 1.5) ** (1 / 3)
+    assert law.ring.t0 == pytest.approx(mean / device.compute.boost_clock, rel=1e-9)
+    shares = [other.laws.nccl.ring.copy_share for other in others]
+    assert law.ring.copy_share == pytest.approx((shares[0] * shares[1] * shares[2]) ** (1 / 3), rel=1e-9)
+    assert law.tuning == "volta"
+
+
+def test_what_needs_adding_switches_is_not_lent_to_those_without():
+    """Before Hopper there is no multicast, and vLLM's own kernel goes up to 8 MiB."""
+    a100 = unmeasured_device(A100)
+    law = laws_of(a100).engine_all_reduce
+    assert law.symmetric is None
+    assert law.max_bytes[8] == 8 * MiB
 
 
 def test_a_twin_of_the_donor_gets_its_laws():

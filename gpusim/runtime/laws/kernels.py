@@ -9,7 +9,7 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import Attention, Count, Elementwise, Gemm, GroupedGemm, Size, Sort
-from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
+from gpusim.runtime.laws.elementwise import KERNELS, ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.mla import mla_time
@@ -59,8 +59,9 @@ class CalibratedLaws:
             return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         if isinstance(work, GroupedGemm) or work.routed is not None:
             return self._of_experts(work)
-        elements = ElementwiseRows(*_rows(work.bytes_read + work.bytes_written, work.hbm_bytes))
-        return elementwise_time(elements, self.laws.elementwise, self.gpu)
+        sizes = (work.bytes_read + work.bytes_written, work.hbm_bytes, work.rows, work.columns)
+        kernel = KERNELS[self.laws.elementwise_kernels][work.kind]
+        return elementwise_time(ElementwiseRows(*_rows(*sizes)), kernel, self.laws.elementwise, self.gpu)
 
     def _of_experts(self, work: GroupedGemm | Elementwise) -> KernelTime:
         if isinstance(work, GroupedGemm):

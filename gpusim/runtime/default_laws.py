@@ -141,7 +141,4 @@ def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSp
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
     mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
-    prefill = laws.prefill and laws.prefill.model_copy(
-        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
-    )
-    return laws.model_copy(update={"prefill": prefill, "gemm": gemm, "mla": mla})
+    return laws.model_copy(update={"gemm": gemm, "mla": mla})

@@ -116,6 +116,7 @@ def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: Law
         fixed_s=np.full_like(work_s, law.t0),
         other_s=makespan(work_s, work.num_heads * busy / sms, longest_s) + empty_s,
         l2_s=np.zeros_like(work_s),
+        even_bytes=work.activation_bytes,
         kv_bytes=chunks.kv_bytes + (work.kv_bytes - chunks.kv_bytes) * reads,
     )
 

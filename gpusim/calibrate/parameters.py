@@ -32,6 +32,15 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
         Parameter("l2_fraction", 0.1, 2.0),
         Parameter("l2_speedup", 1.0, 6.0),
     ),
+    "moe": (
+        Parameter("t0", 5 * us, 100 * us),
+        Parameter("t_tile", 0.01 * us, 20 * us),
+        Parameter("t_idle", 0.001 * us, 2 * us),
+        Parameter("memory_factor", 0.05, 1.0),
+        Parameter("compute_efficiency", 0.05, 1.0),
+        Parameter("token_factor", 0.02, 3.0),
+        Parameter("row_factor", 0.05, 3.0),
+    ),
     "attention": (
         Parameter("t0", 1 * us, 40 * us),
         Parameter("t_cta", 0.1 * us, 10 * us),

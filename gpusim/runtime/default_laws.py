@@ -8,12 +8,23 @@ it then computes at its 16-bit rate.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import (
+    DEFAULT_ENGINE,
+    DeviceLawsSpec,
+    EngineLawsSpec,
+    LawsSpec,
+    MoeLawSpec,
+    MoeLibrary,
+    WeightDtype,
+)
 from gpusim.spec.names import read
+
+Experts: TypeAlias = dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]]
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
 _HBM_DONORS: Final = {
@@ -24,6 +35,9 @@ _HBM_DONORS: Final = {
 }
 """By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU. The second is for
 the first itself, should it be taken for unmeasured."""
+_MEASURED: Final = (_HOPPER, _AMPERE, _BLACKWELL, _GDDR)
+_TRITON_ONLY: Final = {"volta", "turing", "ampere", "ada"}
+"""vLLM computes their experts by Triton kernels: FlashInfer's are for Hopper and later."""
 _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
 
@@ -65,8 +79,16 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
     engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
-    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "fitted_on": fitted_on})
+    for name, laws in engines.items():
+        engines[name] = laws.model_copy(update={"moe": _kernels_of_experts(name, laws, donor, device)})
+    physics = donor.laws.physics
+    return donor.laws.model_copy(
+        update={
+            "engines": engines,
+            "physics": physics.model_copy(update={"sm_bandwidth": physics.sm_bandwidth * clock}),
+            "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
+        }
+    )
 
 
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
@@ -82,3 +104,24 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
     return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
+
+
+def _kernels_of_experts(engine: str, laws: EngineLawsSpec, donor: DeviceSpec, device: DeviceSpec) -> Experts:
+    """Return the donor's laws of experts, and of libraries that it does not use those of other measured devices."""
+    if not laws.moe:
+        return laws.moe
+    found = {stored: dict(libraries) for stored, libraries in laws.moe.items()}
+    for name in _MEASURED:
+        if name not in {device.name, donor.name}:
+            others = validate(DeviceSpec, read("device", name)).laws
+            lent = {} if others is None or engine not in others.engines else others.engines[engine].moe
+            for stored, libraries in lent.items():
+                found[stored] = {**libraries, **found.get(stored, {})}
+    preferred = ["triton"] if device.family in _TRITON_ONLY else []
+    return {stored: _in_order(libraries, [*preferred, *laws.moe.get(stored, {})]) for stored, libraries in found.items()}
+
+
+def _in_order(libraries: dict[MoeLibrary, MoeLawSpec], first: Sequence[str]) -> dict[MoeLibrary, MoeLawSpec]:
+    """Return *libraries* with those named *first* in front."""
+    place = {name: number for number, name in reversed(list(enumerate(first)))}
+    return dict(sorted(libraries.items(), key=lambda law: place.get(law[0], len(place) + len(first))))

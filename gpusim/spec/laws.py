@@ -89,19 +89,37 @@ class GemmLawSpec(Spec):
     l2_fraction: float = Field(gt=0)
 
 
+MoeLibrary = Literal["triton", "cutlass", "trtllm"]
+TileRule = Literal["triton", "triton_0_14", "cutlass", "trtllm"]
+
+
 class MoeLawSpec(Spec):
-    """Routed experts of one weight dtype."""
+    """Routed experts of one stored type, by one library's kernels."""
 
     t0: Seconds = Field(ge=0)
     """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
-    t_wave: Seconds = Field(ge=0)
-    """Fixed time of one wave of tiles."""
-    memory_factor: float = Field(gt=0, le=1)
+    tiles: TileRule
+    """Whose rule chooses how many rows a tile has: Triton kernels of vLLM, today's or those of 0.14, FlashInfer's CUTLASS,
+    TensorRT-LLM's."""
+    tile_columns: int = Field(default=128, ge=1)
+    """Of an expert's output in a tile."""
+    t_tile: Seconds = Field(ge=0)
+    """Fixed time of one tile."""
+    t_idle: Seconds = Field(default=0.0, ge=0)
+    """Of a tile of rows that belong to another rank's expert (Triton: such a tile is launched and writes zeros)."""
+    memory_factor: float = Field(default=1.0, gt=0, le=1)
     """Streaming efficiency relative to the device's own."""
     compute_efficiency: float = Field(gt=0, le=1)
-    """Of the peak matrix rate."""
-    pass_factor: float = Field(gt=0)
-    """Bandwidth of passes over activations relative to the device's own."""
+    """Of the peak matrix rate, on whole tiles."""
+    token_factor: float = Field(gt=0)
+    """Bandwidth of passes over all tokens (choosing, quantising, adding up) relative to the device's own."""
+    row_factor: float = Field(gt=0)
+    """Likewise of passes over the rows of experts (activation, adding up)."""
+
+    @property
+    def is_triton(self) -> bool:
+        """Whether its kernels pass over the rows of other ranks' experts too, and read odd sizes element by element."""
+        return self.tiles in {"triton", "triton_0_14"}
 
 
 class ElementwiseLawSpec(Spec):
@@ -152,6 +170,8 @@ class PhysicsSpec(Spec):
     """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
     l2_speedup: float = Field(ge=1)
     """Bandwidth of L2 relative to device memory."""
+    sm_bandwidth: BytesPerS = Field(gt=0)
+    """What one SM can take in from L2 and memory."""
 
 
 class EngineLawsSpec(Spec):
@@ -161,8 +181,8 @@ class EngineLawsSpec(Spec):
     """By KV dtype."""
     gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     all_reduce: EngineAllReduceLawSpec | None = None
@@ -236,8 +256,8 @@ class LawsSpec(Spec):
     """By KV dtype."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     elementwise: ElementwiseLawSpec

@@ -116,7 +116,7 @@ EXPERTS = Family(
     words=("engine", "engine_version", "kernel", "dtype", "distribution"),
     numbers=_SIZES,
     calls=_calls,
-    shape=("hidden", "inter", "topk", "n_experts"),
+    shape=("hidden", "inter", "topk", "n_experts", "tp", "ep"),
     core=lambda *_: pl.lit(value=True),
     region=_region,
     engine="engine",

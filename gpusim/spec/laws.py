@@ -90,7 +90,8 @@ class GemmLawSpec(Spec):
 
 
 MoeLibrary = Literal["triton", "cutlass", "trtllm"]
-TileRule = Literal["triton", "triton_0_14", "cutlass", "trtllm"]
+TileRule = Literal["triton", "triton_blocks", "triton_0_14", "cutlass", "cutlass_narrow", "trtllm"]
+"""Triton kernels of vLLM, with weights in blocks, and as of version 0.14; FlashInfer's CUTLASS; TensorRT-LLM's."""
 
 
 class MoeLawSpec(Spec):
@@ -99,18 +100,17 @@ class MoeLawSpec(Spec):
     t0: Seconds = Field(ge=0)
     """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
     tiles: TileRule
-    """Whose rule chooses how many rows a tile has: Triton kernels of vLLM, today's or those of 0.14, FlashInfer's CUTLASS,
-    TensorRT-LLM's."""
-    tile_columns: int = Field(default=128, ge=1)
-    """Of an expert's output in a tile."""
+    """How the kernels choose their tiles, see `gpusim.runtime.laws.moe_tiles`."""
     t_tile: Seconds = Field(ge=0)
     """Fixed time of one tile."""
     t_idle: Seconds = Field(default=0.0, ge=0)
     """Of a tile of rows that belong to another rank's expert (Triton: such a tile is launched and writes zeros)."""
+    sm_factor: float = Field(gt=0)
+    """What a tile takes in relative to what an SM can."""
+    compute_efficiency: float = Field(default=0.9, gt=0, le=1)
+    """Of the peak matrix rate that tiles can reach; most are fed too slowly to come near it."""
     memory_factor: float = Field(default=1.0, gt=0, le=1)
     """Streaming efficiency relative to the device's own."""
-    compute_efficiency: float = Field(gt=0, le=1)
-    """Of the peak matrix rate, on whole tiles."""
     token_factor: float = Field(gt=0)
     """Bandwidth of passes over all tokens (choosing, quantising, adding up) relative to the device's own."""
     row_factor: float = Field(gt=0)
@@ -119,7 +119,7 @@ class MoeLawSpec(Spec):
     @property
     def is_triton(self) -> bool:
         """Whether its kernels pass over the rows of other ranks' experts too, and read odd sizes element by element."""
-        return self.tiles in {"triton", "triton_0_14"}
+        return self.tiles.startswith("triton")
 
 
 class ElementwiseLawSpec(Spec):

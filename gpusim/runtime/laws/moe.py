@@ -1,14 +1,14 @@
 """Mixtures of experts: grouped products that read the weights of the chosen experts, and passes over activations.
 
     tiles(X, R) = max(X, X / 2 + R / m) · ceil(n / c)      X distinct experts, R rows: an expert's last tile is half full
-    tile time   = max(t_tile + k · (c · w + m · a) / sm_bandwidth, 2 · m · c · k / (compute_efficiency · peak / SMs))
+    tile time   = max(t_tile + k · (c · w + m · a) / (sm_factor · sm_bandwidth), 2 · m · c · k / (compute_efficiency · peak / SMs))
     other       = ceil(tiles / SMs) · tile time
     memory      = X · n · k · w / rate, of which L2 serves what it still holds
     t           = t0 / 2 + idle tiles / SMs · t_idle + smooth_max(other, memory)
 
-Tiles are of m rows, by the rule of the kernels' library, and c columns. A layer has two products, so that t0 is what it pays
-at least: routing, sorting by expert, both products, activation and sum are launched by it. Its other kernels pay their
-bytes alone, those of tokens at ``token_factor`` of the bandwidth, those of the rows of experts at ``row_factor``.
+Tiles are of m rows and c columns (`moe_tiles`), weights of w and activations of a bytes. A layer has two products, so that t0
+is what it pays at least: routing, sorting by expert, both products, activation and sum are launched by it. Its other kernels
+pay their bytes alone, those of tokens at ``token_factor`` of the bandwidth, those of the rows of experts at ``row_factor``.
 
 Triton's kernels launch tiles for the experts of other ranks too, which write zeros (idle tiles), and pass over their rows.
 """
@@ -24,16 +24,12 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import ExpertKernels
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
+from gpusim.runtime.laws.moe_tiles import Routed, tiles_of
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.laws import MoeLawSpec, MoeLibrary, PhysicsSpec, WeightDtype
 
 SMOOTHNESS: Final = 2.0
-FEW_TOKENS: Final = 64
-"""Up to which vLLM's Triton kernels take small tiles (`get_default_config`; tuned configurations mostly agree)."""
-SMALL_TILE, LARGE_TILE = 16.0, 64.0
-SMALLEST_TILE: Final = 8.0
-"""Of TensorRT-LLM's kernels."""
 ALIGNMENT, DEPTH, NARROW = 16, 64, 10.0
 """Triton reads rows of weights whose length is no multiple of 16 element by element: ten times slower (fits on A100 and
 H100: 7 and 19), in steps of 64."""
@@ -65,12 +61,20 @@ class PassRows:
 
 
 def moe_law(kernels: ExpertKernels, laws: Mapping[WeightDtype, Mapping[MoeLibrary, MoeLawSpec]]) -> MoeLawSpec:
-    """Return the law of *kernels*: fp8 in blocks and per tensor stand for each other, and any library for another."""
-    stored = kernels.stored
-    if stored not in laws and stored in {"fp8", "fp8_block"}:
-        stored = "fp8_block" if stored == "fp8" else "fp8"
-    libraries = law_for(stored, laws)
-    return next((law for name, law in libraries.items() if name == kernels.library), next(iter(libraries.values())))
+    """Return the law of *kernels*: where that library has none for the type, of what comes nearest.
+
+    Scales per tensor and in blocks stand for each other, blocks first, because fp8 per tensor was measured with kernels
+    that are unusually slow.
+    """
+    is_fp8 = kernels.stored in {"fp8", "fp8_block"}
+    types = (kernels.stored, "fp8_block", "fp8") if is_fp8 else (kernels.stored,)
+    known = [laws[stored] for stored in types if stored in laws] or [law_for(kernels.stored, laws)]
+    named = [law for libraries in known for name, law in libraries.items() if name == kernels.library]
+    if named:
+        return named[0]
+    if kernels.library is None or not is_fp8:
+        return next(iter(known[0].values()))
+    return next(iter(laws.get("fp8_block", known[0]).values()))
 
 
 def grouped_time(
@@ -81,16 +85,16 @@ def grouped_time(
     hit = np.zeros_like(rows.rows)
     if rows.reuse_distance is not None:
         hit = l2_hit(rows.reuse_distance, physics.l2_fraction * gpu.l2_bytes)
-    tile_rows = _tile_rows(rows, law)
-    own = _row_tiles(rows.experts, rows.rows, tile_rows)
-    across = np.ceil(rows.n / law.tile_columns)
+    tile_m, tile_n = tiles_of(law.tiles, Routed(rows.tokens, rows.rows + rows.other_rows, rows.held))
+    across = np.ceil(rows.n / tile_n)
+    own = _row_tiles(rows.experts, rows.rows, tile_m) * across
     fixed_s = np.full_like(rows.rows, law.t0 / 2)
     if law.t_idle:
-        others = _row_tiles(rows.other_experts, rows.other_rows, tile_rows)
-        fixed_s += others * across / gpu.sm_count * law.t_idle
+        idle = _row_tiles(rows.other_experts, rows.other_rows, tile_m) * across
+        fixed_s += idle / gpu.sm_count * law.t_idle
     return KernelTime(
         fixed_s=fixed_s,
-        other_s=np.ceil(own * across / gpu.sm_count) * _tile_s(rows, tile_rows, law, gpu, physics, dtype),
+        other_s=np.ceil(own / gpu.sm_count) * _tile_s(rows.k, tile_m, tile_n, law, gpu, physics, dtype),
         l2_s=rows.weight_bytes * hit / (physics.l2_speedup * rate),
         even_bytes=rows.weight_bytes * (1 - hit),
         kv_bytes=np.zeros_like(rows.rows),
@@ -100,35 +104,26 @@ def grouped_time(
     )
 
 
-def _tile_rows(rows: GroupedRows, law: MoeLawSpec) -> FloatArray:
-    """Return how many rows a tile has, (rows,)."""
-    if law.tiles == "cutlass":
-        return np.full_like(rows.rows, LARGE_TILE)
-    if law.tiles == "trtllm":
-        # As if this rank had all choices: the kernels are told the numbers of tokens and of experts, not which are chosen.
-        share = np.maximum((rows.rows + rows.other_rows) / rows.held, 1.0)
-        return np.clip(2.0 ** np.ceil(np.log2(share)) / 2, SMALLEST_TILE, LARGE_TILE)
-    few = rows.held if law.tiles == "triton_0_14" else FEW_TOKENS
-    return np.where(rows.tokens <= few, SMALL_TILE, LARGE_TILE)
-
-
-def _row_tiles(experts: FloatArray, rows: FloatArray, tile_rows: FloatArray) -> FloatArray:
-    tiles: FloatArray = np.maximum(experts, experts / 2 + rows / tile_rows)
+def _row_tiles(experts: FloatArray, rows: FloatArray, tile_m: FloatArray) -> FloatArray:
+    tiles: FloatArray = np.maximum(experts, experts / 2 + rows / tile_m)
     return tiles
 
 
 def _tile_s(
-    rows: GroupedRows, tile_rows: FloatArray, law: MoeLawSpec, gpu: GpuFigures, physics: PhysicsSpec, dtype: Dtype
+    k: FloatArray,
+    tile_m: FloatArray,
+    tile_n: FloatArray,
+    law: MoeLawSpec,
+    gpu: GpuFigures,
+    physics: PhysicsSpec,
+    dtype: Dtype,
 ) -> FloatArray:
     """Return the time of one tile, (rows,)."""
-    operand = 1.0 if dtype == "fp8" else 2.0
-    depth = rows.k
-    if law.is_triton:
-        depth = np.where(rows.k % ALIGNMENT == 0, depth, np.ceil(depth / DEPTH) * DEPTH * NARROW)
-    taken_in = depth * (law.tile_columns * DTYPE_BYTES[dtype] + tile_rows * operand)
-    flops = 2 * tile_rows * law.tile_columns * rows.k
-    rate = law.compute_efficiency * gpu.peak_flops(dtype) / gpu.sm_count
-    tile_s: FloatArray = np.maximum(law.t_tile + taken_in / physics.sm_bandwidth, flops / rate)
+    depth = np.where(k % ALIGNMENT == 0, k, np.ceil(k / DEPTH) * DEPTH * NARROW) if law.is_triton else k
+    taken_in = depth * (tile_n * DTYPE_BYTES[dtype] + tile_m * (1.0 if dtype == "fp8" else 2.0))
+    fed_s = law.t_tile + taken_in / (law.sm_factor * physics.sm_bandwidth)
+    computed_s = 2 * tile_m * tile_n * k * gpu.sm_count / (law.compute_efficiency * gpu.peak_flops(dtype))
+    tile_s: FloatArray = np.maximum(fed_s, computed_s)
     return tile_s
 
 

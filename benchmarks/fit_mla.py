@@ -9,11 +9,11 @@ the mean absolute logarithmic error over contexts of 64 tokens and more, with th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from fit_moe import DEVICES, search
 
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures
@@ -25,6 +25,12 @@ from gpusim.spec.laws import MlaLawSpec
 from gpusim.spec.names import read
 from gpusim.units import us
 
+DEVICES = {
+    "a100_sxm": "a100-sxm-80gb",
+    "h100_sxm": "h100-sxm",
+    "b200_sxm": "b200-sxm",
+    "rtx_pro_6000_server": "rtx-pro-6000-server",
+}
 LATENT, ROPE = 512, 64
 START = {
     "t0": 1e-5,
@@ -53,6 +59,23 @@ def predict(table: pl.DataFrame, law: MlaLawSpec, gpu: GpuFigures, dtype: Dtype)
         timing = decode_time(DecodeRows(batch, batch * context, heads, LATENT, ROPE), law, gpu, dtype)
         seconds[rows["index"].to_numpy()] = timing.duration_s(timing.memory_s())
     return seconds
+
+
+def search(error: Callable[[FloatArray], float], start: FloatArray, bounds: FloatArray) -> FloatArray:
+    """Pattern search in the logarithms: a step up or down of each value in turn, halved when none helps."""
+    best, step = np.log(start), 0.5
+    least = error(np.exp(best))
+    while step > 0.003:
+        found = False
+        for index in range(len(best)):
+            for sign in (1.0, -1.0):
+                tried = best.copy()
+                tried[index] = np.clip(tried[index] + sign * step, *np.log(bounds[index]))
+                value = error(np.exp(tried))
+                if value < least - 1e-9:
+                    best, least, found = tried, value, True
+        step = step if found else step / 2
+    return np.exp(best)
 
 
 def main(folder: Path) -> None:

@@ -35,7 +35,6 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
     "moe": (
         Parameter("t0", 10 * us, 100 * us),
         Parameter("t_tile", 0.01 * us, 20 * us),
-        Parameter("t_idle", 0.001 * us, 2 * us),
         Parameter("sm_factor", 0.1, 3.0),
         Parameter("memory_factor", 0.05, 1.0),
         Parameter("token_factor", 0.02, 3.0),

@@ -18,10 +18,9 @@ from gpusim.spec.laws import (
     DeviceLawsSpec,
     EngineLawsSpec,
     LawsSpec,
-    MoeLawSpec,
-    MoeLibrary,
     WeightDtype,
 )
+from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.spec.names import read
 
 Experts: TypeAlias = dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]]
@@ -118,7 +117,9 @@ def _kernels_of_experts(engine: str, laws: EngineLawsSpec, donor: DeviceSpec, de
             for stored, libraries in lent.items():
                 found[stored] = {**libraries, **found.get(stored, {})}
     preferred = ["triton"] if device.family in _TRITON_ONLY else []
-    return {stored: _in_order(libraries, [*preferred, *laws.moe.get(stored, {})]) for stored, libraries in found.items()}
+    return {
+        stored: _in_order(libraries, [*preferred, *laws.moe.get(stored, {})]) for stored, libraries in found.items()
+    }
 
 
 def _in_order(libraries: dict[MoeLibrary, MoeLawSpec], first: Sequence[str]) -> dict[MoeLibrary, MoeLawSpec]:

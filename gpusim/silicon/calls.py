@@ -60,7 +60,7 @@ class Family:
     """Name the part of the range in which a row lies."""
     engine: str = ""
     """The column that says whose kernels were measured."""
-    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple)
+    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple, compare=False)
     """Why rows have no prediction, each with the rows it holds for; the first that does is named."""
 
     @property

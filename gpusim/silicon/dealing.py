@@ -36,11 +36,25 @@ class Dealt:
     """Distinct experts of the rank over all draws, which follow each other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """What is dealt, and how."""
+
+    tokens: int
+    num_experts: int
+    chosen: int
+    """Experts by each token."""
+    ranks: int
+    distribution: str
+    is_early: bool
+    """As the benchmark's first form."""
+
+
 @lru_cache(maxsize=200_000)
-def dealt(tokens: int, num_experts: int, chosen: int, ranks: int, distribution: str, *, early: bool) -> Dealt:
-    """Return the load that *tokens* make; *early*: as the benchmark's first form."""
-    draws = 1 if distribution == EVEN else EARLY_DRAWS if early else DRAWS
-    loads = np.array([_loads(tokens, num_experts, chosen, ranks, distribution, early, draw) for draw in range(draws)])
+def dealt(deal: Deal) -> Dealt:
+    """Return the load that the tokens make."""
+    draws = 1 if deal.distribution == EVEN else EARLY_DRAWS if deal.is_early else DRAWS
+    loads = np.array([_loads(deal, draw) for draw in range(draws)])
     own, others = loads[:, 0], loads[:, 1:]
     return Dealt(
         experts=float(np.count_nonzero(own)) / draws,
@@ -51,38 +65,39 @@ def dealt(tokens: int, num_experts: int, chosen: int, ranks: int, distribution: 
     )
 
 
-def _loads(tokens: int, num_experts: int, chosen: int, ranks: int, distribution: str, early: bool, draw: int) -> IntArray:  # noqa: FBT001
+def _loads(deal: Deal, draw: int) -> IntArray:
     """(ranks, experts of a rank) Tokens of each expert, the fullest rank first."""
-    if distribution == EVEN:
-        return _evenly(tokens, num_experts, chosen).reshape(ranks, -1)
-    wanted = _drawn(tokens, num_experts, chosen, float(distribution.removeprefix(POWER_LAW)), draw)
-    loads = np.minimum(wanted, tokens)
-    missing = tokens * chosen - int(loads.sum())
-    if early:
-        _fill_up(loads, int(wanted.sum() - loads.sum()), missing, tokens)
-        by_rank = loads.reshape(ranks, -1)
-    else:
-        by_rank = loads.reshape(ranks, -1)
-        _even_out(by_rank, missing, tokens)
+    if deal.distribution == EVEN:
+        return _evenly(deal).reshape(deal.ranks, -1)
+    wanted = _drawn(deal, draw)
+    loads = np.minimum(wanted, deal.tokens)
+    missing = deal.tokens * deal.chosen - int(loads.sum())
+    if deal.is_early:
+        _fill_up(loads, int(wanted.sum() - loads.sum()), missing, deal.tokens)
+    by_rank = loads.reshape(deal.ranks, -1)
+    if not deal.is_early:
+        _even_out(by_rank, missing, deal.tokens)
     fullest = int(by_rank.sum(axis=1).argmax())
     by_rank[[0, fullest]] = by_rank[[fullest, 0]]
     return by_rank
 
 
-def _evenly(tokens: int, num_experts: int, chosen: int) -> IntArray:
-    stride = -(-num_experts // chosen)
-    first = np.arange(tokens) if tokens >= stride else np.arange(tokens) * stride // tokens
-    picked = (first[:, None] + np.arange(chosen) * stride) % num_experts
-    return np.bincount(picked.ravel(), minlength=num_experts)
+def _evenly(deal: Deal) -> IntArray:
+    stride = -(-deal.num_experts // deal.chosen)
+    token = np.arange(deal.tokens)
+    first = token if deal.tokens >= stride else token * stride // deal.tokens
+    picked = (first[:, None] + np.arange(deal.chosen) * stride) % deal.num_experts
+    return np.bincount(picked.ravel(), minlength=deal.num_experts)
 
 
-def _drawn(tokens: int, num_experts: int, chosen: int, exponent: float, draw: int) -> IntArray:
+def _drawn(deal: Deal, draw: int) -> IntArray:
     """Return loads whose sum is about that of all choices."""
-    power = 1 - exponent
-    low, high = (1.0, max(1.0001, 0.8 * tokens)) if tokens * chosen > num_experts else (0.01, 2.0)
-    uniform = np.random.default_rng(draw).random(num_experts)
+    choices, power = deal.tokens * deal.chosen, 1 - float(deal.distribution.removeprefix(POWER_LAW))
+    low, high = (1.0, max(1.0001, 0.8 * deal.tokens)) if choices > deal.num_experts else (0.01, 2.0)
+    uniform = np.random.default_rng(draw).random(deal.num_experts)
     loads = ((high**power - low**power) * uniform + low**power) ** (1 / power)
-    return np.rint(loads / loads.sum() * tokens * chosen).astype(np.int64)
+    whole: IntArray = np.rint(loads / loads.sum() * choices).astype(np.int64)
+    return whole
 
 
 def _even_out(loads: IntArray, missing: int, most: int) -> None:

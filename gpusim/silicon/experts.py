@@ -13,7 +13,7 @@ from gpusim.model.experts import ExpertBlock, layer_kernels
 from gpusim.model.routing import ExpertLoad
 from gpusim.model.work import ExpertKernels
 from gpusim.silicon.calls import Calls, Family
-from gpusim.silicon.dealing import EVEN, POWER_LAW, dealt
+from gpusim.silicon.dealing import EVEN, POWER_LAW, Deal, dealt
 from gpusim.silicon.tables import columns, groups
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.device import DeviceSpec
@@ -57,8 +57,8 @@ def _loads(rows: pl.DataFrame) -> tuple[ExpertLoad, FloatArray]:
     """Return what each row's tokens ask of the experts, and how many of the rank's a replay touches."""
     cases = rows.select(_DEALT).unique(maintain_order=True)
     loads = [
-        dealt(int(tokens), int(experts), int(chosen), int(ranks), distribution, early=early)
-        for tokens, experts, chosen, ranks, distribution, early in cases.iter_rows()
+        dealt(Deal(int(tokens), int(experts), int(chosen), int(ranks), distribution, is_early))
+        for tokens, experts, chosen, ranks, distribution, is_early in cases.iter_rows()
     ]
     names = ("experts", "rows", "other_experts", "other_rows", "touched")
     cases = cases.with_columns(pl.Series(f"load_{name}", [getattr(load, name) for load in loads]) for name in names)

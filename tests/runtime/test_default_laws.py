@@ -82,15 +82,29 @@ def test_only_what_an_sm_takes_in_scales_with_the_clock():
             rate = getattr(theirs[dtype], scaled)
             assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
             assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "fitted_on")}
+    assert laws.physics.sm_bandwidth == pytest.approx(ratio * donors.physics.sm_bandwidth, rel=1e-12)
+    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "moe", "physics", "fitted_on")}
     assert laws.model_copy(update=same) == donors
     assert ratio != 1
 
 
 def test_a_twin_of_the_donor_gets_its_laws():
     """Carried over to a device of the same clock the parameters are unchanged."""
-    laws = laws_of(unmeasured())
-    assert laws.model_copy(update={"fitted_on": A100.laws.fitted_on}) == A100.laws.of("vllm")
+    laws, own = laws_of(unmeasured()), A100.laws.of("vllm")
+    assert laws.model_copy(update={"fitted_on": A100.laws.fitted_on, "moe": own.moe}) == own
+    assert laws.moe["bf16"]["triton"] == own.moe["bf16"]["triton"]
+
+
+def test_kernels_of_experts_come_from_whoever_has_them():
+    """The donor's first, and of libraries that it does not use those of others; before Hopper vLLM has Triton's alone."""
+    ada, blackwell = laws_of(L40S).moe, laws_of(catalog_device("b300-sxm")).moe
+    measured = {name: catalog_device(name).laws.of("vllm").moe for name in MEASURED}
+    assert ada["bf16"]["cutlass"] == measured["rtx-pro-6000-server"]["bf16"]["cutlass"]
+    assert ada["bf16"]["triton"] == measured["h100-sxm"]["bf16"]["triton"]
+    assert [next(iter(laws["bf16"])) for laws in (ada, blackwell)] == ["triton", "trtllm"]
+    assert blackwell["bf16"]["triton"] == measured["h100-sxm"]["bf16"]["triton"]
+    alone = laws_of(unmeasured(family="hopper").model_copy(update={"name": "h100-sxm"})).moe
+    assert alone["bf16"]["triton"] == measured["a100-sxm-80gb"]["bf16"]["triton"]
 
 
 def test_an_engine_borrows_what_it_was_not_measured_for():

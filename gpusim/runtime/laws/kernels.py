@@ -14,7 +14,7 @@ from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.mla import mla_time
-from gpusim.runtime.laws.moe import GroupedRows, PassRows, grouped_time, moe_law, passing_time
+from gpusim.runtime.laws.moe import Device, GroupedRows, PassRows, grouped_time, moe_law, passing_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.laws import LawsSpec
@@ -69,7 +69,7 @@ class CalibratedLaws:
         reused = () if work.reuse_distance is None else (work.reuse_distance,)
         own, others = (work.rows, work.experts), (work.other_rows, work.other_experts)
         sizes = _rows(work.tokens, *own, *others, work.held, work.n, work.k, work.weight_bytes, *reused)
-        return grouped_time(GroupedRows(*sizes), law, self.gpu, self.laws.physics, work.dtype)
+        return grouped_time(GroupedRows(*sizes), law, Device(self.gpu, self.laws.physics), work.dtype)
 
 
 class RooflineLaws:

@@ -4,7 +4,7 @@
     tile time   = max(t_tile + k · (c · w + m · a) / (sm_factor · sm_bandwidth), 2 · m · c · k / (compute_efficiency · peak / SMs))
     other       = ceil(tiles / SMs) · tile time
     memory      = X · n · k · w / rate, of which L2 serves what it still holds
-    t           = t0 / 2 + idle tiles / SMs · t_idle + smooth_max(other, memory)
+    t           = t0 / 2 + idle tiles / SMs · 0.17 us + smooth_max(other, memory)
 
 Tiles are of m rows and c columns (`moe_tiles`), weights of w and activations of a bytes. A layer has two products, so that t0
 is what it pays at least: routing, sorting by expert, both products, activation and sum are launched by it. Its other kernels
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -27,12 +27,28 @@ from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.moe_tiles import Routed, tiles_of
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import MoeLawSpec, MoeLibrary, PhysicsSpec, WeightDtype
+from gpusim.spec.laws import PhysicsSpec, WeightDtype
+from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
+from gpusim.units import us
 
 SMOOTHNESS: Final = 2.0
+T_IDLE: Final = 0.17 * us
+"""Of a tile of rows of another rank's expert on an SM: launched, it writes zeros (fits on A100 and H100: 0.13 and 0.18)."""
 ALIGNMENT, DEPTH, NARROW = 16, 64, 10.0
 """Triton reads rows of weights whose length is no multiple of 16 element by element: ten times slower (fits on A100 and
 H100: 7 and 19), in steps of 64."""
+
+
+Tile: TypeAlias = tuple[FloatArray, FloatArray]
+"""Rows and columns of tiles, (rows,) each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The GPU, and what all kernels share on it."""
+
+    gpu: GpuFigures
+    physics: PhysicsSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +83,27 @@ def moe_law(kernels: ExpertKernels, laws: Mapping[WeightDtype, Mapping[MoeLibrar
     that are unusually slow.
     """
     is_fp8 = kernels.stored in {"fp8", "fp8_block"}
-    types = (kernels.stored, "fp8_block", "fp8") if is_fp8 else (kernels.stored,)
+    types: tuple[WeightDtype, ...] = (kernels.stored, "fp8_block", "fp8") if is_fp8 else (kernels.stored,)
     known = [laws[stored] for stored in types if stored in laws] or [law_for(kernels.stored, laws)]
     named = [law for libraries in known for name, law in libraries.items() if name == kernels.library]
     if named:
         return named[0]
-    if kernels.library is None or not is_fp8:
-        return next(iter(known[0].values()))
-    return next(iter(laws.get("fp8_block", known[0]).values()))
+    nearest = laws.get("fp8_block", known[0]) if is_fp8 and kernels.library is not None else known[0]
+    return next(iter(nearest.values()))
 
 
-def grouped_time(
-    rows: GroupedRows, law: MoeLawSpec, gpu: GpuFigures, physics: PhysicsSpec, dtype: Dtype
-) -> KernelTime:
+def grouped_time(rows: GroupedRows, law: MoeLawSpec, device: Device, dtype: Dtype) -> KernelTime:
     """Apply the law of experts stored as *dtype* to *rows*."""
+    gpu, physics = device.gpu, device.physics
     rate = law.memory_factor * gpu.bandwidth
-    hit = np.zeros_like(rows.rows)
-    if rows.reuse_distance is not None:
-        hit = l2_hit(rows.reuse_distance, physics.l2_fraction * gpu.l2_bytes)
-    tile_m, tile_n = tiles_of(law.tiles, Routed(rows.tokens, rows.rows + rows.other_rows, rows.held))
+    hit = l2_hit(rows.reuse_distance, physics.l2_fraction * gpu.l2_bytes)
+    tile = tile_m, tile_n = tiles_of(law.tiles, Routed(rows.tokens, rows.rows + rows.other_rows, rows.held))
     across = np.ceil(rows.n / tile_n)
     own = _row_tiles(rows.experts, rows.rows, tile_m) * across
-    fixed_s = np.full_like(rows.rows, law.t0 / 2)
-    if law.t_idle:
-        idle = _row_tiles(rows.other_experts, rows.other_rows, tile_m) * across
-        fixed_s += idle / gpu.sm_count * law.t_idle
+    idle: FloatArray = _row_tiles(rows.other_experts, rows.other_rows, tile_m) * across * law.is_triton
     return KernelTime(
-        fixed_s=fixed_s,
-        other_s=np.ceil(own / gpu.sm_count) * _tile_s(rows.k, tile_m, tile_n, law, gpu, physics, dtype),
+        fixed_s=law.t0 / 2 + idle / gpu.sm_count * T_IDLE,
+        other_s=np.ceil(own / gpu.sm_count) * _tile_s(rows.k, tile, law, device, dtype),
         l2_s=rows.weight_bytes * hit / (physics.l2_speedup * rate),
         even_bytes=rows.weight_bytes * (1 - hit),
         kv_bytes=np.zeros_like(rows.rows),
@@ -109,19 +118,12 @@ def _row_tiles(experts: FloatArray, rows: FloatArray, tile_m: FloatArray) -> Flo
     return tiles
 
 
-def _tile_s(
-    k: FloatArray,
-    tile_m: FloatArray,
-    tile_n: FloatArray,
-    law: MoeLawSpec,
-    gpu: GpuFigures,
-    physics: PhysicsSpec,
-    dtype: Dtype,
-) -> FloatArray:
+def _tile_s(k: FloatArray, tile: Tile, law: MoeLawSpec, device: Device, dtype: Dtype) -> FloatArray:
     """Return the time of one tile, (rows,)."""
+    gpu, (tile_m, tile_n) = device.gpu, tile
     depth = np.where(k % ALIGNMENT == 0, k, np.ceil(k / DEPTH) * DEPTH * NARROW) if law.is_triton else k
     taken_in = depth * (tile_n * DTYPE_BYTES[dtype] + tile_m * (1.0 if dtype == "fp8" else 2.0))
-    fed_s = law.t_tile + taken_in / (law.sm_factor * physics.sm_bandwidth)
+    fed_s = law.t_tile + taken_in / (law.sm_factor * device.physics.sm_bandwidth)
     computed_s = 2 * tile_m * tile_n * k * gpu.sm_count / (law.compute_efficiency * gpu.peak_flops(dtype))
     tile_s: FloatArray = np.maximum(fed_s, computed_s)
     return tile_s

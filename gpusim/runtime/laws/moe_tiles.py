@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.spec.laws import TileRule
+from gpusim.spec.moe_law import TileRule
 
 FEW_TOKENS, MANY_TOKENS = 64, 512
 SMALLEST: Final = 8.0

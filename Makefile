@@ -6,12 +6,13 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types unit bench clean
+.PHONY: help demo test check lint types unit bench accuracy clean
 
 help:
 	@echo "make demo   install gpusim into $(VENV), run the study and one chat run"
 	@echo "make test   everything that CI checks: lint, format, types, tests"
 	@echo "make bench  speed and memory of whole runs (minutes); QUICK=1: short runs only; JSON=FILE: all figures"
+	@echo "make accuracy  docs/accuracy.md anew from measured kernels in DATA=FOLDER (default ../shared/data)"
 	@echo "make clean  remove $(VENV) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
@@ -37,6 +38,11 @@ unit: $(INSTALLED_DEV)
 # What it measures: docs/performance.md.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
+# Errors of every law against measurements, which are not part of the repository.
+DATA ?= ../shared/data
+accuracy: $(INSTALLED_DEV)
+	$(BIN)/python benchmarks/accuracy.py $(DATA)/silicon --out docs/accuracy.md
 
 # The stamps make a second call install nothing, unless pyproject.toml has changed.
 $(INSTALLED): pyproject.toml | $(BIN)/python

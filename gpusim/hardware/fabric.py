@@ -77,6 +77,10 @@ class Fabric(Component):
         """Return the bytes/s of links from *source* to *target* themselves; 0 if they meet over other nodes."""
         return self.routes.direct_bandwidth(source, target)
 
+    def passes(self, source: str, target: str, kind: str) -> bool:
+        """Whether a node of *kind* lies between *source* and *target*; see `Routes.passes`."""
+        return self.routes.passes(source, target, kind)
+
     def are_scale_up_connected(self, nodes: Sequence[str]) -> bool:
         """Whether scale-up links alone lead from each of *nodes* to each other."""
         return all(self.routes.by_scale_up(source, target) for source, target in permutations(nodes, 2))

@@ -48,7 +48,8 @@ class Routes:
         self.links = links_of(graph)
         self.capacity: list[float] = [link.bandwidth * (1.0 if ideal else link.efficiency) for link in self.links]
         """Bytes/s each link can carry."""
-        self._forwards = {name: graph.nodes[name]["kind"] in FORWARDING for name in graph}
+        self._kinds: dict[str, str] = {name: graph.nodes[name]["kind"] for name in graph}
+        self._forwards = {name: kind in FORWARDING for name, kind in self._kinds.items()}
         self._into: dict[str, list[int]] = {name: [] for name in graph}
         for edge, link in enumerate(self.links):
             self._into[link.target].append(edge)
@@ -69,6 +70,11 @@ class Routes:
     def by_scale_up(self, source: str, target: str) -> bool:
         """Whether scale-up links alone lead from *source* to *target*."""
         return source in self._hops_towards(target, scale_up=True)
+
+    def passes(self, source: str, target: str, kind: str) -> bool:
+        """Whether a node of *kind* (``switch``, ``host``, ``nic``) lies between *source* and *target*."""
+        between = (self.links[edge].target for edge in self.route(source, target).edges.tolist())
+        return any(self._kinds[node] == kind for node in between if node != target)
 
     def direct_bandwidth(self, source: str, target: str) -> float:
         """Return the bytes/s of the links from *source* to *target* themselves; 0 if the route has nodes between."""

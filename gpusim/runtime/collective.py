@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,17 +13,13 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray, ticks, ticks_array
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Flow, Loads
-from gpusim.model.work import AllGather, AllReduce, Among, Collective
+from gpusim.model.work import AllGather, AllReduce, AllToAll, Among, Collective, ReduceScatter, SendRecv
 from gpusim.runtime.attribution import collective_attribution
-from gpusim.runtime.laws.collectives import (
-    Algorithm,
-    Operation,
-    Pattern,
-    calibrated_algorithms,
-    ideal_algorithms,
-    own_limit,
-)
-from gpusim.runtime.rings import ring_traffic, rings
+from gpusim.runtime.connection import connection, laid_rings
+from gpusim.runtime.laws.all_reduce import own_algorithms
+from gpusim.runtime.laws.collectives import Algorithm, Operation, Pattern, ideal_algorithms
+from gpusim.runtime.laws.nccl import nccl_algorithms
+from gpusim.runtime.rings import ring_traffic
 from gpusim.spec.laws import LawsSpec
 
 
@@ -96,17 +93,24 @@ class CollectiveGroup:
         self.fabric = fabric
         self.ranks = tuple(ranks)
         self.laws = laws
-        self.hbm_bandwidth = hbm_bandwidth
-        found = rings(self.ranks, fabric.direct_bandwidth)
+        found = laid_rings(fabric, self.ranks)
         pairs = [(a, b, 1.0) for a in self.ranks for b in self.ranks if a != b]
         self.unit_loads: dict[Pattern, Loads] = {
             "ring": fabric.loads(ring_traffic(found, 1.0), memory=False),
             "all_pairs": fabric.loads(pairs, memory=False),
+            "pair": fabric.loads([(self.ranks[0], self.ranks[1], 1.0)], memory=False),
         }
         self._peak_s = {pattern: fabric.peak_s(loads) for pattern, loads in self.unit_loads.items()}
         self._hop_s = max(fabric.route(a, b).latency_s for a, b, _ in ring_traffic(found, 1.0))
-        self._is_direct = fabric.are_scale_up_connected(self.ranks)
+        self.ways = connection(fabric, self.ranks, 1.0 / self._peak_s["ring"], hbm_bandwidth)
         self._known: dict[Collective, TimedCollective] = {}
+
+    def with_laws(self, laws: LawsSpec | None) -> CollectiveGroup:
+        """Return the same GPUs with other laws."""
+        group = copy(self)
+        group.laws = laws
+        group._known = {}  # noqa: SLF001  its own
+        return group
 
     def timed(self, work: Collective) -> TimedCollective:
         """Return *work* with its fastest algorithm on idle links."""
@@ -130,28 +134,24 @@ class CollectiveGroup:
     def rows(self, work: Collective) -> CollectiveRows:
         """Time *work*, of one size or of many, each with its fastest algorithm."""
         sizes = np.atleast_1d(np.asarray(work.size_bytes, dtype=np.float64))
-        operation = _operation(work)
-        limit = -1.0 if self.laws is None else own_limit(operation, self.laws, direct=self._is_direct)
-        columns = np.empty((4, len(sizes)))
-        chosen = np.empty(len(sizes), dtype=object)
-        for here in (np.flatnonzero(sizes <= limit), np.flatnonzero(sizes > limit)):
-            if len(here):
-                candidates = self._algorithms(operation, sizes[here])
-                figures = np.array([self._figures(algorithm, len(here)) for algorithm in candidates])
-                best = np.argmin(figures[:, 0] + figures[:, 1], axis=0)
-                columns[:, here] = figures[best, :, np.arange(len(here))].T
-                chosen[here] = np.array(candidates, dtype=object)[best]
-        fixed_s, link_s, pair_bytes, peak_s = columns
-        return CollectiveRows(
-            chosen.tolist(), fixed_s, link_s, pair_bytes, peak_s, ticks_array(fixed_s + link_s), work.among
-        )
+        candidates = self._algorithms(_operation(work), sizes)
+        figures = np.array([self._figures(algorithm, len(sizes)) for algorithm in candidates])
+        usable = np.array([np.broadcast_to(algorithm.usable, sizes.shape) for algorithm in candidates])
+        best = np.argmin(np.where(usable, figures[:, 0] + figures[:, 1], np.inf), axis=0)
+        fixed_s, link_s, pair_bytes, peak_s = figures[best, :, np.arange(len(sizes))].T
+        chosen = [candidates[number] for number in best.tolist()]
+        return CollectiveRows(chosen, fixed_s, link_s, pair_bytes, peak_s, ticks_array(fixed_s + link_s), work.among)
 
     def _figures(self, algorithm: Algorithm, number: int) -> list[FloatArray]:
         """Return fixed seconds, seconds on the links, bytes per pair and seconds at the links' peak, each (number,)."""
         loads = self.unit_loads[algorithm.pattern]
         peak_s = self._peak_s[algorithm.pattern] * algorithm.bytes_per_pair
+        exposed_s = self._peak_s[algorithm.pattern] * algorithm.exposed_bytes
+        link_s = (peak_s + exposed_s) / algorithm.efficiency
+        if algorithm.pair_efficiency is not None:
+            link_s = np.maximum(link_s, self._peak_s["pair"] * algorithm.bytes_per_pair / algorithm.pair_efficiency)
         # What the law measured may lie a little above what packet headers leave of the links of this topology.
-        link_s = np.maximum(peak_s / algorithm.efficiency, loads.ideal_s * algorithm.bytes_per_pair)
+        link_s = np.maximum(link_s, loads.ideal_s * algorithm.bytes_per_pair)
         figures = (algorithm.fixed_s, link_s, algorithm.bytes_per_pair, peak_s)
         return [np.broadcast_to(np.asarray(figure, dtype=np.float64), number) for figure in figures]
 
@@ -193,15 +193,24 @@ class CollectiveGroup:
             then(event)
 
     def _algorithms(self, operation: Operation, size_bytes: FloatArray) -> list[Algorithm]:
-        count = len(self.ranks)
         if self.laws is None:
-            return ideal_algorithms(operation, count, size_bytes, self._hop_s)
-        return calibrated_algorithms(
-            operation, count, size_bytes, self.laws, direct=self._is_direct, hbm_bandwidth=self.hbm_bandwidth
-        )
+            return ideal_algorithms(operation, len(self.ranks), size_bytes, self._hop_s)
+        own = own_algorithms(self.laws.engine_all_reduce, operation, size_bytes, self.ways)
+        left = np.full(size_bytes.shape, fill_value=True)
+        for algorithm in own:
+            left &= ~np.asarray(algorithm.usable)
+        others = nccl_algorithms(self.laws.nccl, operation, size_bytes, self.ways)
+        return own + [replace(algorithm, usable=algorithm.usable & left) for algorithm in others]
+
+
+_OPERATIONS: dict[type[Collective], Operation] = {
+    AllReduce: "all_reduce",
+    AllGather: "all_gather",
+    ReduceScatter: "reduce_scatter",
+    AllToAll: "all_to_all",
+    SendRecv: "send_recv",
+}
 
 
 def _operation(work: Collective) -> Operation:
-    if isinstance(work, AllReduce):
-        return "all_reduce"
-    return "all_gather" if isinstance(work, AllGather) else "reduce_scatter"
+    return _OPERATIONS[type(work)]

@@ -8,22 +8,24 @@ it then computes at its 16-bit rate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from functools import cache
+from typing import Final
 
+from gpusim.runtime.carried_attention import carried_attention
+from gpusim.runtime.carried_experts import carried_experts
+from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.laws import (
     DEFAULT_ENGINE,
     DeviceLawsSpec,
+    ElementwiseLawSpec,
     EngineLawsSpec,
     LawsSpec,
-    WeightDtype,
+    MlaLawSpec,
+    PhysicsSpec,
 )
-from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.spec.names import read
-
-Experts: TypeAlias = dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]]
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
 _HBM_DONORS: Final = {
@@ -34,28 +36,31 @@ _HBM_DONORS: Final = {
 }
 """By family; AMD's have the donor of their year, the same generation of HBM and as much memory a GPU. The second is for
 the first itself, should it be taken for unmeasured."""
-_MEASURED: Final = (_HOPPER, _AMPERE, _BLACKWELL, _GDDR)
-_TRITON_ONLY: Final = {"volta", "turing", "ampere", "ada"}
-"""vLLM computes their experts by Triton kernels: FlashInfer's are for Hopper and later."""
 _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
+_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
+"""By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
     own = None if device.laws is None else device.laws.of(engine)
-    if own is not None and own.moe and own.mla:
+    if own is not None and own.prefill and own.moe and own.mla:
         return own
-    donor = validate(DeviceSpec, read("device", donor_name(device)))
+    donor = _measured(donor_name(device))
     lent = carried_over(donor, device).of(engine)
-    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
+    if own is None:
+        return lent
+    return own.model_copy(
+        update={name: getattr(own, name) or getattr(lent, name) for name in ("prefill", "moe", "mla")}
+    )
 
 
 def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
     """Return the measured laws of *device*, or those carried over from its donor."""
     if device.laws is not None:
         return device.laws
-    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
+    return carried_over(_measured(donor_name(device)), device)
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -77,52 +82,74 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
-    engines = {name: _scaled(laws, clock) for name, laws in donor.laws.engines.items()}
-    for name, laws in engines.items():
-        engines[name] = laws.model_copy(update={"moe": _kernels_of_experts(name, laws, donor, device)})
-    physics = donor.laws.physics
+    is_kin = device.family == donor.family
+    others = [
+        _measured(name) for name in (_GDDR, _HOPPER, _AMPERE, _BLACKWELL) if name not in (donor.name, device.name)
+    ]
+    engines = {
+        name: _scaled(laws, clock, is_kin=is_kin).model_copy(
+            update={
+                "attention": carried_attention(donor, device, name, others),
+                "moe": carried_experts(donor, device, name, others),
+                "all_reduce": all_reduce_of(device, donor, name),
+            }
+        )
+        for name, laws in donor.laws.engines.items()
+    }
     return donor.laws.model_copy(
         update={
             "engines": engines,
-            "physics": physics.model_copy(update={"sm_bandwidth": physics.sm_bandwidth * clock}),
+            "physics": _physics(donor, device),
+            "nccl": nccl_of(device, donor),
+            "elementwise": _elementwise(donor.laws.elementwise, clock, device),
             "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
         }
     )
 
 
-def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's."""
-    attention = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
-        for dtype, law in laws.attention.items()
-    }
+@cache
+def _measured(name: str) -> DeviceSpec:
+    return validate(DeviceSpec, read("device", name))
+
+
+def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
+    """Return the donor's with L2 as fast for each SM and cycle: its bandwidth relative to the device's own memory."""
+    assert donor.laws is not None
+    own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
+    physics = donor.laws.physics
+    clock = device.compute.boost_clock / donor.compute.boost_clock
+    return physics.model_copy(
+        update={
+            "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
+            "sm_bandwidth": physics.sm_bandwidth * clock,
+        }
+    )
+
+
+def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
+    """Return *law* at *clock* times the donor's: a launch is cycles, a round trip cycles and memory; SMs are a generation's."""
+    efficiency = _ISSUE_EFFICIENCY.get(device.family, law.issue_efficiency)
+    return law.model_copy(
+        update={"t0": law.t0 / clock, "t_step": law.t_step / clock**0.5, "issue_efficiency": efficiency}
+    )
+
+
+def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
+    """Return *law* at *clock* times the donor's: work items stream and add up so much faster."""
+    reduced = None if law.reduce_bandwidth is None else law.reduce_bandwidth * clock
+    return law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock, "reduce_bandwidth": reduced})
+
+
+def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
+    """Return *laws* at *clock* times the donor's, but for decode attention and collectives.
+
+    Another family has kernels that read what its own convert.
+    """
     gemm = {
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
-    mla = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
-    }
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
-
-
-def _kernels_of_experts(engine: str, laws: EngineLawsSpec, donor: DeviceSpec, device: DeviceSpec) -> Experts:
-    """Return the donor's laws of experts, and of libraries that it does not use those of other measured devices."""
-    if not laws.moe:
-        return laws.moe
-    found = {stored: dict(libraries) for stored, libraries in laws.moe.items()}
-    for name in _MEASURED:
-        if name not in {device.name, donor.name}:
-            others = validate(DeviceSpec, read("device", name)).laws
-            lent = {} if others is None or engine not in others.engines else others.engines[engine].moe
-            for stored, libraries in lent.items():
-                found[stored] = {**libraries, **found.get(stored, {})}
-    preferred = ["triton"] if device.family in _TRITON_ONLY else []
-    return {
-        stored: _in_order(libraries, [*preferred, *laws.moe.get(stored, {})]) for stored, libraries in found.items()
-    }
-
-
-def _in_order(libraries: dict[MoeLibrary, MoeLawSpec], first: Sequence[str]) -> dict[MoeLibrary, MoeLawSpec]:
-    """Return *libraries* with those named *first* in front."""
-    place = {name: number for number, name in reversed(list(enumerate(first)))}
-    return dict(sorted(libraries.items(), key=lambda law: place.get(law[0], len(place) + len(first))))
+    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
+    prefill = laws.prefill and laws.prefill.model_copy(
+        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
+    )
+    return laws.model_copy(update={"prefill": prefill, "gemm": gemm, "mla": mla})

@@ -69,3 +69,14 @@ def _arrows(ring: Sequence[str]) -> list[tuple[str, str]]:
 def ring_traffic(found: list[tuple[float, tuple[str, ...]]], bytes_per_arrow: float) -> list[tuple[str, str, float]]:
     """Return (source, target, bytes) of all arrows when each ring carries its share."""
     return [(a, b, share * bytes_per_arrow) for share, ring in found for a, b in _arrows(ring)]
+
+
+def over_network(nodes: Sequence[Sequence[str]]) -> list[tuple[float, tuple[str, ...]]]:
+    """Return rings through several machines, each leaving a machine by another GPU, so that all NICs are used.
+
+    Args:
+        nodes: The ranks of each machine.
+    """
+    count = min(len(node) for node in nodes)
+    turned = [tuple(rank for node in nodes for rank in (*node[turn:], *node[:turn])) for turn in range(count)]
+    return [(1 / count, ring) for ring in turned]

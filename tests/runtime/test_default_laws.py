@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpusim.runtime.default_laws import carried_over, donor_name, laws_of
+from gpusim.runtime.default_laws import unmeasured as unmeasured_device
 from gpusim.spec.device import AggregateMemorySpec
+from gpusim.units import MiB
 from machines import catalog_device
 
 A100 = catalog_device("a100-sxm-80gb")
@@ -67,25 +69,104 @@ def test_donors_in_the_catalog(name, donor):
     assert name in laws_of(device).fitted_on
 
 
-def test_only_what_an_sm_takes_in_scales_with_the_clock():
-    """cta_bandwidth and sm_bandwidth by the ratio of boost clocks; all else, nothing but fitted_on, is the donor's."""
+def test_only_what_an_sm_does_scales_with_the_clock():
+    """Rates of SMs go with the ratio of boost clocks, times of attention's items against it, and element-wise kernels."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
     for ours, theirs, scaled in (
-        (laws.attention, donors.attention, "cta_bandwidth"),
-        (laws.gemm, donors.gemm, "sm_bandwidth"),
-        (laws.mla, donors.mla, "cta_bandwidth"),
+        (laws.attention, donors.attention, {"item_bandwidth": 1, "t_item": -1, "t_split": -1, "t_per_split": -1}),
+        (laws.gemm, donors.gemm, {"sm_bandwidth": 1}),
+        (laws.mla, donors.mla, {"cta_bandwidth": 1}),
     ):
         assert ours.keys() == theirs.keys()
         for dtype in ours:
-            rate = getattr(theirs[dtype], scaled)
-            assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
-            assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
+            values = {name: getattr(theirs[dtype], name) for name in scaled}
+            for name, power in scaled.items():
+                assert getattr(ours[dtype], name) == pytest.approx(ratio**power * values[name], rel=1e-12)
+            if ours is laws.mla:
+                values["reduce_bandwidth"] = theirs[dtype].reduce_bandwidth
+                assert ours[dtype].reduce_bandwidth == pytest.approx(ratio * values["reduce_bandwidth"], rel=1e-12)
+            assert ours[dtype].model_copy(update=values) == theirs[dtype]
+    for name in ("t_tile", "t_empty"):
+        assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
+    ours, theirs = laws.elementwise, donors.elementwise
+    assert ours.t0 * ratio == pytest.approx(theirs.t0, rel=1e-12)
+    assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
+    assert ours.issue_efficiency == 1.151
+    assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
     assert laws.physics.sm_bandwidth == pytest.approx(ratio * donors.physics.sm_bandwidth, rel=1e-12)
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "moe", "physics", "fitted_on")}
-    assert laws.model_copy(update=same) == donors
+    names = ("attention", "prefill", "gemm", "mla", "moe", "elementwise", "physics", "fitted_on")
+    same = {name: getattr(donors, name) for name in names}
+    nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
+    assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
     assert ratio != 1
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "b300-sxm", "l40s"])
+def test_collectives_of_a_measured_generation_are_its_machine_s(name):
+    """GDDR has the measured PCIe box's, unchanged but for the column of NCCL's table."""
+    device = catalog_device(name)
+    donor = catalog_device(donor_name(device))
+    nccl = laws_of(device).nccl
+    assert nccl.model_copy(update={"tuning": donor.laws.nccl.tuning}) == donor.laws.nccl
+    assert nccl.tuning == {"l40s": "ampere"}.get(name, donor.laws.nccl.tuning)
+    assert laws_of(device).engine_all_reduce == donor.laws.of("vllm").engine_all_reduce
+
+
+def test_collectives_of_another_generation_are_the_mean():
+    """A V100's times are those of three machines at its clock, the geometric mean, B200's without what its two dies add."""
+    device = catalog_device("v100-sxm-32gb")
+    law = laws_of(device).nccl
+    others = [catalog_device(name) for name in MEASURED[:3]]
+    cycles = [other.laws.nccl.ring.t0 * other.compute.boost_clock for other in others]
+    mean = (cycles[0] * cycles[1] * cycles[2] / 1.5) ** (1 / 3)
+    assert law.ring.t0 == pytest.approx(mean / device.compute.boost_clock, rel=1e-9)
+    shares = [other.laws.nccl.ring.copy_share for other in others]
+    assert law.ring.copy_share == pytest.approx((shares[0] * shares[1] * shares[2]) ** (1 / 3), rel=1e-9)
+    assert law.tuning == "volta"
+
+
+def test_what_needs_adding_switches_is_not_lent_to_those_without():
+    """Before Hopper there is no multicast, and vLLM's own kernel goes up to 8 MiB."""
+    a100 = unmeasured_device(A100)
+    law = laws_of(a100).engine_all_reduce
+    assert law.symmetric is None
+    assert law.max_bytes[8] == 8 * MiB
+
+
+def test_l2_is_as_fast_for_each_sm_and_cycle():
+    """More memory bandwidth on the same SMs makes L2 less of an advantage, down to none."""
+    hopper, h200 = catalog_device("h100-sxm"), catalog_device("h200-sxm")
+    ours, theirs = (device.memory.bandwidth / device.compute.boost_clock for device in (h200, hopper))
+    speedup = laws_of(h200).physics.l2_speedup
+    assert speedup == pytest.approx(max(1.0, hopper.laws.physics.l2_speedup * theirs / ours))
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "kernel"),
+    [
+        ("h200-sxm", "vllm", "flash_attention_3"),
+        ("gb200", "sglang", "trtllm_gen"),
+        ("l40s", "vllm", "flash_attention_2"),
+        ("l40s", "trtllm", "xqa"),
+        ("a30", "sglang", "flash_attention_3_ampere"),
+    ],
+)
+def test_engines_run_the_kernels_of_a_generation(name, engine, kernel):
+    """Which kernel an engine runs is known of GPUs that nobody measured."""
+    assert laws_of(catalog_device(name), engine).attention["bf16"].kernel == kernel
+
+
+@pytest.mark.parametrize("name", ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_left_out_a_measured_device_runs_the_kernels_it_runs(name, engine):
+    """Taken for unmeasured, it gets every kernel that it was measured with, from others."""
+    device = catalog_device(name)
+    measured, lent = (laws_of(each, engine).attention["bf16"] for each in (device, unmeasured_device(device)))
+    kernels = [(law.kernel, law.other and law.other.kernel) for law in (measured, lent)]
+    assert kernels[0] == kernels[1]
+    assert lent.t0 != measured.t0
 
 
 def test_a_twin_of_the_donor_gets_its_laws():

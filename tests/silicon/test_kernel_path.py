@@ -11,8 +11,12 @@ import pytest
 from gpusim.model.work import Attention, BatchShape, StepProgram
 from gpusim.silicon.attention import ATTENTION
 from gpusim.silicon.bench import Bench
+from gpusim.silicon.block import BLOCK
+from gpusim.silicon.collectives import COLLECTIVES, WORK
 from gpusim.silicon.experts import EXPERTS
 from gpusim.silicon.gemm import GEMM
+from gpusim.silicon.mixed import MIXED
+from gpusim.silicon.mla import MLA
 from machines import Machine
 
 ROWS = {
@@ -40,6 +44,34 @@ ROWS = {
         "n_kv_heads": [8, 32, 4],
         "head_dim": 128,
         "window": 0,
+    },
+    MIXED: {
+        "prefill_chunk": [0, 300, 2048],
+        "kv_prefill": [0, 4096, 0],
+        "n_decode": [8, 0, 16],
+        "kv_decode": [1000, 0, 512],
+        "n_heads": 32,
+        "n_kv_heads": [8, 32, 4],
+        "head_dim": 128,
+    },
+    MLA: {
+        "engine": "sglang",
+        "kernel": "flash_attention",
+        "kv_dtype": "fp8",
+        "batch": [1, 8, 64],
+        "ctx_len": [128, 1000, 4096],
+        "n_heads": [16, 128, 8],
+    },
+    BLOCK: {
+        "model": "llama-3.1-8b",
+        "layer": "act_fn",
+        "tp": 1,
+        "tokens": [1, 16, 300],
+        "hidden": 4096,
+        "ffn": [14336, 4096, 8192],
+        "n_heads": 32,
+        "n_kv_heads": 8,
+        "head_dim": 128,
     },
 }
 
@@ -69,3 +101,23 @@ def test_a_row_takes_what_the_kernel_takes(family, topology):
         result = machine.play(machine.executor(), program)
         assert result.ends[-1] - begun == round(predicted[row] * 1e12)
     assert len(set(predicted.tolist())) == 3
+
+
+@pytest.mark.parametrize(("topology", "ranks"), [("dgx-h100", 2), ("dgx-h100", 8), ("pcie-8x-rtx-pro-6000", 8)])
+@pytest.mark.parametrize("op", ["all_reduce", "all_gather", "reduce_scatter", "alltoall"])
+def test_a_collective_takes_what_it_takes_in_a_simulation(topology, ranks, op):
+    """Carried out by the same ranks on idle links of the same machine, it ends at the tick that the vectorised call says."""
+    machine = Machine(topology)
+    device = machine.cluster.gpus["gpu0"].spec
+    sizes = [1024, 2**20, 2**26]
+    rows = pl.DataFrame(
+        {"row": [0, 1, 2], "impl": "vllm_custom", "mode": "graph", "op": op, "n_gpus": ranks, "bytes": sizes}
+    )
+    (calls,) = COLLECTIVES.calls(rows, device)
+    predicted = Bench(device).seconds(calls)
+    group = machine.group(*(f"gpu{rank}" for rank in range(ranks)))
+    for size, seconds in zip(sizes, predicted, strict=True):
+        begun = machine.clock.now
+        noted = machine.perform(group, group.timed(WORK[op](op, float(size))))
+        machine.clock.run()
+        assert noted["end"] - begun == round(seconds * 1e12)

@@ -84,10 +84,11 @@ def _loads(deal: Deal, draw: int) -> IntArray:
 
 def _evenly(deal: Deal) -> IntArray:
     stride = -(-deal.num_experts // deal.chosen)
-    token = np.arange(deal.tokens)
+    rounds, rest = divmod(deal.tokens, deal.num_experts)
+    token = np.arange(rest)
     first = token if deal.tokens >= stride else token * stride // deal.tokens
     picked = (first[:, None] + np.arange(deal.chosen) * stride) % deal.num_experts
-    return np.bincount(picked.ravel(), minlength=deal.num_experts)
+    return rounds * deal.chosen + np.bincount(picked.ravel(), minlength=deal.num_experts)
 
 
 def _drawn(deal: Deal, draw: int) -> IntArray:

@@ -107,6 +107,8 @@ def _whole(name: str) -> pl.Expr:
     return (value >= 1) & (value == value.round())
 
 
+MOST_TOKENS: Final = 1 << 20
+_IS_STORED = pl.col("dtype").is_in(["fp8_block", *DTYPE_BYTES])
 _IS_DEALT = (pl.col("distribution") == EVEN) | pl.col("distribution").str.contains(f"^{POWER_LAW}[0-9.]+$")
 _FITS = (pl.col("topk") <= pl.col("n_experts")) & (pl.col("n_experts") % pl.col("ep") == 0)
 
@@ -124,5 +126,7 @@ EXPERTS = Family(
         ("sizes are no whole numbers of at least 1", ~pl.all_horizontal(_whole(name) for name in _SIZES)),
         ("experts cannot be dealt so", ~_FITS),
         ("routed in a way that is not known", ~_IS_DEALT),
+        ("stored in a type that is not known", ~_IS_STORED),
+        (f"more than {MOST_TOKENS} tokens", pl.col("tokens") > MOST_TOKENS),
     ),
 )

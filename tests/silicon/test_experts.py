@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpusim.silicon.dealing import Deal, dealt
 from gpusim.silicon.experts import EXPERTS
-from gpusim.silicon.layout import read_folder
+from gpusim.silicon.layout import Measurements, read_folder
 from gpusim.silicon.predictions import predict
 from gpusim.silicon.scores import scored
 from helpers import shared_data
@@ -32,6 +34,28 @@ def test_all_choices_are_dealt_out(tokens, size, ranks, distribution, is_early):
     assert load.rows * ranks >= tokens * chosen * (1 - 1e-12) or distribution == "balanced"
     assert load.experts <= load.touched <= experts / ranks
     assert load.experts <= load.rows
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("dtype", "nvfp4", "stored in a type that is not known"),
+        ("distribution", "zipf", "routed in a way that is not known"),
+        ("ep", 3, "experts cannot be dealt so"),
+        ("topk", 200, "experts cannot be dealt so"),
+        ("tokens", 0, "sizes are no whole numbers of at least 1"),
+        ("tokens", 1 << 30, "more than 1048576 tokens"),
+    ],
+)
+def test_rows_without_a_prediction_say_why(column, value, reason):
+    """And the others of the table have theirs."""
+    good = {"tokens": 8, "hidden": 4096, "inter": 1536, "topk": 8, "n_experts": 128, "tp": 1, "ep": 4}
+    good |= {"engine": "vllm", "engine_version": "0.24.0", "kernel": "a_triton", "dtype": "bf16", "gpu": "h100_sxm"}
+    rows = [{"id": str(number), "distribution": "balanced", **good} for number in range(2)]
+    rows[1][column] = value
+    found = predict(Measurements(EXPERTS, Path("moe.csv"), pl.DataFrame(rows).with_row_index("row")))
+    assert found["reason"].to_list() == [None, reason]
+    assert found["predicted_us"].is_null().to_list() == [False, True]
 
 
 def test_balanced_tokens_take_turns():

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Final
 
 from gpusim.runtime.carried_attention import carried_attention
+from gpusim.runtime.carried_experts import carried_experts
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
@@ -89,6 +90,7 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
         name: _scaled(laws, clock, is_kin=is_kin).model_copy(
             update={
                 "attention": carried_attention(donor, device, name, others),
+                "moe": carried_experts(donor, device, name, others),
                 "all_reduce": all_reduce_of(device, donor, name),
             }
         )
@@ -115,7 +117,13 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
     assert donor.laws is not None
     own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
     physics = donor.laws.physics
-    return physics.model_copy(update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own)})
+    clock = device.compute.boost_clock / donor.compute.boost_clock
+    return physics.model_copy(
+        update={
+            "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
+            "sm_bandwidth": physics.sm_bandwidth * clock,
+        }
+    )
 
 
 def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:

@@ -14,7 +14,8 @@ from builders import build_lowering, catalog_model
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import attention_rows, attention_time
-from gpusim.runtime.laws.prefill import call_time, makespan, prefill_law
+from gpusim.runtime.laws.dealing import makespan
+from gpusim.runtime.laws.prefill import call_time, prefill_law
 from machines import catalog_device, figures_of
 
 GPUS = ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"]

@@ -15,6 +15,7 @@ import numpy as np
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.spec.base import Dtype
+from gpusim.spec.laws import WeightDtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -49,27 +50,43 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupedGemm:
-    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``.
+class ExpertKernels:
+    """Which kernels compute the experts of a layer."""
 
-    How many experts that are, and rows, is an expectation and no whole number.
-    """
+    stored: WeightDtype
+    """Type of the weights."""
+    library: str | None = None
+    """Whose; None: those that an engine takes first on the GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``."""
 
     name: str
     tokens: Count
     """That were routed."""
     rows: Size
-    """Pairs of a token and an expert it chose, on this rank."""
+    """Pairs of a token and an expert it chose, on this rank: an expectation, as all loads, and no whole number."""
     experts: Size
     """Distinct ones among those."""
-    n: int
-    k: int
+    other_rows: Size
+    """Choices of experts that other ranks hold."""
+    other_experts: Size
+    """Distinct ones among those."""
+    held: Count
+    """Experts on this rank."""
+    n: Count
+    k: Count
     dtype: Dtype
     """Of the weights."""
     weight_bytes: Size
     """Of the distinct experts."""
     activation_bytes: Size
     """x read and y written."""
+    kernels: ExpertKernels
+    reuse_distance: Size | None = None
+    """Bytes read between two readings of the same weights, see `Gemm`."""
 
     @property
     def flops(self) -> Size:
@@ -126,6 +143,8 @@ class Attention:
     """(steps,) Bytes read between two readings of the same KV, see `Gemm`."""
     chunks: ChunkWork | None = None
     """Which part of it is prefill chunks, in kernels that attend to the cache itself; None: no step has any."""
+    longest: IntArray | FloatArray | None = None
+    """(steps,) Most tokens that one sequence reads; None, or less than the mean: not known."""
     is_windowed: BoolArray | bool = False
     """Whether the layers attend to a window only: some kernels then run another way."""
 
@@ -154,8 +173,23 @@ class Elementwise:
     """Elements of a row: those written, of a norm or an activation; pairs that are rotated, of all heads."""
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
-    routed: Dtype | None = None
-    """Weights of the mixture of experts that it is part of, whose law counts its launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertPass:
+    """A kernel around the products of a mixture of experts, as choosing, sorting, activation and sum: bytes in and out.
+
+    Its launch is counted with the products.
+    """
+
+    name: str
+    token_bytes: Size
+    """Of all tokens that were routed."""
+    row_bytes: Size
+    """Of the rows of this rank's experts."""
+    other_bytes: Size
+    """The same of other ranks' experts, over whose rows some kernels pass too."""
+    kernels: ExpertKernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +255,7 @@ class SendRecv:
 
 
 Collective: TypeAlias = AllReduce | AllGather | ReduceScatter | AllToAll | SendRecv
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | Collective
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort | Collective
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +274,7 @@ class BatchShape:
     gathered: int = 0
     """Rows of all replicas together that share experts; 0: as if all had as many."""
     longest_decode: int = 0
-    """Tokens of context of the decoding sequence that has most; 0: not known, and only asked for beside chunks."""
+    """Tokens of context of the decoding sequence that has most; 0: not known."""
 
     @property
     def num_tokens(self) -> int:
@@ -274,7 +308,7 @@ class StepShapes:
     chunk_tokens: IntArray
     """New tokens of the prefill chunks."""
     longest: IntArray
-    """Tokens of the sequence with the longest context, in steps with chunks; 0: without, or not known."""
+    """Tokens of the sequence with the longest context, as far as it is known; 0: not at all."""
     windows: Windows = field(default_factory=lambda: NO_WINDOWS)
     """Contexts and pairs for each window that the model's layers have."""
 
@@ -286,15 +320,11 @@ class StepShapes:
         chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        new, longest = np.full((2, steps), [[sum(new for new, _ in shape.chunks)], [longest_of(shape)]], dtype=np.int64)
+        new = np.full(steps, sum(new for new, _ in shape.chunks), dtype=np.int64)
+        longest = np.full(steps, max((context for _, context in shape.chunks), default=0), dtype=np.int64)
+        if shape.longest_decode:
+            longest = np.maximum(longest, shape.longest_decode + np.arange(steps))
         return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, new, longest, windows)
-
-
-def longest_of(shape: BatchShape) -> int:
-    """Return the tokens of the longest context of a batch with chunks, as far as it is known; 0 without any."""
-    if not shape.chunks:
-        return 0
-    return max(shape.longest_decode, *(context for _, context in shape.chunks))
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:

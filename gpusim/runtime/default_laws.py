@@ -13,6 +13,7 @@ from statistics import geometric_mean
 from typing import Final
 
 from gpusim.runtime.carried_attention import carried_attention, carried_backend
+from gpusim.runtime.carried_experts import carried_experts
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
@@ -107,6 +108,7 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
         name: _scaled(laws, clock, is_kin=is_kin).model_copy(
             update={
                 "attention": carried_attention(donor, device, name, others),
+                "moe": carried_experts(donor, device, name, others),
                 "all_reduce": all_reduce_of(device, donor, name),
             }
         )
@@ -137,7 +139,13 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
     assert donor.laws is not None
     own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
     physics = donor.laws.physics
-    return physics.model_copy(update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own)})
+    clock = device.compute.boost_clock / donor.compute.boost_clock
+    return physics.model_copy(
+        update={
+            "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
+            "sm_bandwidth": physics.sm_bandwidth * clock,
+        }
+    )
 
 
 def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
@@ -163,7 +171,4 @@ def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSp
         dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
     }
     mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
-    prefill = laws.prefill and laws.prefill.model_copy(
-        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
-    )
-    return laws.model_copy(update={"prefill": prefill, "gemm": gemm, "mla": mla})
+    return laws.model_copy(update={"gemm": gemm, "mla": mla})

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from gpusim.spec.base import Dtype, Spec
+from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.units import Bytes, BytesPerS, Seconds, us
 
 WeightDtype = Dtype | Literal["fp8_block"]
@@ -135,21 +136,6 @@ class GemmLawSpec(Spec):
     l2_fraction: float = Field(gt=0)
 
 
-class MoeLawSpec(Spec):
-    """Routed experts of one weight dtype."""
-
-    t0: Seconds = Field(ge=0)
-    """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
-    t_wave: Seconds = Field(ge=0)
-    """Fixed time of one wave of tiles."""
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
-    compute_efficiency: float = Field(gt=0, le=1)
-    """Of the peak matrix rate."""
-    pass_factor: float = Field(gt=0)
-    """Bandwidth of passes over activations relative to the device's own."""
-
-
 class ElementwiseLawSpec(Spec):
     """Norms, rotary embedding, activations, cache writes, sampling: what the device takes for them, whoever wrote them."""
 
@@ -271,6 +257,8 @@ class PhysicsSpec(Spec):
     """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
     l2_speedup: float = Field(ge=1)
     """Bandwidth of L2 relative to device memory."""
+    sm_bandwidth: BytesPerS = Field(gt=0)
+    """What one SM can take in from L2 and memory."""
 
 
 class EngineLawsSpec(Spec):
@@ -281,8 +269,8 @@ class EngineLawsSpec(Spec):
     prefill: PrefillLawSpec | None = None
     gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     all_reduce: EngineAllReduceLawSpec | None = None
@@ -363,8 +351,8 @@ class LawsSpec(Spec):
     """None: that of the donor."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     elementwise: ElementwiseLawSpec

@@ -80,7 +80,7 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
         laws = with_law(laws, law)
     for _ in range(ROUNDS):
         for law, its in sorted(by_law.items()):
-            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in own_parameters(law)])
+            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in stated(laws, law)])
         shared = {parameter for law in by_law for parameter in physics_parameters(law)}
         if not shared:
             break
@@ -100,15 +100,21 @@ def _fitted(
     def laws_with(values: FloatArray) -> DeviceLawsSpec:
         found = laws
         for (law, parameter), value in zip(free, values.tolist(), strict=True):
-            found = with_value(found, (*law, parameter.name), value)
+            found = with_value(found, (*law, *parameter.name.split(".")), value)
         return found
 
-    start = np.array([value_at(laws, (*law, parameter.name)) for law, parameter in free])
+    start = np.array([value_at(laws, (*law, *parameter.name.split("."))) for law, parameter in free])
 
     def error(values: FloatArray) -> float:
         return float(np.mean(np.abs(errors(bench, laws_with(values), its))))
 
     return laws_with(search(error, start, tuple(parameter for _, parameter in free)))
+
+
+def stated(laws: DeviceLawsSpec, law: Law) -> tuple[Parameter, ...]:
+    """Return the parameters of a law that its values state: where there is none, or 0, the kernel has no such thing."""
+    values = value_at(laws, law)
+    return tuple(parameter for parameter in own_parameters(law) if getattr(values, parameter.name, None))
 
 
 def with_law(laws: DeviceLawsSpec, law: Law) -> DeviceLawsSpec:

@@ -37,8 +37,10 @@ class Gemm:
     activation_bytes: Size
     """x read and y written."""
     reuse_distance: Size | None = None
-    """Bytes read between two readings of the same weights, as where a benchmark cycles a few copies; None: too many for
+    """Bytes touched between two readings of the same weights, as where a benchmark cycles a few copies; None: too many for
     any cache, as between two steps of a model."""
+    scaled_in_blocks: bool = False
+    """Whether fp8 weights are scaled in blocks of 128 x 128, not as a whole."""
 
     @property
     def flops(self) -> Size:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
+from gpusim.runtime.carried_matrix import matrix_of, products_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
@@ -66,11 +67,19 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
     engines = {
-        name: _scaled(laws, clock).model_copy(update={"all_reduce": all_reduce_of(device, donor, name)})
+        name: _scaled(laws, clock).model_copy(
+            update={"gemm": products_of(device, donor, name), "all_reduce": all_reduce_of(device, donor, name)}
+        )
         for name, laws in donor.laws.engines.items()
     }
-    fitted_on = f"nothing of {device.name}: {donor.name} by the default rule"
-    return donor.laws.model_copy(update={"engines": engines, "nccl": nccl_of(device, donor), "fitted_on": fitted_on})
+    return donor.laws.model_copy(
+        update={
+            "engines": engines,
+            "physics": donor.laws.physics.model_copy(update={"matrix": matrix_of(device, donor)}),
+            "nccl": nccl_of(device, donor),
+            "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
+        }
+    )
 
 
 def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
@@ -79,10 +88,7 @@ def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
         for dtype, law in laws.attention.items()
     }
-    gemm = {
-        dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
-    }
     mla = {
         dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
     }
-    return laws.model_copy(update={"attention": attention, "gemm": gemm, "mla": mla})
+    return laws.model_copy(update={"attention": attention, "mla": mla})

@@ -29,7 +29,7 @@ from gpusim.model.work import Attention, Count, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import AttentionLawSpec, GemmLawSpec, LawsSpec, MlaLawSpec
+from gpusim.spec.laws import AttentionLawSpec, GemmLawSpec, LawsSpec, MatrixSpec, MlaLawSpec
 
 SMOOTHNESS = 2.0
 SPLIT_BUFFER_BYTES = 8.0
@@ -70,7 +70,7 @@ def mla_time(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigure
         work.dtype,
     )
     gemm, attention = law_for("bf16", laws.gemm), law_for("bf16", laws.attention)
-    around = _around(work, latent, gemm, attention, gpu)
+    around = _around(work, latent, gemm, attention, laws.physics.matrix, gpu)
     rate = law.memory_factor * gpu.bandwidth
     even_bytes = work.activation_bytes + latent.weight_bytes + latent.expanded_bytes
     return KernelTime(
@@ -129,12 +129,17 @@ def _decode(rows: DecodeRows, law: MlaLawSpec, gpu: GpuFigures, dtype: Dtype) ->
 
 
 def _around(
-    work: Attention, latent: LatentWork, gemm: GemmLawSpec, attention: AttentionLawSpec, gpu: GpuFigures
+    work: Attention,
+    latent: LatentWork,
+    gemm: GemmLawSpec,
+    attention: AttentionLawSpec,
+    matrix: MatrixSpec,
+    gpu: GpuFigures,
 ) -> _Term:
     """Products with the latent's projections, and the attention of chunks."""
     has_decodes, has_chunks = latent.num_decodes > 0, latent.chunk_context > 0
     peak = gpu.peak_flops("bf16")
     fixed_s = 2 * gemm.t0 * has_decodes + (gemm.t0 + attention.t0) * has_chunks
-    other_s = latent.projection_flops / (gemm.compute_efficiency * peak)
+    other_s = latent.projection_flops / (matrix.efficiency["bf16"] * peak)
     other_s = other_s + work.prefill_flops / (attention.compute_efficiency * peak)
     return _Term(fixed_s, other_s, np.zeros_like(other_s))

@@ -26,7 +26,7 @@ def matrix_of(device: DeviceSpec, donor: DeviceSpec) -> MatrixSpec:
     changes = {
         "streaming": _streaming(device, donor, matrix.streaming),
         "l2_fraction": min(max(WHOLE_L2, matrix.l2_fraction), matrix.l2_fraction * _halves(donor) / _halves(device)),
-        "sm_bandwidth": sm_bandwidth(device),
+        "sm_bandwidth": matrix.sm_bandwidth * clock if are_siblings(device, donor) else sm_bandwidth(device),
         "row_bandwidth": matrix.row_bandwidth * clock,
     }
     if are_siblings(device, donor):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpusim.calibrate.fit import Law, Sample, errors, fit, samples, stated
+from gpusim.calibrate.fit import Law, Sample, errors, fit, free_parameters, samples
 from gpusim.calibrate.parameters import OWN, own_parameters, physics_parameters
 from gpusim.core.clock import FloatArray
 from gpusim.errors import SpecError
@@ -40,8 +40,7 @@ class Calibration:
     @property
     def num_own(self) -> int:
         """Numbers that belong to kernels, all laws together."""
-        laws = {sample.calls.law for sample in self.samples}
-        return sum(len(stated(self.laws, law)) for law in laws if own_parameters(law))
+        return sum(len(free_parameters(self.laws, law)) for law in {sample.calls.law for sample in self.samples})
 
     @property
     def num_physics(self) -> int:
@@ -129,5 +128,5 @@ def parameter_totals(calibration: Calibration) -> Mapping[str, int]:
     for law in sorted({sample.calls.law for sample in calibration.samples}):
         family = law[2] if law[0] == "engines" else law[0]
         if family in OWN:
-            totals[family] = totals.get(family, 0) + len(stated(calibration.laws, law))
+            totals[family] = totals.get(family, 0) + len(free_parameters(calibration.laws, law))
     return {**totals, "physics": calibration.num_physics}

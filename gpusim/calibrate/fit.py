@@ -80,7 +80,7 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
         laws = with_law(laws, law)
     for _ in range(ROUNDS):
         for law, its in sorted(by_law.items()):
-            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in stated(laws, law)])
+            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in free_parameters(laws, law)])
         shared = {parameter for law in by_law for parameter in physics_parameters(law)}
         if not shared:
             break
@@ -88,6 +88,12 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
         free = [(("physics",), p) for p in sorted(shared, key=lambda parameter: parameter.name)]
         laws = _fitted(bench, laws, telling, free)
     return laws
+
+
+def free_parameters(laws: DeviceLawsSpec, law: Law) -> tuple[Parameter, ...]:
+    """Return the parameters of one law that are searched: those of parts that its kernels have."""
+    values = value_at(laws, law)
+    return tuple(parameter for parameter in own_parameters(law) if getattr(values, parameter.name, None))
 
 
 def _fitted(
@@ -109,12 +115,6 @@ def _fitted(
         return float(np.mean(np.abs(errors(bench, laws_with(values), its))))
 
     return laws_with(search(error, start, tuple(parameter for _, parameter in free)))
-
-
-def stated(laws: DeviceLawsSpec, law: Law) -> tuple[Parameter, ...]:
-    """Return the parameters of a law that its values state: where there is none, or 0, the kernel has no such thing."""
-    values = value_at(laws, law)
-    return tuple(parameter for parameter in own_parameters(law) if getattr(values, parameter.name, None))
 
 
 def with_law(laws: DeviceLawsSpec, law: Law) -> DeviceLawsSpec:

@@ -19,6 +19,7 @@ class Parameter:
 
 
 PHYSICS: Final[dict[str, tuple[Parameter, ...]]] = {
+    "attention": (Parameter("l2_fraction", 0.1, 2.0), Parameter("l2_speedup", 1.0, 8.0)),
     "gemm": (
         Parameter("matrix.streaming", 0.3, 1.0),
         Parameter("matrix.l2_fraction", 0.1, 2.0),
@@ -34,14 +35,41 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
         Parameter("t_single_row", 0.1 * us, 40 * us),
         Parameter("t_split_k", 0.1 * us, 12 * us),
     ),
+    "elementwise": (
+        Parameter("t0", 0.2 * us, 5 * us),
+        Parameter("t_step", 0.05 * us, 2 * us),
+        Parameter("issue_efficiency", 0.2, 5.0),
+        Parameter("l2_speedup", 1.0, 8.0),
+        Parameter("l2_fraction", 0.05, 2.0),
+    ),
+    "mla": (
+        Parameter("t0", 1 * us, 40 * us),
+        Parameter("t_cta", 0.1 * us, 40 * us),
+        Parameter("cta_bandwidth", 2 * GB, 1000 * GB),
+        Parameter("t_split", 0.01 * us, 40 * us),
+        Parameter("reduce_bandwidth", 20 * GB, 2000 * GB),
+        Parameter("memory_factor", 0.3, 1.0),
+        Parameter("compute_efficiency", 0.1, 1.0),
+        Parameter("query_passes", 1.0, 5.0),
+        Parameter("t_convert", 0.1 * us, 20 * us),
+        Parameter("convert_efficiency", 0.05, 1.0),
+    ),
     "attention": (
         Parameter("t0", 1 * us, 40 * us),
-        Parameter("t_cta", 0.1 * us, 10 * us),
-        Parameter("cta_bandwidth", 5 * GB, 500 * GB),
+        Parameter("t_item", 0.02 * us, 30 * us),
+        Parameter("t_head", 0.001 * us, 2 * us),
+        Parameter("item_bandwidth", 2 * GB, 200 * GB),
+        Parameter("t_split", 0.01 * us, 40 * us),
+        Parameter("t_per_split", 0.0001 * us, 2 * us),
+        Parameter("t_copy", 0.01 * us, 30 * us),
         Parameter("memory_factor", 0.3, 1.0),
-        Parameter("l2_speedup", 1.0, 6.0),
-        Parameter("l2_fraction", 0.1, 2.0),
-        Parameter("t_split", 0.1 * us, 40 * us),
+        Parameter("sm_bandwidth", 2 * GB, 200 * GB),
+    ),
+    "prefill": (
+        Parameter("t0", 0.5 * us, 40 * us),
+        Parameter("t_tile", 0.1 * us, 10 * us),
+        Parameter("t_empty", 0.01 * us, 5 * us),
+        Parameter("compute_efficiency", 0.1, 1.0),
     ),
     "all_reduce": (
         Parameter("t0", 1 * us, 40 * us),

@@ -52,7 +52,8 @@ def projections(
         return Gemm(name, num_tokens, n, k, weights, n * k * DTYPE_BYTES[weights], num_tokens * ((n + k) * width))
 
     def norm(size: int) -> Elementwise:
-        return Elementwise("latent_norm", num_tokens * (size * width), num_tokens * (size * width))
+        size_bytes = num_tokens * (size * width)
+        return Elementwise("latent_norm", size_bytes, size_bytes, "norm", num_tokens, size)
 
     query = heads * latent.qk_head_dim
     output = gemm("o", hidden, heads * latent.v_head_dim)

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.chunks import ChunkWork, chunk_work
 from gpusim.model.dispatch import dispatched_experts, part_of
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
@@ -49,6 +50,8 @@ _FROM_ALL = SamplingSpec()
 
 SCORE_BYTES = 4.0
 """Attention scores are kept in fp32 by kernels that write them to memory."""
+LOGIT_BYTES = 4.0
+"""Of a logit that is sampled from: fp32, whatever the head computes in."""
 PENALTY_READ, PENALTY_WRITTEN = 47.0, 38.0
 """Bytes a logit that vLLM's penalties read and write: 64-bit counts of the prompt's and the output's tokens, cleared and
 compared (16 and 18), then in fp32 repetition (6 and 4), frequency (16 and 8) and presence (9 and 8), all of which it
@@ -153,11 +156,13 @@ class Lowering:
 
     def _before(self, num_tokens: Count) -> tuple[Kernel, ...]:
         size = num_tokens * self.model.hidden_size * self.width
-        kernels = [Elementwise("embedding", size, size, hbm_bytes=size), *self._all_reduce("embedding", size)]
+        columns = self.model.hidden_size
+        looked_up = Elementwise("embedding", size, size, "embedding", num_tokens, columns, hbm_bytes=size)
+        kernels = [looked_up, *self._all_reduce("embedding", size)]
         if self.model.position_embeddings:
-            kernels.append(Elementwise("position_embedding", 2 * size, size, hbm_bytes=size))
+            kernels.append(Elementwise("position_embedding", 2 * size, size, "embedding", num_tokens, columns, size))
         if self.model.embedding_norm:
-            kernels.append(Elementwise("embedding_norm", size, size))
+            kernels.append(self._plain_norm("embedding_norm", num_tokens, columns))
         return tuple(kernels)
 
     def _after(self, num_sampled: Count) -> tuple[Kernel, ...]:
@@ -167,7 +172,12 @@ class Lowering:
         gather = (AllGather("logits", logits),) if self.layout.tensor_parallel_size > 1 else ()
         # vLLM divides, takes the tanh and multiplies, in a kernel each.
         capped = 3 * (Elementwise("softcap", logits, logits),) if model.logit_softcap else ()
-        draw = (*self._candidates(num_sampled), Elementwise("sample", logits, 4.0 * num_sampled))
+        entries = num_sampled * model.vocab_size
+        # Converted to fp32, then searched.
+        sample = Elementwise(
+            "sample", logits + LOGIT_BYTES * entries, LOGIT_BYTES * entries + 4.0 * num_sampled, "sample"
+        )
+        draw = (*self._candidates(num_sampled), sample)
         return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
     def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:
@@ -190,11 +200,15 @@ class Lowering:
             *norms[:1],
             *attention,
             *self._all_reduce("attention", size),
-            *((Elementwise("post_attention_norm", size, size),) if group.post_norms else ()),
+            *(
+                (self._plain_norm("post_attention_norm", num_tokens, self.model.hidden_size),)
+                if group.post_norms
+                else ()
+            ),
             *norms[1:],
             *mlp,
             *(() if self._is_dispatched(group.mlp) else self._all_reduce("mlp", size)),
-            *((Elementwise("post_mlp_norm", size, size),) if group.post_norms else ()),
+            *((self._plain_norm("post_mlp_norm", num_tokens, self.model.hidden_size),) if group.post_norms else ()),
         )
 
     def _attention_block(self, group: LayersSpec, num_tokens: Count) -> tuple[Kernel | None, ...]:
@@ -203,12 +217,19 @@ class Lowering:
             return self._latent_block(group, attention.latent, num_tokens)
         shapes = attention_matrices(attention, hidden, self.layout)
         kv_columns = 2 * self.layout.kv_heads(attention) * attention.head_dim
-        query, key = (num_tokens * columns * self.width for columns in (shapes.out_rows, kv_columns / 2))
+        heads, head_dim = (
+            (shapes.out_rows // attention.head_dim, kv_columns // 2 // attention.head_dim),
+            attention.head_dim,
+        )
         cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         return (
             self._gemm("qkv", num_tokens, shapes.in_columns, hidden),
-            *((Elementwise("q_norm", query, query), Elementwise("k_norm", key, key)) if attention.qk_norm else ()),
-            *((Elementwise("rope", query + key, query + key),) if attention.rope else ()),
+            *(
+                self._plain_norm(name, num_tokens * count, head_dim)
+                for name, count in zip(("q_norm", "k_norm"), heads, strict=True)
+                if attention.qk_norm
+            ),
+            *((self._rope(num_tokens, sum(heads) * head_dim),) if attention.rope else ()),
             Elementwise("cache_write", num_tokens * kv_columns * self.width, cached, hbm_bytes=cached),
             None,
             self._gemm("o", num_tokens, hidden, shapes.out_rows),
@@ -220,10 +241,10 @@ class Lowering:
             attention, latent, self.model.hidden_size, num_tokens, layout=self.layout, weights=self.weights
         )
         # The rotated part of the key is one for all heads.
-        rotated = num_tokens * ((self.layout.heads(attention) + 1) * latent.qk_rope_head_dim * self.width)
+        rope = self._rope(num_tokens, (self.layout.heads(attention) + 1) * latent.qk_rope_head_dim)
         cached = num_tokens * kv_bytes_per_token_in(group, self.kv, self.layout)
         write = Elementwise("cache_write", num_tokens * (attention.head_dim * self.width), cached, hbm_bytes=cached)
-        return (*into, Elementwise("rope", rotated, rotated), write, None, output)
+        return (*into, rope, write, None, output)
 
     def _feed_forward(self, mlp: MlpSpec | MoeSpec, num_tokens: Count, gathered: Count | None) -> tuple[Kernel, ...]:
         if isinstance(mlp, MlpSpec):
@@ -253,7 +274,7 @@ class Lowering:
         read, written = (num_tokens * size * self.width for size in (shapes.in_columns, shapes.out_rows))
         return (
             self._gemm(f"{prefix}{up}", num_tokens, shapes.in_columns, hidden),
-            Elementwise(f"{prefix}activation", read, written),
+            Elementwise(f"{prefix}activation", read, written, "activation", num_tokens, shapes.out_rows),
             self._gemm(f"{prefix}down", num_tokens, hidden, shapes.out_rows),
         )
 
@@ -264,7 +285,17 @@ class Lowering:
     def _norm(self, name: str, num_tokens: Count) -> Elementwise:
         """Fused residual add and norm: both are read, both written."""
         size = 2 * num_tokens * self.model.hidden_size * self.width
-        return Elementwise(name, size, size)
+        return Elementwise(name, size, size, "norm", num_tokens, self.model.hidden_size)
+
+    def _plain_norm(self, name: str, rows: Count, columns: int) -> Elementwise:
+        """A norm by itself, of tokens or of heads."""
+        size = rows * (columns * self.width)
+        return Elementwise(name, size, size, "norm", rows, columns)
+
+    def _rope(self, num_tokens: Count, elements: int) -> Elementwise:
+        """Rotation of the *elements* of all heads of a token, pair by pair."""
+        size = num_tokens * (elements * self.width)
+        return Elementwise("rope", size, size, "rope", num_tokens, elements / 2)
 
     def _all_reduce(self, name: str, size_bytes: Size) -> tuple[Kernel, ...]:
         return (AllReduce(name, size_bytes),) if self.layout.tensor_parallel_size > 1 else ()
@@ -304,8 +335,17 @@ class Lowering:
             decode_flops=4.0 * heads * attention.head_dim * decode,
             prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
             kv_kind=self.kv_kinds.index(kind),
+            chunks=_chunks(shapes, read, kind),
+            is_windowed=kind.window is not None,
         )
 
     def _scores(self, heads: int, pairs: FloatArray) -> FloatArray:
         """Bytes of the scores: written and read once as logits and once as probabilities, if they are written."""
         return 4 * SCORE_BYTES * heads * pairs if self.attention_kernel == "naive" else 0.0 * pairs
+
+
+def _chunks(shapes: StepShapes, read: StepShapes | WindowShapes, kind: KvKind) -> ChunkWork | None:
+    if not shapes.chunk_tokens.any():
+        return None
+    number = shapes.num_sequences - shapes.num_decodes
+    return chunk_work(number, shapes.chunk_tokens, shapes.longest, (read.chunk_context, read.chunk_pairs), kind)

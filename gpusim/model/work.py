@@ -12,11 +12,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from gpusim.model.chunks import ChunkWork
 from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.spec.base import Dtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Count: TypeAlias = "int | np.ndarray[Any, np.dtype[Any]]"
 """A whole number, or one for each of many rows."""
 Size: TypeAlias = "float | np.ndarray[Any, np.dtype[Any]]"
@@ -124,6 +126,10 @@ class Attention:
     """Which of the model's kinds of KV it reads, see `KvKind`."""
     reuse_distance: FloatArray | None = None
     """(steps,) Bytes read between two readings of the same KV, see `Gemm`."""
+    chunks: ChunkWork | None = None
+    """Which part of it is prefill chunks, in kernels that attend to the cache itself; None: no step has any."""
+    is_windowed: BoolArray | bool = False
+    """Whether the layers attend to a window only: some kernels then run another way."""
 
     @property
     def flops(self) -> FloatArray:
@@ -132,13 +138,22 @@ class Attention:
         return flops if self.latent is None else flops + self.latent.projection_flops
 
 
+ElementwiseKind: TypeAlias = Literal["norm", "activation", "rope", "embedding", "pointwise", "sample"]
+"""What is done to each element, which decides how the kernel goes about it; pointwise: all that has no kernel of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """Norms, rotary embedding, activations, cache writes, sampling: bytes in and out."""
+    """Norms, rotary embedding, activations, cache writes, sampling: rows of elements, bytes in and out."""
 
     name: str
     bytes_read: Size
     bytes_written: Size
+    kind: ElementwiseKind = "pointwise"
+    rows: Size = 0.0
+    """Tokens, or heads of all tokens where each is normed by itself; of no account to pointwise kernels."""
+    columns: Size = 0.0
+    """Elements of a row: those written, of a norm or an activation; pairs that are rotated, of all heads."""
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
     routed: Dtype | None = None
@@ -226,6 +241,8 @@ class BatchShape:
     """Rows of the activations at least, where replicas are made equal."""
     gathered: int = 0
     """Rows of all replicas together that share experts; 0: as if all had as many."""
+    longest_decode: int = 0
+    """Tokens of context of the decoding sequence that has most; 0: not known, and only asked for beside chunks."""
 
     @property
     def num_tokens(self) -> int:
@@ -256,8 +273,12 @@ class StepShapes:
     """Tokens of context of the prefill chunks, up to and including them."""
     chunk_pairs: FloatArray
     """Pairs of a new token of a chunk and a token it attends to."""
+    chunk_tokens: IntArray
+    """New tokens of the prefill chunks."""
+    longest: IntArray
+    """Tokens of the sequence with the longest context, in steps with chunks; 0: without, or not known."""
     windows: Windows = field(default_factory=lambda: NO_WINDOWS)
-    """The last three for each window that the model's layers have."""
+    """Contexts and pairs for each window that the model's layers have."""
 
     @classmethod
     def of(cls, shape: BatchShape, steps: int, windows: Windows = NO_WINDOWS) -> StepShapes:
@@ -267,7 +288,15 @@ class StepShapes:
         chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, windows)
+        new, longest = np.full((2, steps), [[sum(new for new, _ in shape.chunks)], [longest_of(shape)]], dtype=np.int64)
+        return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, new, longest, windows)
+
+
+def longest_of(shape: BatchShape) -> int:
+    """Return the tokens of the longest context of a batch with chunks, as far as it is known; 0 without any."""
+    if not shape.chunks:
+        return 0
+    return max(shape.longest_decode, *(context for _, context in shape.chunks))
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:

@@ -8,13 +8,23 @@ it then computes at its 16-bit rate.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
-from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
+from gpusim.runtime.carried_attention import carried_attention
 from gpusim.runtime.carried_matrix import matrix_of, products_of
+from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec
+from gpusim.spec.laws import (
+    DEFAULT_ENGINE,
+    DeviceLawsSpec,
+    ElementwiseLawSpec,
+    EngineLawsSpec,
+    LawsSpec,
+    MlaLawSpec,
+    PhysicsSpec,
+)
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
@@ -28,23 +38,29 @@ _HBM_DONORS: Final = {
 the first itself, should it be taken for unmeasured."""
 _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
+_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
+"""By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
     """Return the measured laws of *device* where *engine* serves, and what it has none of from its donor."""
     own = None if device.laws is None else device.laws.of(engine)
-    if own is not None and own.moe and own.mla:
+    if own is not None and own.prefill and own.moe and own.mla:
         return own
-    donor = validate(DeviceSpec, read("device", donor_name(device)))
+    donor = _measured(donor_name(device))
     lent = carried_over(donor, device).of(engine)
-    return lent if own is None else own.model_copy(update={"moe": own.moe or lent.moe, "mla": own.mla or lent.mla})
+    if own is None:
+        return lent
+    return own.model_copy(
+        update={name: getattr(own, name) or getattr(lent, name) for name in ("prefill", "moe", "mla")}
+    )
 
 
 def device_laws_of(device: DeviceSpec) -> DeviceLawsSpec:
     """Return the measured laws of *device*, or those carried over from its donor."""
     if device.laws is not None:
         return device.laws
-    return carried_over(validate(DeviceSpec, read("device", donor_name(device))), device)
+    return carried_over(_measured(donor_name(device)), device)
 
 
 def donor_name(device: DeviceSpec) -> str:
@@ -66,29 +82,67 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     """Return the laws of *donor* scaled to *device*."""
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
+    is_kin = device.family == donor.family
+    others = [
+        _measured(name) for name in (_GDDR, _HOPPER, _AMPERE, _BLACKWELL) if name not in (donor.name, device.name)
+    ]
     engines = {
-        name: _scaled(laws, clock).model_copy(
-            update={"gemm": products_of(device, donor, name), "all_reduce": all_reduce_of(device, donor, name)}
+        name: _scaled(laws, clock, is_kin=is_kin).model_copy(
+            update={
+                "attention": carried_attention(donor, device, name, others),
+                "gemm": products_of(device, donor, name),
+                "all_reduce": all_reduce_of(device, donor, name),
+            }
         )
         for name, laws in donor.laws.engines.items()
     }
     return donor.laws.model_copy(
         update={
             "engines": engines,
-            "physics": donor.laws.physics.model_copy(update={"matrix": matrix_of(device, donor)}),
+            "physics": _physics(donor, device),
             "nccl": nccl_of(device, donor),
+            "elementwise": _elementwise(donor.laws.elementwise, clock, device),
             "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
         }
     )
 
 
-def _scaled(laws: EngineLawsSpec, clock: float) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's."""
-    attention = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock})
-        for dtype, law in laws.attention.items()
-    }
-    mla = {
-        dtype: law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock}) for dtype, law in laws.mla.items()
-    }
-    return laws.model_copy(update={"attention": attention, "mla": mla})
+@cache
+def _measured(name: str) -> DeviceSpec:
+    return validate(DeviceSpec, read("device", name))
+
+
+def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
+    """Return the donor's with L2 as fast for each SM and cycle: its bandwidth relative to the device's own memory."""
+    assert donor.laws is not None
+    own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
+    physics = donor.laws.physics
+    return physics.model_copy(
+        update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own), "matrix": matrix_of(device, donor)}
+    )
+
+
+def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
+    """Return *law* at *clock* times the donor's: a launch is cycles, a round trip cycles and memory; SMs are a generation's."""
+    efficiency = _ISSUE_EFFICIENCY.get(device.family, law.issue_efficiency)
+    return law.model_copy(
+        update={"t0": law.t0 / clock, "t_step": law.t_step / clock**0.5, "issue_efficiency": efficiency}
+    )
+
+
+def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
+    """Return *law* at *clock* times the donor's: work items stream and add up so much faster."""
+    reduced = None if law.reduce_bandwidth is None else law.reduce_bandwidth * clock
+    return law.model_copy(update={"cta_bandwidth": law.cta_bandwidth * clock, "reduce_bandwidth": reduced})
+
+
+def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
+    """Return *laws* at *clock* times the donor's, but for decode attention, products and collectives.
+
+    Another family has kernels that read what its own convert.
+    """
+    mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
+    prefill = laws.prefill and laws.prefill.model_copy(
+        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
+    )
+    return laws.model_copy(update={"prefill": prefill, "mla": mla})

@@ -137,7 +137,7 @@ class Folder:
         windows = {w: WindowShapes.of_decodes(context) for w in self.lowering.model.windows}
         pairs = nothing.astype(np.float64)
         alike = (num_sequences, num_sequences, num_sequences, num_sequences)
-        shapes = StepShapes(*alike, context, nothing, pairs, windows)
+        shapes = StepShapes(*alike, context, nothing, pairs, nothing, nothing, windows)
         ticks: IntArray = np.zeros_like(context)
         for count, kernel in self.lowering.attention(shapes):
             if self.lowering.kv_kinds[kernel.kv_kind].window == window:

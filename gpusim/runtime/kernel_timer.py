@@ -215,7 +215,8 @@ class KernelTimer:
             local_s = local_s / (1.0 - load.memory_share)
         remote_s = self._remote_s(terms)
         memory_s = np.maximum(local_s, remote_s) + terms.l2_s
-        least_kv_s = terms.kv_bytes / self.bank.peak_bandwidth if self.remote is None else remote_s
+        least_bytes = np.minimum(terms.kv_bytes, kernel.kv_bytes)
+        least_kv_s = least_bytes / self.bank.peak_bandwidth if self.remote is None else remote_s
         bound_s = self._bound_s(least_kv_s, kernel.flops, kernel)
         return KernelRows(terms, ticks_array(terms.duration_s(memory_s)), memory_s, kernel.flops, bound_s)
 

@@ -56,7 +56,9 @@ class Forecast:
         self._times = times
         self._full = _Lines(times, None)
         self._local = [(InWindow(window), _Lines(times, window)) for window in windows]
-        self._off = self._off_per_token = self._per_pair = 0.0
+        self._off = self._off_per_token = 0.0
+        self._beside_chunks = (0.0, 0.0, 0.0)
+        """What a step with chunks takes more: once, for a token of context, for a pair."""
 
     def begin(self, decoding: Iterable[Request]) -> None:
         """Forget the steps of an earlier plan; one begins in which these requests decode."""
@@ -80,7 +82,9 @@ class Forecast:
         """
         base, slope = self.line(sequences, (context - 1) // (sequences * CELL))
         fixed = self._times.fixed_ticks(tokens, sampled)
-        return fixed + base + slope * context + self._per_pair * pairs + self._in_windows(sequences, 0)[0]
+        once, per_token, per_pair = self._beside_chunks
+        more = once + per_token * context + per_pair * pairs
+        return fixed + base + slope * context + more + self._in_windows(sequences, 0)[0]
 
     def decodes(self, num_decodes: int, context: int, steps: int, left: float | None) -> tuple[int, float]:
         """Return how many of up to *steps* decode steps begin within *left* ticks, and the ticks they take.
@@ -141,13 +145,16 @@ class Forecast:
         for requests, lines in self._local:
             seen = shapes.windows[requests.window]
             off -= lines.ticks(sequences, (seen.decode_context + seen.chunk_context)[last])
-        rows: FloatArray = np.stack((np.ones(len(context)), context, pairs), axis=1)
+        has_chunks = pairs > 0
+        rows: FloatArray = np.stack(
+            (np.ones(len(context)), context, has_chunks, has_chunks * context, pairs), axis=1, dtype=np.float64
+        )
         scale = np.abs(rows).max(axis=0)
         scale[scale == 0.0] = 1.0
         fitted = np.linalg.lstsq(rows / scale, off, rcond=1e-9)[0] / scale
-        self._off, self._off_per_token = fitted[:2].tolist()
-        if pairs.any():
-            self._per_pair = float(fitted[2])
+        self._off, self._off_per_token, *beside_chunks = fitted.tolist()
+        if has_chunks.any():
+            self._beside_chunks = tuple(beside_chunks)
 
 
 class _Lines:

@@ -34,8 +34,8 @@ class Outlook:
     num_decodes: list[int] = field(default_factory=list)
     decode_context: list[int] = field(default_factory=list)
     """In the first step of the run; it grows by `num_decodes` a step."""
-    prefills: list[tuple[int, int, int, int, float]] = field(default_factory=list)
-    """Run, tokens, chunks, their context and pairs, of each run with prefill chunks."""
+    prefills: list[tuple[int, int, int, int, float, int]] = field(default_factory=list)
+    """Run, tokens, chunks, their context and pairs, and the longest context of all, of each run with prefill chunks."""
     completed: list[int] = field(default_factory=list)
     """Prefill chunks that complete a prompt."""
     num_idle: list[int] = field(default_factory=list)
@@ -169,7 +169,11 @@ class Outlook:
             completed += computed + new == request.target
             spans.append((new, computed + new))
         self.completed.append(completed)
-        self.prefills.append((run, tokens, len(spans), sum(end for _, end in spans), chunk_pairs(spans)))
+        ends = [end for _, end in spans]
+        longest = max(ends, default=0)
+        if batch.num_decodes:
+            longest = max(longest, roster.longest_decode)
+        self.prefills.append((run, tokens, len(spans), sum(ends), chunk_pairs(spans), longest))
 
     def _note_unread(self, batch: Batch, step: int, roster: Roster) -> None:
         """Note whose KV is in the cache and not read in this run."""
@@ -197,12 +201,12 @@ class Outlook:
         steps = runs.steps
         of = np.repeat(np.arange(len(steps)), steps)
         offset = np.arange(self.num_steps) - runs.first[of]
-        chunks, chunk_context = np.zeros((2, len(steps)), dtype=np.int64)
+        chunks, chunk_context, longest = np.zeros((3, len(steps)), dtype=np.int64)
         pairs = np.zeros(len(steps))
         if self.prefills:
-            runs_of, _, count, context, run_pairs = zip(*self.prefills, strict=True)
+            runs_of, _, count, context, run_pairs, most = zip(*self.prefills, strict=True)
             where = list(runs_of)
-            chunks[where], chunk_context[where], pairs[where] = count, context, run_pairs
+            chunks[where], chunk_context[where], pairs[where], longest[where] = count, context, run_pairs, most
         decodes = runs.num_decodes[of]
         return StepShapes(
             num_tokens=decodes + runs.num_prefill_tokens[of],
@@ -212,6 +216,8 @@ class Outlook:
             decode_context=np.array(self.decode_context)[of] + decodes * offset,
             chunk_context=chunk_context[of],
             chunk_pairs=pairs[of],
+            chunk_tokens=runs.num_prefill_tokens[of],
+            longest=longest[of],
             windows=windows,
         )
 

@@ -80,6 +80,8 @@ class Roster:
     """Blocks known by what they hold; shared by all copies of a roster, of which one at a time may go on."""
     mark: Mark | None = None
     """The state of `prefix` as this roster was made."""
+    farthest: int | None = field(default=None, compare=False)
+    """Context of the decoding request that has most, less the rounds; None: to be looked for."""
 
     def __post_init__(self) -> None:
         if not self.crossings:
@@ -131,6 +133,7 @@ class Roster:
             self.store,
             self.num_released,
             self.prefix,
+            farthest=self.farthest,
         )
 
     @property
@@ -267,6 +270,8 @@ class Roster:
             heappush(self.ends, (last, request.order, request))
             self.num_decodes += 1
             self.decode_context += target + 1
+            if self.farthest is not None:
+                self.farthest = max(self.farthest, target - self.round)
             self.crossings[(self.round - target) % self.block_size] += 1
         return begun
 
@@ -335,6 +340,15 @@ class Roster:
                 self.gone += [(self.step - 1, self.step, request) for request in self.let_go()]
         return finished
 
+    @property
+    def longest_decode(self) -> int:
+        """Tokens of context of the decoding request that has most, in the next step, including the one it computes."""
+        if not self.num_decodes:
+            return 0
+        if self.farthest is None:
+            self.farthest = max(request.target - request.first_decode for _, _, request in self.ends)
+        return self.farthest + self.round + 1
+
     def let_go(self) -> list[Request]:
         """Have those leave who are over; return them."""
         gone, self.leaving = self.leaving, []
@@ -377,6 +391,8 @@ class Roster:
         self.num_decodes -= 1
         self.decode_context -= request.cached_before(self.round) + 1
         self.crossings[self._crossing(request)] -= 1
+        if self.farthest == request.target - request.first_decode:
+            self.farthest = None
 
     def _crossing(self, request: Request) -> int:
         return (request.first_decode - request.target) % self.block_size

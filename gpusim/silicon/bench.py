@@ -38,7 +38,7 @@ class Bench:
         self.laws = laws
         self.memory = memory or _memory(device)
         self._timers: dict[str, KernelTimer] = {}
-        self._machines: dict[tuple[int, int], CollectiveGroup] = {}
+        self._machines: dict[tuple[int, int, bool], CollectiveGroup] = {}
 
     def with_laws(self, laws: DeviceLawsSpec) -> Bench:
         """Return the same GPU with other laws."""
@@ -49,9 +49,8 @@ class Bench:
     def seconds(self, calls: Calls) -> FloatArray:
         """Return what each call takes, (rows,): whole ticks of the clock, as in a simulation."""
         ticks = np.sum([self._ticks(calls, work) for work in calls.works], axis=0)
-        seconds: FloatArray = ticks / TICKS_PER_S
         # A CPU that launches call after call works while the GPU does: the slower of the two decides.
-        result: FloatArray = np.maximum(seconds, calls.host_s) if calls.eager else seconds + calls.host_s
+        result: FloatArray = np.maximum(ticks / TICKS_PER_S, calls.host_s)
         return result
 
     def _ticks(self, calls: Calls, work: Kernel) -> IntArray:
@@ -66,9 +65,9 @@ class Bench:
     def _group(self, calls: Calls) -> CollectiveGroup:
         """Return as many of these GPUs as take part, connected as in a machine of them."""
         per_node = calls.ranks_per_node or calls.ranks
-        key = calls.ranks, per_node
+        key = calls.ranks, per_node, calls.pairwise
         if key not in self._machines:
-            topology = machine_of(self.device, per_node, calls.ranks // per_node)
+            topology = machine_of(self.device, per_node, calls.ranks // per_node, pairwise=calls.pairwise)
             cluster = Cluster(Clock(), read_topology(topology, Path()), {})
             self._machines[key] = CollectiveGroup(
                 cluster.clock, cluster.fabric, list(cluster.gpus)[: calls.ranks], None, self.device.memory.bandwidth

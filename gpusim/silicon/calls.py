@@ -27,18 +27,24 @@ class Calls:
     """GPUs that take part in a collective."""
     ranks_per_node: int = 0
     """Of these in one machine; 0: all."""
+    pairwise: bool = False
+    """The GPUs' links are bridges that join pairs."""
     eager: bool = False
     """Launched by the CPU one by one, not from a CUDA graph."""
     host_s: FloatArray | float = 0.0
-    """Time of the CPU that a measurement holds beside the kernels': no part of the laws."""
+    """Time of the CPU that launches the call: a call takes no less. No part of the laws."""
+    software: str = ""
+    """Whose kernels, where the law is no engine's own."""
 
     @property
     def engine(self) -> str:
         """Whose kernels."""
+        if self.software:
+            return self.software
         return self.law[1] if self.law[0] == "engines" else DEFAULT_ENGINE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """One kind of measurement: how its rows are read."""
 
@@ -60,7 +66,7 @@ class Family:
     """Name the part of the range in which a row lies."""
     engine: str = ""
     """The column that says whose kernels were measured."""
-    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple)
+    reasons: Sequence[tuple[str, pl.Expr]] = field(default_factory=tuple, compare=False)
     """Why rows have no prediction, each with the rows it holds for; the first that does is named."""
 
     @property

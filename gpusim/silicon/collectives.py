@@ -9,6 +9,7 @@ import polars as pl
 
 from gpusim.model.work import AllGather, AllReduce, AllToAll, ReduceScatter, SendRecv
 from gpusim.silicon.calls import Calls, Family
+from gpusim.silicon.machines import is_pairwise
 from gpusim.silicon.tables import columns, groups
 from gpusim.spec.device import DeviceSpec
 from gpusim.units import KiB, MiB, us
@@ -48,10 +49,19 @@ def _calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
 def _network_calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
     """Kernels of PyTorch's NCCL, in one machine or across several."""
     found = []
-    for (op, ranks, per_node), rows in groups(table, "op", "n_gpus", "gpus_per_node"):
+    for (gpu, op, ranks, per_node), rows in groups(table, "gpu", "op", "n_gpus", "gpus_per_node"):
         (size_bytes,) = columns(rows, "bytes")
-        work = (WORK[op](op, size_bytes),)
-        found.append(Calls(rows["row"].to_numpy(), work, _law(NCCL, op), int(ranks), int(per_node), eager=True))
+        found.append(
+            Calls(
+                rows["row"].to_numpy(),
+                works=(WORK[op](op, size_bytes),),
+                law=_law(NCCL, op),
+                ranks=int(ranks),
+                ranks_per_node=int(per_node),
+                pairwise=is_pairwise(gpu),
+                eager=True,
+            )
+        )
     return found
 
 

@@ -13,8 +13,10 @@ _NIC: Final = {"kind": "network", "bandwidth": "12.5 GB/s", "efficiency": 0.62, 
 """100 Gbit/s, of which the A100 machines that were measured reach 7.7 GB/s from one to another."""
 
 
-def made_up(device: DeviceSpec, num_gpus: int, num_nodes: int) -> dict[str, Any]:
+def made_up(device: DeviceSpec, num_gpus: int, num_nodes: int, *, pairwise: bool = False) -> dict[str, Any]:
     """Return *num_nodes* machines of *num_gpus* each, as file data: behind a switch, or on a host where there are no links.
+
+    With *pairwise* the GPUs' links are bridges, each to one other GPU.
 
     Every GPU has a NIC of its own where there are several machines.
     """
@@ -26,7 +28,10 @@ def made_up(device: DeviceSpec, num_gpus: int, num_nodes: int) -> dict[str, Any]
         nodes += [{"kind": "gpu", "name": gpus, "count": num_gpus, "device": device}]
         nodes += [{**one["nodes"][1], "name": host}]
         links += [{**one["links"][0], "between": [f"{gpus}*", host]}]
-        if device.link_bandwidth > 0 and num_gpus > 1:
+        if device.link_bandwidth > 0 and pairwise:
+            pairs = [[f"{gpus}{number}", f"{gpus}{number + 1}"] for number in range(0, num_gpus - 1, 2)]
+            links += [{**_NVLINK, "between": None, "pairs": pairs, "bandwidth": device.link_bandwidth}] if pairs else []
+        elif device.link_bandwidth > 0 and num_gpus > 1:
             nodes += [{"kind": "switch", "name": switch}]
             links += [{**_NVLINK, "between": [f"{gpus}*", switch], "bandwidth": device.link_bandwidth}]
         if num_nodes > 1:

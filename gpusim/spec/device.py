@@ -68,6 +68,8 @@ class ComputeSpec(Spec):
     """Streaming multiprocessors, compute units on AMD; elsewhere what multiplies as much per cycle as an SM of an A100:
     1,024 multiply-adds of 16 bit. So much work is in flight at once, and so often counts what one SM can take in."""
     boost_clock: Hertz = Field(gt=0)
+    threads_per_sm: int = Field(default=2048, ge=1)
+    """That one SM holds at once: 2,048 on data-centre GPUs, 1,536 on those with GDDR since Ampere."""
     peak: dict[Dtype, FlopPerS]
     """Peak matrix rate by operand type, dense (no sparsity)."""
 

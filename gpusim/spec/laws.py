@@ -20,33 +20,68 @@ DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
 
-class AttentionLawSpec(Spec):
-    """Decode and prefill attention of one KV dtype."""
+AttentionKernelName = Literal[
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_3_ampere",
+    "flashinfer",
+    "flashinfer_cuda_cores",
+    "mmha",
+    "trtllm_gen",
+    "trtllm_unsplit",
+    "xqa",
+    "xqa_fp8",
+]
+"""Implementations of decode attention, see `gpusim.runtime.laws.attention_kernels`."""
+
+
+class AttentionKernelSpec(Spec):
+    """Times of one kernel of decode attention."""
+
+    kernel: AttentionKernelName
+    """Which implementation: decides what a work item is and how contexts are split."""
+    t0: Seconds = Field(ge=0)
+    """Launch, and whatever else every call pays."""
+    t_item: Seconds = Field(ge=0)
+    """Fixed time of one work item on its SM."""
+    t_head: Seconds = Field(default=0.0, ge=0)
+    """Further fixed time of an item for each query head."""
+    item_bandwidth: BytesPerS = Field(gt=0)
+    """Whole blocks of KV that one work item computes."""
+    t_split: Seconds = Field(ge=0)
+    """Extra time when the context is split: the reduction."""
+    t_per_split: Seconds = Field(default=0.0, ge=0)
+    """Of it, for each split."""
+    t_copy: Seconds = Field(default=0.0, ge=0)
+    """Launch of copies that transpose queries and outputs, in kernels that need them."""
+
+
+class AttentionLawSpec(AttentionKernelSpec):
+    """Decode attention of one KV dtype."""
+
+    memory_factor: float = Field(gt=0, le=1)
+    """Streaming efficiency relative to the device's own."""
+    sm_bandwidth: BytesPerS | None = Field(default=None, gt=0)
+    """What one SM streams from device memory at most, with as many loads in flight as it has; None: memory limits."""
+    other: AttentionKernelSpec | None = None
+    """The engine's kernel for calls that the first does not take; None: it takes all."""
+
+
+class PrefillLawSpec(Spec):
+    """Attention with prefill chunks in the call."""
 
     t0: Seconds = Field(ge=0)
     """Launch, and whatever else every call pays."""
-    t_cta: Seconds = Field(ge=0)
-    """Fixed time of one work item."""
-    cta_bandwidth: BytesPerS = Field(gt=0)
-    """What one work item can stream by itself."""
-    occupancy: int = Field(default=1, ge=1)
-    """Work items resident on one SM."""
-    split_rule: Literal["fill", "flash"] = "fill"
-    """How the context is split: to fill the SMs, or by FlashAttention's heuristic."""
-    min_split: int = Field(default=128, ge=1)
-    """Tokens below which a context is not split further."""
-    t_split: Seconds = Field(ge=0)
-    """Extra time when the context is split: the second kernel, which reduces."""
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
-    l2_speedup: float = Field(ge=1)
-    """Bandwidth of L2 relative to device memory."""
-    l2_fraction: float = Field(gt=0)
-    """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
-    smoothness: float = Field(ge=1)
-    """Exponent p of the smooth maximum of work-item and memory time."""
-    compute_efficiency: float = Field(default=0.5, gt=0, le=1)
-    """Of the peak matrix rate, in prefill."""
+    t_tile: Seconds = Field(ge=0)
+    """Fixed time of one tile of queries."""
+    t_empty: Seconds = Field(default=0.0, ge=0)
+    """Time of a place in the grid without a tile."""
+    compute_efficiency: float = Field(gt=0, le=1)
+    """Of the peak matrix rate of an SM, while a tile passes over its keys."""
+    tile_rows: int = Field(default=64, ge=1)
+    """Queries of a tile."""
+    decodes: Literal["tiles", "own"] = "tiles"
+    """What decodes in the same call are: tiles of the chunks' grid (FlashAttention 2), or computed as without chunks."""
 
 
 class MlaLawSpec(Spec):
@@ -59,16 +94,27 @@ class MlaLawSpec(Spec):
     """What one work item can stream by itself."""
     heads_per_item: int = Field(ge=1)
     """Query heads that a work item computes."""
-    min_split: int = Field(ge=1)
+    split_rule: Literal["fill", "fixed"] = "fill"
+    """How the context is split: to fill the SMs, up to `max_splits` and down to `min_split`; or always in `max_splits`."""
+    max_splits: int = Field(default=8, ge=1)
+    min_split: int = Field(default=128, ge=1)
     """Tokens below which a context is not split further."""
+    block: int = Field(default=64, ge=1)
+    """Tokens that a work item reads at once: its last block is as long as any."""
     t_split: Seconds = Field(ge=0)
     """Extra time when the context is split."""
+    reduce_bandwidth: BytesPerS | None = Field(default=None, gt=0)
+    """What one work item reads of the partial outputs of a split context, which it adds up by itself; None: no matter."""
     memory_factor: float = Field(gt=0, le=1)
     """Streaming efficiency relative to the device's own."""
     compute_efficiency: float = Field(gt=0, le=1)
     """Of the peak matrix rate."""
-    t_eager: Seconds = Field(default=0.0, ge=0)
-    """Of a call that the CPU launches, outside a CUDA graph; in the measurements of some GPUs, never in a run."""
+    query_passes: float = Field(default=1.0, ge=1)
+    """How often queries and outputs pass through memory: they are put together and copied round the kernel."""
+    t_convert: Seconds = Field(default=0.0, ge=0)
+    """Launch of the conversion of the cache to 16 bit, where the kernel knows no narrower type."""
+    convert_efficiency: float | None = Field(default=None, gt=0, le=1)
+    """Of the device's streaming rate, in that conversion; None: the kernel reads the cache as it is stored."""
 
 
 class GemmLawSpec(Spec):
@@ -109,13 +155,24 @@ class MoeLawSpec(Spec):
 
 
 class ElementwiseLawSpec(Spec):
-    """Norms, rotary embedding, activations, cache writes, sampling: bytes."""
+    """Norms, rotary embedding, activations, cache writes, sampling: what the device takes for them, whoever wrote them."""
 
     t0: Seconds = Field(ge=0)
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
+    """First and last instruction of an empty kernel."""
+    t_step: Seconds = Field(ge=0)
+    """A round trip to L2 with the few instructions round it: a thread that handles several elements pays it for each."""
+    issue_efficiency: float = Field(gt=0)
+    """Elements an SM handles a cycle, relative to an SM of A100."""
     l2_speedup: float = Field(ge=1)
+    """Bandwidth of L2 relative to device memory."""
     l2_fraction: float = Field(gt=0)
+    """Part of L2 in which data stays from one kernel to the next."""
+
+
+ElementwiseKernels = Literal["scalar", "vector"]
+"""How element-wise kernels are written: an element a thread and step, as all were in 2023, or 16 bytes of them."""
+
+_SCALAR_ENGINES: Final = frozenset({"sarathi"})
 
 
 class RingLawSpec(Spec):
@@ -243,6 +300,7 @@ class EngineLawsSpec(Spec):
 
     attention: dict[Dtype, AttentionLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
+    prefill: PrefillLawSpec | None = None
     gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
     moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
@@ -290,9 +348,13 @@ class DeviceLawsSpec(Spec):
         return self
 
     def of(self, engine: str) -> LawsSpec:
-        """Return the laws that hold where *engine* serves; an engine without any has those of the first."""
-        others = [laws for name, laws in self.engines.items() if name != engine]
-        own = [self.engines[engine]] if engine in self.engines else []
+        """Return the laws that hold where *engine* serves; an engine without any has those of the first.
+
+        An engine with a backend that is not its usual one, as ``sglang-flashinfer``, has the laws of ``sglang`` for the rest.
+        """
+        names = [name for name in dict.fromkeys((engine, engine.partition("-")[0])) if name in self.engines]
+        own = [self.engines[name] for name in names]
+        others = [laws for name, laws in self.engines.items() if name not in names]
         candidates = [*own, *others]
 
         def first(family: str) -> Any:
@@ -304,6 +366,7 @@ class DeviceLawsSpec(Spec):
             fitted_on=self.fitted_on,
             physics=self.physics,
             elementwise=self.elementwise,
+            elementwise_kernels="scalar" if engine in _SCALAR_ENGINES else "vector",
             nccl=self.nccl,
             engine_all_reduce=families.pop("all_reduce"),
             **families,
@@ -318,6 +381,8 @@ class LawsSpec(Spec):
     physics: PhysicsSpec
     attention: dict[Dtype, AttentionLawSpec]
     """By KV dtype."""
+    prefill: PrefillLawSpec | None = None
+    """None: that of the donor."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
     moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
@@ -325,5 +390,6 @@ class LawsSpec(Spec):
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     elementwise: ElementwiseLawSpec
+    elementwise_kernels: ElementwiseKernels = "vector"
     nccl: NcclLawSpec
     engine_all_reduce: EngineAllReduceLawSpec | None = None

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpusim.hardware.memory import achieved_fraction
-from gpusim.runtime.carried_matrix import WHOLE_L2, matrix_of
 from gpusim.runtime.default_laws import carried_over, donor_name, laws_of
-from gpusim.hardware.memory import achieved_fraction
-from gpusim.runtime.carried_matrix import WHOLE_L2, matrix_of
 from gpusim.runtime.default_laws import unmeasured as unmeasured_device
 from gpusim.spec.device import AggregateMemorySpec
 from gpusim.units import MiB
@@ -73,21 +69,33 @@ def test_donors_in_the_catalog(name, donor):
     assert name in laws_of(device).fitted_on
 
 
-def test_only_what_an_sm_takes_in_scales_with_the_clock():
-    """cta_bandwidth by the ratio of boost clocks; all else, but products, physics and fitted_on, is the donor's."""
+def test_only_what_an_sm_does_scales_with_the_clock():
+    """Rates of SMs go with the ratio of boost clocks, times of attention's items against it, and element-wise kernels."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
     for ours, theirs, scaled in (
-        (laws.attention, donors.attention, "cta_bandwidth"),
-        (laws.mla, donors.mla, "cta_bandwidth"),
+        (laws.attention, donors.attention, {"item_bandwidth": 1, "t_item": -1, "t_split": -1, "t_per_split": -1}),
+        (laws.mla, donors.mla, {"cta_bandwidth": 1}),
     ):
         assert ours.keys() == theirs.keys()
         for dtype in ours:
-            rate = getattr(theirs[dtype], scaled)
-            assert getattr(ours[dtype], scaled) == pytest.approx(ratio * rate, rel=1e-12)
-            assert ours[dtype].model_copy(update={scaled: rate}) == theirs[dtype]
-    same = {name: getattr(donors, name) for name in ("attention", "gemm", "mla", "physics", "fitted_on")}
+            values = {name: getattr(theirs[dtype], name) for name in scaled}
+            for name, power in scaled.items():
+                assert getattr(ours[dtype], name) == pytest.approx(ratio**power * values[name], rel=1e-12)
+            if ours is laws.mla:
+                values["reduce_bandwidth"] = theirs[dtype].reduce_bandwidth
+                assert ours[dtype].reduce_bandwidth == pytest.approx(ratio * values["reduce_bandwidth"], rel=1e-12)
+            assert ours[dtype].model_copy(update=values) == theirs[dtype]
+    for name in ("t_tile", "t_empty"):
+        assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
+    ours, theirs = laws.elementwise, donors.elementwise
+    assert ours.t0 * ratio == pytest.approx(theirs.t0, rel=1e-12)
+    assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
+    assert ours.issue_efficiency == 1.151
+    assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
+    names = ("attention", "prefill", "gemm", "mla", "elementwise", "physics", "fitted_on")
+    same = {name: getattr(donors, name) for name in names}
     nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
     assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
     assert ratio != 1
@@ -125,48 +133,48 @@ def test_what_needs_adding_switches_is_not_lent_to_those_without():
     assert law.max_bytes[8] == 8 * MiB
 
 
+def test_l2_is_as_fast_for_each_sm_and_cycle():
+    """More memory bandwidth on the same SMs makes L2 less of an advantage, down to none."""
+    hopper, h200 = catalog_device("h100-sxm"), catalog_device("h200-sxm")
+    ours, theirs = (device.memory.bandwidth / device.compute.boost_clock for device in (h200, hopper))
+    speedup = laws_of(h200).physics.l2_speedup
+    assert speedup == pytest.approx(max(1.0, hopper.laws.physics.l2_speedup * theirs / ours))
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "kernel"),
+    [
+        ("h200-sxm", "vllm", "flash_attention_3"),
+        ("gb200", "sglang", "trtllm_gen"),
+        ("l40s", "vllm", "flash_attention_2"),
+        ("l40s", "trtllm", "xqa"),
+        ("a30", "sglang", "flash_attention_3_ampere"),
+    ],
+)
+def test_engines_run_the_kernels_of_a_generation(name, engine, kernel):
+    """Which kernel an engine runs is known of GPUs that nobody measured."""
+    assert laws_of(catalog_device(name), engine).attention["bf16"].kernel == kernel
+
+
+@pytest.mark.parametrize("name", ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_left_out_a_measured_device_runs_the_kernels_it_runs(name, engine):
+    """Taken for unmeasured, it gets every kernel that it was measured with, from others."""
+    device = catalog_device(name)
+    measured, lent = (laws_of(each, engine).attention["bf16"] for each in (device, unmeasured_device(device)))
+    kernels = [(law.kernel, law.other and law.other.kernel) for law in (measured, lent)]
+    assert kernels[0] == kernels[1]
+    assert lent.t0 != measured.t0
+
+
 def test_a_twin_of_the_donor_gets_its_laws():
     """Carried over to a device that differs by its name alone the parameters are unchanged."""
     laws, donors = laws_of(unmeasured(standard="HBM2e")), A100.laws.of("vllm")
     matrix, donors_matrix = (each.physics.matrix.model_dump(mode="python") for each in (laws, donors))
     assert matrix.pop("efficiency") == donors_matrix.pop("efficiency")
     assert matrix == pytest.approx(donors_matrix, rel=1e-12)
-    assert laws.model_copy(update={"physics": donors.physics, "fitted_on": donors.fitted_on}) == donors
-
-
-def test_an_sm_takes_in_what_its_matrix_units_use():
-    """Of another generation: bf16 FLOP/s / 32 where matrix units are narrow (A40, L40S), at most 107 bytes a cycle (MI300X)."""
-    for name in ("a40", "l40s"):
-        device = catalog_device(name)
-        expected = device.compute.peak["bf16"] / device.compute.sm_count / 32
-        assert laws_of(device).physics.matrix.sm_bandwidth == pytest.approx(expected, rel=1e-12)
-    assert matrix_of(catalog_device("h100-sxm"), catalog_device("b200-sxm")).sm_bandwidth == pytest.approx(107 * 1.98e9)
-
-
-def test_matrix_figures_of_a_sibling():
-    """An H200 has an H100's L2 and SMs: as many bytes a second between them, although its memory is faster, which it strains more."""
-    h100, h200 = (catalog_device(name) for name in ("h100-sxm", "h200-sxm"))
-    own, donors = (laws_of(device).physics.matrix for device in (h200, h100))
-
-    def rate(device, matrix):
-        return matrix.streaming * achieved_fraction(device.memory) * device.memory.bandwidth
-
-    assert own.l2_speedup * rate(h200, own) == pytest.approx(donors.l2_speedup * rate(h100, donors), rel=1e-9)
-    assert own.sm_bandwidth == pytest.approx(donors.sm_bandwidth)
-    assert own.streaming * achieved_fraction(h200.memory) < donors.streaming * achieved_fraction(h100.memory)
-
-
-def test_which_kernels_take_a_single_row_is_not_lent_to_another_generation():
-    """GB200 has B200's kernels for one row; H100, were it unmeasured, would not."""
-    b200, h100, gb200 = (catalog_device(name) for name in ("b200-sxm", "h100-sxm", "gb200"))
-    assert laws_of(gb200).gemm["fp8"].t_single_row == b200.laws.of("vllm").gemm["fp8"].t_single_row > 0
-    assert carried_over(b200, h100).of("vllm").gemm["fp8"].t_single_row == 0
-
-
-def test_l2_without_halves_counts_whole():
-    """A GDDR die, were its only donor one with HBM, would have twice the usable part of L2, at most all of it."""
-    matrix = matrix_of(catalog_device("rtx-pro-6000-server"), catalog_device("b200-sxm"))
-    assert matrix.l2_fraction == WHOLE_L2
+    physics = laws.physics.model_copy(update={"matrix": donors.physics.matrix})
+    assert laws.model_copy(update={"physics": physics, "fitted_on": donors.fitted_on}) == donors
 
 
 def test_an_engine_borrows_what_it_was_not_measured_for():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from gpusim.runtime.kernel_timer import StepTotals
 from machines import Machine
 from predictions import uneven
 
-SHAPE = ("num_tokens", "num_sampled", "num_sequences", "num_decodes", "decode_context", "chunk_context", "chunk_pairs")
+SHAPE = tuple(field.name for field in fields(StepShapes) if field.name != "windows")
 MODELS = {"tiny": catalog_model("tiny"), "small": build_model()}
 
 

@@ -73,6 +73,7 @@ class Driven:
         assert roster.free_host_blocks == self.load.host_blocks - sum(map(self.blocks, roster.swapped.values()))
         assert roster.num_decodes == len(roster.ends) == len(self.decoding)
         assert roster.decode_context == sum(cached[request] + 1 for request in self.decoding)
+        assert roster.longest_decode == max((cached[request] + 1 for request in self.decoding), default=0)
         assert sum(roster.crossings) == len(self.decoding)
         assert {request: roster.cached(request) for request in roster.running} == cached
         assert {last for last, *_ in roster.ends} == {

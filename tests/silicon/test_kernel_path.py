@@ -11,8 +11,11 @@ import pytest
 from gpusim.model.work import Attention, BatchShape, StepProgram
 from gpusim.silicon.attention import ATTENTION
 from gpusim.silicon.bench import Bench
+from gpusim.silicon.block import BLOCK
 from gpusim.silicon.collectives import COLLECTIVES, WORK
 from gpusim.silicon.gemm import GEMM
+from gpusim.silicon.mixed import MIXED
+from gpusim.silicon.mla import MLA
 from machines import Machine
 
 ROWS = {
@@ -26,6 +29,34 @@ ROWS = {
         "n_kv_heads": [8, 32, 4],
         "head_dim": 128,
         "window": 0,
+    },
+    MIXED: {
+        "prefill_chunk": [0, 300, 2048],
+        "kv_prefill": [0, 4096, 0],
+        "n_decode": [8, 0, 16],
+        "kv_decode": [1000, 0, 512],
+        "n_heads": 32,
+        "n_kv_heads": [8, 32, 4],
+        "head_dim": 128,
+    },
+    MLA: {
+        "engine": "sglang",
+        "kernel": "flash_attention",
+        "kv_dtype": "fp8",
+        "batch": [1, 8, 64],
+        "ctx_len": [128, 1000, 4096],
+        "n_heads": [16, 128, 8],
+    },
+    BLOCK: {
+        "model": "llama-3.1-8b",
+        "layer": "act_fn",
+        "tp": 1,
+        "tokens": [1, 16, 300],
+        "hidden": 4096,
+        "ffn": [14336, 4096, 8192],
+        "n_heads": 32,
+        "n_kv_heads": 8,
+        "head_dim": 128,
     },
 }
 

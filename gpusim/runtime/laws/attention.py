@@ -1,11 +1,15 @@
-"""Attention over a paged KV cache: work items, context splits, memory.
+"""Decode attention over a paged KV cache: work items, context splits, memory.
 
-    U      = sequences · kv_heads · ceil(heads / kv_heads / 64)        work items
-    S      = splits of the context, to fill SMs · occupancy
-    waves  = ceil(U · S / (SMs · occupancy))
-    other  = waves · (t_cta + chunk · 2 · head_dim · width / cta_bandwidth) + prefill FLOPs / (compute_efficiency · peak)
-    memory = (KV + Q + O) / rate + split buffers in L2
-    t      = t0 + smooth_max(other, memory) + [S > 1] t_split
+    U      = sequences · kv_heads · ceil(group / heads_per_item)       work items, of the heads that share KV
+    S      = splits of the context, by the kernel's own rule (`splits`)
+    n      = ceil(U · S / (SMs · items_per_sm))                        items that each place on an SM runs one after the other
+    start  = n · (t_item + t_head · heads of an item)
+    pass   = n · chunk · 2 · head_dim · width / item_bandwidth         chunk: ceil(blocks / S) whole blocks of tokens
+    memory = (KV + Q + O) / rate + (KV found in L2 + split buffers) / L2 rate        rate: no more than SMs · sm_bandwidth
+    t      = t0 + start + smooth_max(pass, memory) + [S > 1] (t_split + S · t_per_split)
+
+Kernels that hide the start of an item behind the loads of others have ``start`` inside the smooth maximum. FlashAttention 2
+adds two copies (t_copy, and the bytes of Q and O twice) where it must transpose.
 
 A batch of mixed lengths takes what a uniform one with the same total takes (measured: 1.02 times, median).
 """
@@ -17,16 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention
+from gpusim.model.work import Attention, BoolArray
+from gpusim.runtime.laws.attention_kernels import KERNELS, DecodeKernel, DecodeRows
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import AttentionLawSpec
+from gpusim.spec.laws import AttentionKernelSpec, AttentionLawSpec, LawsSpec
 
-HEADS_PER_ITEM = 64
-MAX_SPLITS = 128
-_MOST_BLOCKS = 2.0**24
-"""More context blocks than any sequence has; so far apart, two whole numbers share one float exactly."""
+SMOOTHNESS = 3.0
 SPLIT_BUFFER_BYTES = 8.0
 """Written and read per head and split: an fp32 partial output element."""
 
@@ -43,9 +45,27 @@ class AttentionRows:
     head_dim: FloatArray
     kv_bytes: FloatArray
     activation_bytes: FloatArray
-    prefill_flops: FloatArray
     reuse_distance: FloatArray | None = None
     """Bytes read between two readings of the same KV; None: L2 holds none of it."""
+    is_windowed: BoolArray | bool = False
+    """Layers that attend to a window."""
+
+    def decodes(self) -> DecodeRows:
+        """Return what kernels decide on."""
+        group = self.num_heads / self.num_kv_heads
+        windowed = np.broadcast_to(np.asarray(self.is_windowed, dtype=bool), group.shape)
+        return DecodeRows(self.sequences, self.context, self.num_kv_heads, group, self.head_dim, windowed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Of one kernel; arrays (rows,)."""
+
+    fixed_s: FloatArray
+    other_s: FloatArray
+    buffer_bytes: FloatArray
+    """Of splits, in L2."""
+    copied_bytes: FloatArray
 
 
 def attention_rows(work: Attention) -> AttentionRows:
@@ -59,78 +79,84 @@ def attention_rows(work: Attention) -> AttentionRows:
         head_dim=work.head_dim * ones,
         kv_bytes=work.kv_bytes,
         activation_bytes=work.activation_bytes,
-        prefill_flops=work.prefill_flops,
         reuse_distance=work.reuse_distance,
+        is_windowed=work.is_windowed,
     )
 
 
-def attention_time(
-    rows: AttentionRows, laws: dict[Dtype, AttentionLawSpec], gpu: GpuFigures, dtype: Dtype
-) -> KernelTime:
+def attention_time(rows: AttentionRows, laws: LawsSpec, gpu: GpuFigures, dtype: Dtype) -> KernelTime:
     """Apply the law to *rows*.
 
     Args:
         rows: The calls.
-        laws: Parameters by KV dtype.
+        laws: Of the engine.
         gpu: The GPU.
         dtype: Of the cache.
     """
-    law = law_for(dtype, laws)
-    slots = float(gpu.sm_count * law.occupancy)
-    items = rows.sequences * rows.num_kv_heads * np.ceil(rows.num_heads / rows.num_kv_heads / HEADS_PER_ITEM)
-    splits = _splits(items, rows.context, slots, law)
-    waves = np.ceil(items * splits / slots)
-    chunk_bytes = np.ceil(rows.context / splits) * 2 * rows.head_dim * DTYPE_BYTES[dtype]
-    compute_s = rows.prefill_flops / (law.compute_efficiency * gpu.peak_flops("bf16"))
-    rate = law.memory_factor * gpu.bandwidth
-    is_split = splits > 1
-    buffers = is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits
-    hit = l2_hit(rows.reuse_distance, law.l2_fraction * gpu.l2_bytes)
+    law = law_for(dtype, laws.attention)
+    terms = _terms(rows, law, gpu, dtype)
+    hit = l2_hit(rows.reuse_distance, laws.physics.l2_fraction * gpu.l2_bytes)
     return KernelTime(
-        fixed_s=np.where(is_split, law.t0 + law.t_split, law.t0),
-        other_s=waves * (law.t_cta + chunk_bytes / law.cta_bandwidth) + compute_s,
-        l2_s=(buffers + hit * rows.kv_bytes) / (law.l2_speedup * rate),
-        even_bytes=rows.activation_bytes,
+        fixed_s=terms.fixed_s,
+        other_s=terms.other_s,
+        l2_s=(terms.buffer_bytes + hit * rows.kv_bytes) / (laws.physics.l2_speedup * gpu.bandwidth),
+        even_bytes=rows.activation_bytes + terms.copied_bytes,
         kv_bytes=(1 - hit) * rows.kv_bytes,
-        memory_rate=rate,
-        smoothness=law.smoothness,
+        memory_rate=_memory_rate(law, gpu),
+        smoothness=SMOOTHNESS,
     )
 
 
-def _splits(items: FloatArray, context: FloatArray, slots: float, law: AttentionLawSpec) -> FloatArray:
-    """Splits of each context."""
-    if law.split_rule == "flash":
-        return flash_splits(items, np.ceil(context / law.min_split), slots)
-    most = np.maximum(1.0, context / law.min_split)
-    result: FloatArray = np.floor(np.clip(np.floor(slots / items), 1.0, most))
+def _memory_rate(law: AttentionLawSpec, gpu: GpuFigures) -> float:
+    """Bytes/s that the kernel streams alone."""
+    rate = law.memory_factor * gpu.bandwidth
+    return rate if law.sm_bandwidth is None else min(rate, law.sm_bandwidth * gpu.sm_count)
+
+
+def is_other(rows: DecodeRows, law: AttentionLawSpec, sm_count: float) -> BoolArray:
+    """Say which calls run the engine's other kernel."""
+    if law.other is None:
+        return np.zeros_like(rows.is_windowed)
+    return ~KERNELS[law.kernel].takes(rows, sm_count)
+
+
+def _terms(rows: AttentionRows, law: AttentionLawSpec, gpu: GpuFigures, dtype: Dtype) -> _Terms:
+    """Return the terms of the kernel that takes each row."""
+    first = _terms_of(rows, law, gpu, dtype)
+    if law.other is None:
+        return first
+    other, taken = _terms_of(rows, law.other, gpu, dtype), is_other(rows.decodes(), law, gpu.sm_count)
+    names = ("fixed_s", "other_s", "buffer_bytes", "copied_bytes")
+    return _Terms(*(np.where(taken, getattr(other, name), getattr(first, name)) for name in names))
+
+
+def _terms_of(rows: AttentionRows, law: AttentionKernelSpec, gpu: GpuFigures, dtype: Dtype) -> _Terms:
+    """Return the terms of one kernel for all rows."""
+    kernel, calls = KERNELS[law.kernel], rows.decodes()
+    heads = np.minimum(kernel.heads_per_item(calls), calls.group)
+    items = calls.sequences * calls.num_kv_heads * np.ceil(calls.group / heads)
+    splits = kernel.splits(calls, items, float(gpu.sm_count))
+    is_split = splits > 1
+    places = gpu.sm_count * np.where(is_split, kernel.split_items_per_sm, kernel.items_per_sm)
+    in_turn = np.ceil(items * splits / places)
+    start_s = in_turn * (law.t_item + law.t_head * heads)
+    pass_s = in_turn * _chunk_bytes(kernel, calls, splits, dtype) / law.item_bandwidth
+    if kernel.heads_one_by_one:
+        pass_s = pass_s * heads
+    copies = kernel.copies_grouped & (heads > 1) & (calls.num_kv_heads > 1) & (calls.sequences > 1)
+    fixed_s = law.t0 + is_split * (law.t_split + splits * law.t_per_split) + copies * law.t_copy
+    hidden = kernel.hides_start
+    return _Terms(
+        fixed_s=fixed_s if hidden else fixed_s + start_s,
+        other_s=pass_s + start_s if hidden else pass_s,
+        buffer_bytes=is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits,
+        copied_bytes=copies * 2 * rows.activation_bytes,
+    )
+
+
+def _chunk_bytes(kernel: DecodeKernel, calls: DecodeRows, splits: FloatArray, dtype: Dtype) -> FloatArray:
+    """Bytes of the whole blocks that one item passes."""
+    block = kernel.block_tokens(calls.head_dim)
+    chunk = np.ceil(np.ceil(calls.context / block) / splits) * block
+    result: FloatArray = chunk * 2 * calls.head_dim * DTYPE_BYTES[dtype]
     return result
-
-
-def flash_splits(items: FloatArray, blocks: FloatArray, slots: float) -> FloatArray:
-    """FlashAttention's choice: the fewest splits that fill the last wave to 85 % of the best possible.
-
-    Args:
-        items: (rows,) Work items before splitting.
-        blocks: (rows,) Context blocks that can be dealt out.
-        slots: Work items that run at once.
-
-    Reference: Dao, 2023, "Flash-Decoding for long-context inference".
-    """
-    # Calls alike in both take the same splits: deciding for each kind once is most of the saving of a long run.
-    kinds, of = np.unique(items * _MOST_BLOCKS + blocks, return_inverse=True)
-    chosen: FloatArray = _flash_splits(kinds // _MOST_BLOCKS, kinds % _MOST_BLOCKS, slots)[of]
-    return chosen
-
-
-def _flash_splits(items: FloatArray, blocks: FloatArray, slots: float) -> FloatArray:
-    candidates = np.arange(1.0, min(MAX_SPLITS, max(1.0, blocks.max(initial=1.0))) + 1)
-    per_split = np.ceil(blocks[:, None] / candidates)
-    # More splits than before must shorten the longest piece, or they only add work.
-    useful = np.ones_like(per_split, dtype=bool)
-    useful[:, 1:] = per_split[:, 1:] < per_split[:, :-1]
-    useful &= candidates <= np.minimum(slots, np.maximum(blocks[:, None], 1.0))
-    waves = items[:, None] * candidates / slots
-    fill = np.where(useful, waves / np.ceil(waves), 0.0)
-    good = fill >= 0.85 * fill.max(axis=1, keepdims=True)
-    chosen: FloatArray = np.where(items >= 0.8 * slots, 1.0, candidates[np.argmax(good, axis=1)])
-    return chosen

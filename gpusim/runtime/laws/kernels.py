@@ -9,12 +9,12 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import Attention, Count, Elementwise, Gemm, GroupedGemm, Size, Sort
-from gpusim.runtime.laws.attention import attention_rows, attention_time
-from gpusim.runtime.laws.elementwise import ElementwiseRows, elementwise_time
+from gpusim.runtime.laws.elementwise import KERNELS, ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.mla import mla_time
 from gpusim.runtime.laws.moe import GroupedRows, grouped_time, moe_law, passing_time
+from gpusim.runtime.laws.prefill import call_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.laws import LawsSpec
@@ -48,7 +48,7 @@ class CalibratedLaws:
         if isinstance(work, Attention):
             if work.latent is not None:
                 return mla_time(work, work.latent, self.laws, self.gpu)
-            return attention_time(attention_rows(work), self.laws.attention, self.gpu, work.dtype)
+            return call_time(work, self.laws, self.gpu)
         if isinstance(work, Gemm):
             m, n, k, weights = _rows(work.m, work.n, work.k, work.weight_bytes)
             reused = None if work.reuse_distance is None else _rows(work.reuse_distance)[0]
@@ -66,8 +66,9 @@ class CalibratedLaws:
             return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         if isinstance(work, GroupedGemm) or work.routed is not None:
             return self._of_experts(work)
-        elements = ElementwiseRows(*_rows(work.bytes_read + work.bytes_written, work.hbm_bytes))
-        return elementwise_time(elements, self.laws.elementwise, self.gpu)
+        sizes = (work.bytes_read + work.bytes_written, work.hbm_bytes, work.rows, work.columns)
+        kernel = KERNELS[self.laws.elementwise_kernels][work.kind]
+        return elementwise_time(ElementwiseRows(*_rows(*sizes)), kernel, self.laws.elementwise, self.gpu)
 
     def _of_experts(self, work: GroupedGemm | Elementwise) -> KernelTime:
         if isinstance(work, GroupedGemm):

@@ -1,8 +1,8 @@
-"""Attention: asymptote, splits of the context against the heuristics written out, growth."""
+"""Attention: the law written out, asymptote, which kernel takes a call, growth."""
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil
 
 import numpy as np
 import pytest
@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from builders import build_lowering, build_model
 from gpusim.model.work import Attention, BatchShape
 from gpusim.runtime.default_laws import laws_of
-from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time, flash_splits
+from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time, is_other
+from gpusim.runtime.laws.attention_kernels import KERNELS
 from machines import catalog_device, figures_of
 
 GPUS = ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"]
+ENGINES = ["vllm", "sglang", "trtllm"]
 WIDTH = {"bf16": 2, "fp8": 1}
 HEAD_DIM = 128
 
 
-def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16", warm=False):
+def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16", warm=False, windowed=False):
     """Return rows (sequences, context) of decode attention."""
     sequences, context = np.array(calls, dtype=float).T
     ones = np.ones_like(sequences)
@@ -34,13 +36,13 @@ def rows_of(*calls, heads=32, kv_heads=8, dtype="bf16", warm=False):
         HEAD_DIM * ones,
         kv_bytes,
         activations,
-        0 * ones,
         reuse_distance=kv_bytes if warm else None,
+        is_windowed=windowed,
     )
 
 
-def timing_of(device, *calls, dtype="bf16", **shape):
-    return attention_time(rows_of(*calls, dtype=dtype, **shape), laws_of(device).attention, figures_of(device), dtype)
+def timing_of(device, *calls, dtype="bf16", engine="vllm", **shape):
+    return attention_time(rows_of(*calls, dtype=dtype, **shape), laws_of(device, engine), figures_of(device), dtype)
 
 
 def seconds_of(device, *calls, **options):
@@ -48,59 +50,48 @@ def seconds_of(device, *calls, **options):
     return timing.duration_s(timing.memory_s())
 
 
-def scalar_flash_splits(items, blocks, slots):
-    """The heuristic as FlashAttention states it: the smallest useful number within 85 % of the best fill."""
-    if items >= 0.8 * slots:
-        return 1
-    fills, most = {}, int(min(128, slots, max(blocks, 1)))
-    for splits in range(1, most + 1):
-        if splits > 1 and ceil(blocks / splits) == ceil(blocks / (splits - 1)):
-            continue
-        waves = items * splits / slots
-        fills[splits] = waves / ceil(waves)
-    best = max(fills.values())
-    return min(splits for splits, fill in fills.items() if fill >= 0.85 * best)
+def scalar_attention_s(device, engine, sequences, context, heads, kv_heads):
+    """The law written out for one call with 16-bit KV that is not in L2, in plain floats but for the splits."""
+    laws, sms = laws_of(device, engine), device.compute.sm_count
+    law = laws.attention["bf16"]
+    factor, calls = law.memory_factor, rows_of((sequences, context), heads=heads, kv_heads=kv_heads).decodes()
+    law = law.other if is_other(calls, law, sms)[0] else law
+    kernel, group = KERNELS[law.kernel], heads / kv_heads
+    per_item = min(kernel.heads_per_item(calls)[0], group)
+    items = sequences * kv_heads * ceil(group / per_item)
+    splits = kernel.splits(calls, np.array([float(items)]), float(sms))[0]
+    places = sms * (kernel.split_items_per_sm if splits > 1 else kernel.items_per_sm)
+    block = kernel.block_tokens(calls.head_dim)[0]
+    in_turn, chunk = ceil(items * splits / places), ceil(ceil(context / block) / splits) * block
+    start = in_turn * (law.t_item + law.t_head * per_item)
+    passing = in_turn * chunk * 2 * HEAD_DIM * 2 / law.item_bandwidth
+    passing *= per_item if kernel.heads_one_by_one else 1
+    copies = kernel.copies_grouped and group > 1 and kv_heads > 1 and sequences > 1
+    bandwidth = device.memory.efficiency * device.memory.bandwidth
+    activations = 2 * sequences * heads * HEAD_DIM * 2 * (3 if copies else 1)
+    memory = (2 * sequences * kv_heads * HEAD_DIM * context * 2 + activations) / (factor * bandwidth)
+    fixed = law.t0 + (law.t_copy if copies else 0)
+    if splits > 1:
+        memory += 8 * sequences * heads * HEAD_DIM * splits / (laws.physics.l2_speedup * bandwidth)
+        fixed += law.t_split + splits * law.t_per_split
+    if kernel.hides_start:
+        return fixed + ((passing + start) ** 3 + memory**3) ** (1 / 3)
+    return fixed + start + (passing**3 + memory**3) ** (1 / 3)
 
 
-def scalar_attention_s(device, sequences, context, heads, kv_heads):
-    """The law written out for one call with 16-bit KV that is not in L2, in plain floats."""
-    law = laws_of(device).attention["bf16"]
-    rate = law.memory_factor * device.memory.efficiency * device.memory.bandwidth
-    slots = device.compute.sm_count * law.occupancy
-    items = sequences * kv_heads * ceil(heads / kv_heads / 64)
-    if law.split_rule == "flash":
-        splits = scalar_flash_splits(items, ceil(context / law.min_split), slots)
-    else:
-        splits = floor(min(max(floor(slots / items), 1), max(1, context / law.min_split)))
-    chunk_bytes = ceil(context / splits) * 2 * HEAD_DIM * 2
-    other = ceil(items * splits / slots) * (law.t_cta + chunk_bytes / law.cta_bandwidth)
-    bytes_s = (2 * sequences * kv_heads * HEAD_DIM * context * 2 + 2 * sequences * heads * HEAD_DIM * 2) / rate
-    buffers = 8 * sequences * heads * HEAD_DIM * splits if splits > 1 else 0
-    memory = bytes_s + buffers / (law.l2_speedup * rate)
-    p = law.smoothness
-    return law.t0 + (law.t_split if splits > 1 else 0.0) + (other**p + memory**p) ** (1 / p)
-
-
-@settings(max_examples=60)
-@given(items=st.integers(1, 300), blocks=st.integers(0, 1000), slots=st.sampled_from([108, 132, 148, 188, 376]))
-def test_flash_splits_are_the_heuristic_written_out(items, blocks, slots):
-    """The vectorised choice is that of the loop over all candidates."""
-    chosen = flash_splits(np.array([float(items)]), np.array([float(blocks)]), float(slots))
-    assert chosen[0] == scalar_flash_splits(items, blocks, slots)
-
-
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(GPUS),
+    engine=st.sampled_from(ENGINES),
     sequences=st.integers(1, 256),
     context=st.integers(1, 100_000),
-    shape=st.sampled_from([(32, 32), (32, 8), (71, 1), (8, 1)]),
+    shape=st.sampled_from([(32, 32), (32, 8), (71, 1), (8, 1), (4, 2)]),
 )
-def test_the_law_written_out(name, sequences, context, shape):
-    """The vectorised law is the formula, with either rule of splitting."""
+def test_the_law_written_out(name, engine, sequences, context, shape):
+    """The vectorised law is the formula, for every kernel."""
     device = catalog_device(name)
-    seconds = seconds_of(device, (sequences, context), heads=shape[0], kv_heads=shape[1])[0]
-    assert seconds == pytest.approx(scalar_attention_s(device, sequences, context, *shape), rel=1e-12)
+    seconds = seconds_of(device, (sequences, context), heads=shape[0], kv_heads=shape[1], engine=engine)[0]
+    assert seconds == pytest.approx(scalar_attention_s(device, engine, sequences, context, *shape), rel=1e-12)
 
 
 @pytest.mark.parametrize(("name", "dtype"), [*((name, "bf16") for name in GPUS), ("b200-sxm", "fp8")])
@@ -108,6 +99,7 @@ def test_long_contexts_stream_at_the_memory_factor(name, dtype):
     """What more KV adds approaches its bytes at memory_factor of what long reads achieve, from below."""
     device = catalog_device(name)
     law = laws_of(device).attention[dtype]
+    assert law.sm_bandwidth is None
     calls = [(64, 100_000), (64, 400_000)]
     some, more = seconds_of(device, *calls, dtype=dtype)
     rate = law.memory_factor * device.memory.efficiency * device.memory.bandwidth
@@ -115,16 +107,37 @@ def test_long_contexts_stream_at_the_memory_factor(name, dtype):
     assert 0.8 * rate < more_bytes / (more - some) <= rate
 
 
-def test_splits_fill_the_processors():
-    """By the fill rule one long sequence is split until every slot has an item, a full batch not at all."""
-    device = catalog_device("rtx-pro-6000-server")
+def test_fp8_streams_no_faster_than_the_processors_load():
+    """Where loads in flight are the limit, more KV takes its bytes over SMs times what one of them streams."""
+    device = catalog_device("h100-sxm")
+    law = laws_of(device).attention["fp8"]
+    some, more = seconds_of(device, (64, 100_000), (64, 400_000), dtype="fp8")
+    rate = law.sm_bandwidth * device.compute.sm_count
+    assert rate < law.memory_factor * device.memory.efficiency * device.memory.bandwidth
+    assert 0.8 * rate < 64 * 300_000 * 2 * 8 * HEAD_DIM / (more - some) <= rate
+
+
+def test_flash_attention_2_splits_and_copies_grouped_heads_only():
+    """One query head to a KV head leaves a long context whole; several KV heads and sequences cost two copies."""
+    device = catalog_device("a100-sxm-80gb")
     law = laws_of(device).attention["bf16"]
-    single, full = timing_of(device, (1, 100_000)), timing_of(device, (64, 1000))
-    slots = device.compute.sm_count * law.occupancy
-    chunk_bytes = ceil(100_000 / floor(slots / 8)) * 2 * HEAD_DIM * 2
-    assert single.other_s[0] == pytest.approx(law.t_cta + chunk_bytes / law.cta_bandwidth, rel=1e-12)
-    assert single.fixed_s[0] == pytest.approx(law.t0 + law.t_split)
-    assert full.fixed_s[0] == law.t0
+    whole, split = (seconds_of(device, (1, 32_768), heads=heads, kv_heads=1)[0] for heads in (1, 8))
+    assert whole > 8 * split
+    one, grouped = (timing_of(device, (4, 64), heads=8, kv_heads=kv_heads) for kv_heads in (1, 4))
+    assert grouped.fixed_s[0] - one.fixed_s[0] == pytest.approx(law.t_copy)
+    assert grouped.even_bytes[0] == 3 * one.even_bytes[0]
+    alone, windowed = (timing_of(device, (64, 128), heads=32, kv_heads=1, windowed=flag) for flag in (False, True))
+    assert windowed.other_s[0] > 10 * alone.other_s[0]  # every query head by itself
+
+
+def test_trtllm_leaves_small_calls_and_single_heads_to_its_other_kernel():
+    """XQA takes grouped heads with enough blocks of 128 tokens for a fourth of the SMs."""
+    device = catalog_device("h100-sxm")
+    law = laws_of(device, "trtllm").attention["bf16"]
+    calls = [(1, 4096), (1, 8192), (16, 128), (64, 128)]
+    grouped, single = (rows_of(*calls, heads=heads, kv_heads=1).decodes() for heads in (8, 1))
+    assert is_other(grouped, law, 132).tolist() == [True, False, True, False]
+    assert is_other(single, law, 132).all()
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -153,17 +166,8 @@ def test_a_mixed_batch_is_its_mean():
 
     def attention(shape):
         (work,) = [k for _, kernels in lowering.lower(shape).parts for k in kernels if isinstance(k, Attention)]
-        timing = attention_time(attention_rows(work), laws_of(device).attention, figures_of(device), "bf16")
+        timing = attention_time(attention_rows(work), laws_of(device), figures_of(device), "bf16")
         return timing.duration_s(timing.memory_s())[0]
 
     mixed = attention(BatchShape(3, 100 + 900 + 2000, num_sampled=3))
     assert mixed == attention(BatchShape(3, 3 * 1000, num_sampled=3))
-
-
-def test_prefill_computes_at_its_efficiency():
-    """The pairs of a long chunk take 4 heads head_dim FLOPs each at compute_efficiency of the peak, beside the rest."""
-    device = catalog_device("a100-sxm-80gb")
-    work = Attention("attention", 1, 32, 8, HEAD_DIM, "bf16", *np.array([[8192.0], [1e3], [1e3], [0.0]]), 1e15)
-    timing = attention_time(attention_rows(work), laws_of(device).attention, figures_of(device), "bf16")
-    law = laws_of(device).attention["bf16"]
-    assert timing.other_s[0] == pytest.approx(1e15 / (law.compute_efficiency * 312e12), rel=1e-3)

@@ -100,5 +100,6 @@ def test_a_device_without_measured_experts_borrows_them():
     device = catalog_device("h100-sxm")
     engines = {name: laws.model_copy(update={"moe": {}, "mla": {}}) for name, laws in device.laws.engines.items()}
     bare = device.laws.model_copy(update={"engines": engines})
-    laws = laws_of(device.model_copy(update={"laws": bare}))
-    assert laws == laws_of(device)
+    laws, whole = laws_of(device.model_copy(update={"laws": bare})), laws_of(device)
+    assert laws.moe.keys() == laws_of(catalog_device("b200-sxm")).moe.keys()
+    assert laws.model_copy(update={"moe": whole.moe, "mla": whole.mla}) == whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import polars as pl
@@ -12,11 +12,14 @@ import polars as pl
 from gpusim.calibrate.parameters import Parameter, own_parameters, physics_parameters
 from gpusim.calibrate.search import search
 from gpusim.core.clock import FloatArray
+from gpusim.model.work import ExpertKernels
 from gpusim.runtime.laws.gpu import law_for
+from gpusim.runtime.laws.moe import moe_law
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Calls, Family
 from gpusim.silicon.split import held_out, thinned
 from gpusim.silicon.tables import MEASURED, ROW
+from gpusim.spec.base import WeightDtype
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.laws import DeviceLawsSpec, EngineLawsSpec
 from gpusim.units import us
@@ -126,7 +129,11 @@ def with_law(laws: DeviceLawsSpec, law: Law) -> DeviceLawsSpec:
     known = getattr(own, family)
     lent = getattr(laws.of(engine), "engine_all_reduce" if family == "all_reduce" else family)
     found = known or lent
-    if key and key[0] not in known:
+    if family == "moe":
+        stored, library = key
+        like = moe_law(ExpertKernels(cast("WeightDtype", stored), library), lent)
+        found = {**known, stored: {**known.get(stored, {}), library: like}}
+    elif key and key[0] not in known:
         found = {**known, key[0]: law_for(key[0], lent)}
     engines = {**laws.engines, engine: own.model_copy(update={family: found})}
     return laws.model_copy(update={"engines": engines})

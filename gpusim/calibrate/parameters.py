@@ -35,6 +35,14 @@ OWN: Final[dict[str, tuple[Parameter, ...]]] = {
         Parameter("t_single_row", 0.1 * us, 40 * us),
         Parameter("t_split_k", 0.1 * us, 12 * us),
     ),
+    "moe": (
+        Parameter("t0", 10 * us, 100 * us),
+        Parameter("t_tile", 0.01 * us, 20 * us),
+        Parameter("sm_factor", 0.1, 3.0),
+        Parameter("memory_factor", 0.05, 1.0),
+        Parameter("token_factor", 0.02, 3.0),
+        Parameter("row_factor", 0.05, 3.0),
+    ),
     "elementwise": (
         Parameter("t0", 0.2 * us, 5 * us),
         Parameter("t_step", 0.05 * us, 2 * us),

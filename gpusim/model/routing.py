@@ -32,6 +32,10 @@ class ExpertLoad:
     """Distinct ones that are chosen at least once."""
     rows: Size
     """Pairs of a token and an expert it chose."""
+    other_experts: Size = 0.0
+    """Distinct ones that are chosen among those of other ranks."""
+    other_rows: Size = 0.0
+    """Choices of those."""
 
 
 def expert_load(
@@ -47,27 +51,32 @@ def expert_load(
         ranks: Over which the experts are dealt, most popular first, like cards; the first rank has the most.
     """
     whole = np.atleast_1d(np.asarray(tokens, dtype=np.int64))
-    found = np.empty((2, len(whole)))
+    found = np.empty((4, len(whole)))
     for chunk in np.unique(whole // _CHUNK).tolist():
         here = whole // _CHUNK == chunk
         found[:, here] = _table(num_experts, experts_per_token, skew, ranks, chunk)[:, whole[here] % _CHUNK]
-    if isinstance(tokens, np.ndarray):
-        return ExpertLoad(found[0], found[1])
-    return ExpertLoad(float(found[0, 0]), float(found[1, 0]))
+    return ExpertLoad(*found) if isinstance(tokens, np.ndarray) else ExpertLoad(*found[:, 0].tolist())
 
 
 @lru_cache(maxsize=16_384)
 def _table(num_experts: int, experts_per_token: int, skew: float, ranks: int, chunk: int) -> FloatArray:
-    """(2, _CHUNK) Experts and rows for consecutive numbers of tokens.
+    """(4, _CHUNK) Experts and rows of the rank, and of the others, for consecutive numbers of tokens.
 
     Both levels of detail look them up here: computed in arrays of other shapes they may differ in the last bit.
     """
     tokens = np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK, dtype=np.float64)
     if skew == 0.0 or experts_per_token == num_experts:
-        chosen, local = experts_per_token / num_experts, num_experts / ranks
-        return np.array([local * (1.0 - (1.0 - chosen) ** tokens), tokens * (local * chosen)])
-    own = choice_probabilities(num_experts, experts_per_token, skew)[::ranks]
-    return np.array([(1.0 - (1.0 - own) ** tokens[:, None]).sum(axis=1), tokens * own.sum()])
+        chosen = experts_per_token / num_experts
+        share = 1.0 - (1.0 - chosen) ** tokens
+        held = num_experts / ranks
+        sizes = (held, num_experts - held)
+        return np.array([part for size in sizes for part in (size * share, tokens * (size * chosen))])
+    probabilities = choice_probabilities(num_experts, experts_per_token, skew)
+    is_own = np.arange(num_experts) % ranks == 0
+    parts = (probabilities[is_own], probabilities[~is_own])
+    return np.array(
+        [line for own in parts for line in ((1.0 - (1.0 - own) ** tokens[:, None]).sum(axis=1), tokens * own.sum())]
+    )
 
 
 @lru_cache(maxsize=256)

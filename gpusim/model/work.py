@@ -14,7 +14,7 @@ import numpy as np
 
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.window import NO_WINDOWS, Windows
-from gpusim.spec.base import Dtype
+from gpusim.spec.base import Dtype, WeightDtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -51,27 +51,43 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupedGemm:
-    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``.
+class ExpertKernels:
+    """Which kernels compute the experts of a layer."""
 
-    How many experts that are, and rows, is an expectation and no whole number.
-    """
+    stored: WeightDtype
+    """Type of the weights."""
+    library: str | None = None
+    """Whose; None: those that an engine takes first on the GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """A product with the weights of each expert that a token chose, ``y[rows of e] = x[rows of e] · w[e, k, n]``."""
 
     name: str
     tokens: Count
     """That were routed."""
     rows: Size
-    """Pairs of a token and an expert it chose, on this rank."""
+    """Pairs of a token and an expert it chose, on this rank: an expectation, as all loads, and no whole number."""
     experts: Size
     """Distinct ones among those."""
-    n: int
-    k: int
+    other_rows: Size
+    """Choices of experts that other ranks hold."""
+    other_experts: Size
+    """Distinct ones among those."""
+    held: Count
+    """Experts on this rank."""
+    n: Count
+    k: Count
     dtype: Dtype
     """Of the weights."""
     weight_bytes: Size
     """Of the distinct experts."""
     activation_bytes: Size
     """x read and y written."""
+    kernels: ExpertKernels
+    reuse_distance: Size | None = None
+    """Bytes read between two readings of the same weights, see `Gemm`."""
 
     @property
     def flops(self) -> Size:
@@ -156,8 +172,23 @@ class Elementwise:
     """Elements of a row: those written, of a norm or an activation; pairs that are rotated, of all heads."""
     hbm_bytes: Size = 0.0
     """Part that cannot be in L2 whatever its size: weights looked up, cache lines written."""
-    routed: Dtype | None = None
-    """Weights of the mixture of experts that it is part of, whose law counts its launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertPass:
+    """A kernel around the products of a mixture of experts, as choosing, sorting, activation and sum: bytes in and out.
+
+    Its launch is counted with the products.
+    """
+
+    name: str
+    token_bytes: Size
+    """Of all tokens that were routed."""
+    row_bytes: Size
+    """Of the rows of this rank's experts."""
+    other_bytes: Size
+    """The same of other ranks' experts, over whose rows some kernels pass too."""
+    kernels: ExpertKernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +254,7 @@ class SendRecv:
 
 
 Collective: TypeAlias = AllReduce | AllGather | ReduceScatter | AllToAll | SendRecv
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort | Collective
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort | Collective
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from gpusim.hardware.memory import achieved_fraction
+from gpusim.spec.base import WeightDtype
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import GemmLawSpec, MatrixSpec, WeightDtype
+from gpusim.spec.gemm_law import GemmLawSpec, MatrixSpec
 
 MOST_BYTES: Final = 107.0
 """That an SM takes in a cycle: the mean of H100 and B200. Wider is what shared memory writes, 128."""
@@ -86,4 +87,3 @@ def sm_bandwidth(device: DeviceSpec) -> float:
 def _halves(device: DeviceSpec) -> int:
     """Return into how many parts L2 is divided, each with copies of what its SMs read: two where memory is HBM."""
     return 1 if getattr(device.memory, "standard", "").startswith("GDDR") else 2
-

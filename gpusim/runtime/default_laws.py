@@ -12,6 +12,7 @@ from functools import cache
 from typing import Final
 
 from gpusim.runtime.carried_attention import carried_attention
+from gpusim.runtime.carried_experts import carried_experts
 from gpusim.runtime.carried_matrix import matrix_of, products_of
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
@@ -91,6 +92,7 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
             update={
                 "attention": carried_attention(donor, device, name, others),
                 "gemm": products_of(device, donor, name),
+                "moe": carried_experts(donor, device, name, others),
                 "all_reduce": all_reduce_of(device, donor, name),
             }
         )
@@ -117,8 +119,13 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
     assert donor.laws is not None
     own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
     physics = donor.laws.physics
+    clock = device.compute.boost_clock / donor.compute.boost_clock
     return physics.model_copy(
-        update={"l2_speedup": max(1.0, physics.l2_speedup * lent / own), "matrix": matrix_of(device, donor)}
+        update={
+            "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
+            "sm_bandwidth": physics.sm_bandwidth * clock,
+            "matrix": matrix_of(device, donor),
+        }
     )
 
 

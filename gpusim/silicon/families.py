@@ -9,6 +9,7 @@ from gpusim.silicon.block import BLOCK
 from gpusim.silicon.calls import Family
 from gpusim.silicon.collectives import COLLECTIVES, NETWORK
 from gpusim.silicon.elementwise import ELEMENTWISE
+from gpusim.silicon.experts import EXPERTS
 from gpusim.silicon.gemm import GEMM, LINEAR
 from gpusim.silicon.mixed import MIXED, SKEWED
 from gpusim.silicon.mla import MLA
@@ -20,6 +21,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     MLA,
     GEMM,
     LINEAR,
+    EXPERTS,
     ELEMENTWISE,
     BLOCK,
     COLLECTIVES,

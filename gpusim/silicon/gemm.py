@@ -68,7 +68,9 @@ def _is_core(_table: pl.DataFrame, _: DeviceSpec) -> pl.Expr:
 
 def _region() -> pl.Expr:
     return (
-        pl.when(pl.col("m") <= 16)
+        pl.when((pl.col("n") < 512) | (pl.col("k") < 512))
+        .then(pl.lit("n or k < 512"))
+        .when(pl.col("m") <= 16)
         .then(pl.lit("m <= 16"))
         .when(pl.col("m") <= 256)
         .then(pl.lit("16 < m <= 256"))

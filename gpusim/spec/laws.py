@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gpusim.spec.base import Dtype, Spec
+from gpusim.spec.base import Dtype, Spec, WeightDtype
+from gpusim.spec.gemm_law import GemmLawSpec, MatrixSpec
+from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.units import Bytes, BytesPerS, Seconds, us
 
-WeightDtype = Dtype | Literal["fp8_block"]
-"""Stored type of weights; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
 DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
@@ -115,43 +115,6 @@ class MlaLawSpec(Spec):
     """Launch of the conversion of the cache to 16 bit, where the kernel knows no narrower type."""
     convert_efficiency: float | None = Field(default=None, gt=0, le=1)
     """Of the device's streaming rate, in that conversion; None: the kernel reads the cache as it is stored."""
-
-
-class GemmLawSpec(Spec):
-    """Matrix products with weights of one stored type, by one engine's kernels."""
-
-    t0: Seconds = Field(ge=0)
-    """Launch, and whatever else every call pays."""
-    t_single_row: Seconds = Field(default=0.0, ge=0)
-    """Extra of a single row, where an engine gives it to kernels of its own."""
-    t_split_k: Seconds = Field(default=0.0, ge=0)
-    """Extra time when the reduction is split."""
-    splits: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Pieces of the reduction that there are kernels for."""
-    tiles: tuple[tuple[int, int], ...] = ((64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128))
-    """Rows and columns of the output that one work item computes, of all kernels there are."""
-    choice: Literal["fastest", "rows"] = "fastest"
-    """Which tile is taken: the fastest, or the lowest that holds all rows of the product."""
-
-    @property
-    def configurations(self) -> list[tuple[int, int, int]]:
-        """Rows and columns of a tile with a split, of each that there is."""
-        return [(*tile, split) for tile in self.tiles for split in self.splits]
-
-
-class MoeLawSpec(Spec):
-    """Routed experts of one weight dtype."""
-
-    t0: Seconds = Field(ge=0)
-    """Of a layer: routing, sorting by expert, two grouped products, activation, weighted sum."""
-    t_wave: Seconds = Field(ge=0)
-    """Fixed time of one wave of tiles."""
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
-    compute_efficiency: float = Field(gt=0, le=1)
-    """Of the peak matrix rate."""
-    pass_factor: float = Field(gt=0)
-    """Bandwidth of passes over activations relative to the device's own."""
 
 
 class ElementwiseLawSpec(Spec):
@@ -268,23 +231,6 @@ class EngineAllReduceLawSpec(Spec):
     """Where larger ones go first; None, or too large for that too: to NCCL."""
 
 
-class MatrixSpec(Spec):
-    """What a device does for tiles of matrix products, whoever wrote the kernels."""
-
-    streaming: float = Field(gt=0, le=1)
-    """Streaming efficiency of weights relative to the device's own."""
-    l2_fraction: float = Field(gt=0)
-    """Part of L2 that weights may fill before they are evicted: about half of it where its two halves keep copies."""
-    l2_speedup: float = Field(ge=1)
-    """Bandwidth between L2 and all SMs, relative to that of weights from memory."""
-    sm_bandwidth: BytesPerS = Field(gt=0)
-    """What one SM takes in of its tiles."""
-    row_bandwidth: BytesPerS = Field(gt=0)
-    """What one SM takes in of a row of activations that it quantises."""
-    efficiency: dict[WeightDtype, float]
-    """Of the peak matrix rate, by stored type of the weights."""
-
-
 class PhysicsSpec(Spec):
     """What all kernels of a device share, whoever wrote them, beside `memory.efficiency`."""
 
@@ -292,6 +238,8 @@ class PhysicsSpec(Spec):
     """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
     l2_speedup: float = Field(ge=1)
     """Bandwidth of L2 relative to device memory."""
+    sm_bandwidth: BytesPerS = Field(gt=0)
+    """What one SM can take in from L2 and memory."""
     matrix: MatrixSpec
 
 
@@ -303,8 +251,8 @@ class EngineLawsSpec(Spec):
     prefill: PrefillLawSpec | None = None
     gemm: dict[WeightDtype, GemmLawSpec] = Field(default_factory=dict)
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     all_reduce: EngineAllReduceLawSpec | None = None
@@ -385,8 +333,8 @@ class LawsSpec(Spec):
     """None: that of the donor."""
     gemm: dict[WeightDtype, GemmLawSpec]
     """By weight dtype."""
-    moe: dict[WeightDtype, MoeLawSpec] = Field(default_factory=dict)
-    """By weight dtype."""
+    moe: dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]] = Field(default_factory=dict)
+    """By weight dtype, then by whose kernels they are; a run has the first."""
     mla: dict[Dtype, MlaLawSpec] = Field(default_factory=dict)
     """By KV dtype."""
     elementwise: ElementwiseLawSpec

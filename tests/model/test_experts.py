@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builders import build_lowering, build_model, catalog_model
 from gpusim.model.footprint import weight_bytes
 from gpusim.model.layout import Layout
-from gpusim.model.work import AllReduce, BatchShape, Elementwise, Gemm, GroupedGemm
+from gpusim.model.work import AllReduce, BatchShape, ExpertPass, Gemm, GroupedGemm
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, MoeSpec
 
 ATTENTION = AttentionSpec(num_heads=8, num_kv_heads=8, head_dim=64)
@@ -98,9 +98,8 @@ def test_layers_of_several_kinds_have_their_own_kernels():
 
 def test_routed_kernels_say_so():
     """Sorting, activation and sum of routed experts belong to their law; those of shared experts do not."""
-    kernels = of_kind(step(build_moe(num_shared_experts=1), 4), Elementwise)
-    routed = {kernel.name for kernel in kernels if kernel.routed}
-    assert routed == {"top_k", "permute", "experts_activation", "combine"}
+    kernels = of_kind(step(build_moe(num_shared_experts=1), 4), ExpertPass)
+    assert {kernel.name for kernel in kernels} == {"top_k", "permute", "experts_activation", "combine"}
 
 
 def test_a_model_without_experts_has_none_to_place():

@@ -94,7 +94,8 @@ def test_only_what_an_sm_does_scales_with_the_clock():
     assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
     assert ours.issue_efficiency == 1.151
     assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
-    names = ("attention", "prefill", "gemm", "mla", "elementwise", "physics", "fitted_on")
+    assert laws.physics.sm_bandwidth == pytest.approx(ratio * donors.physics.sm_bandwidth, rel=1e-12)
+    names = ("attention", "prefill", "gemm", "mla", "moe", "elementwise", "physics", "fitted_on")
     same = {name: getattr(donors, name) for name in names}
     nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
     assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
@@ -169,12 +170,25 @@ def test_left_out_a_measured_device_runs_the_kernels_it_runs(name, engine):
 
 def test_a_twin_of_the_donor_gets_its_laws():
     """Carried over to a device that differs by its name alone the parameters are unchanged."""
-    laws, donors = laws_of(unmeasured(standard="HBM2e")), A100.laws.of("vllm")
-    matrix, donors_matrix = (each.physics.matrix.model_dump(mode="python") for each in (laws, donors))
-    assert matrix.pop("efficiency") == donors_matrix.pop("efficiency")
-    assert matrix == pytest.approx(donors_matrix, rel=1e-12)
-    physics = laws.physics.model_copy(update={"matrix": donors.physics.matrix})
-    assert laws.model_copy(update={"physics": physics, "fitted_on": donors.fitted_on}) == donors
+    laws, own = laws_of(unmeasured(standard="HBM2e")), A100.laws.of("vllm")
+    matrix, owns = (each.physics.matrix.model_dump(mode="python") for each in (laws, own))
+    assert matrix.pop("efficiency") == owns.pop("efficiency")
+    assert matrix == pytest.approx(owns, rel=1e-12)
+    physics = laws.physics.model_copy(update={"matrix": own.physics.matrix})
+    assert laws.model_copy(update={"physics": physics, "fitted_on": own.fitted_on, "moe": own.moe}) == own
+    assert laws.moe["bf16"]["triton"] == own.moe["bf16"]["triton"]
+
+
+def test_kernels_of_experts_come_from_whoever_has_them():
+    """The donor's first, and of libraries that it does not use those of others; before Hopper vLLM has Triton's alone."""
+    ada, blackwell = laws_of(L40S).moe, laws_of(catalog_device("b300-sxm")).moe
+    measured = {name: catalog_device(name).laws.of("vllm").moe for name in MEASURED}
+    assert ada["bf16"]["cutlass"] == measured["rtx-pro-6000-server"]["bf16"]["cutlass"]
+    assert ada["bf16"]["triton"] == measured["h100-sxm"]["bf16"]["triton"]
+    assert [next(iter(laws["bf16"])) for laws in (ada, blackwell)] == ["triton", "trtllm"]
+    assert blackwell["bf16"]["triton"] == measured["h100-sxm"]["bf16"]["triton"]
+    alone = laws_of(unmeasured(family="hopper").model_copy(update={"name": "h100-sxm"})).moe
+    assert alone["bf16"]["triton"] == measured["a100-sxm-80gb"]["bf16"]["triton"]
 
 
 def test_an_engine_borrows_what_it_was_not_measured_for():

@@ -13,6 +13,7 @@ from gpusim.silicon.attention import ATTENTION
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.block import BLOCK
 from gpusim.silicon.collectives import COLLECTIVES, WORK
+from gpusim.silicon.experts import EXPERTS
 from gpusim.silicon.gemm import GEMM
 from gpusim.silicon.mixed import MIXED
 from gpusim.silicon.mla import MLA
@@ -20,6 +21,20 @@ from machines import Machine
 
 ROWS = {
     GEMM: {"engine": "vllm", "dtype": "bf16", "m": [1, 16, 300], "n": [4096, 512, 8192], "k": [4096, 1024, 1024]},
+    EXPERTS: {
+        "engine": "vllm",
+        "engine_version": "0.24.0",
+        "kernel": "triton",
+        "dtype": "bf16",
+        "distribution": ["balanced", "power_law_1.2", "power_law_1.01"],
+        "tokens": [1, 64, 1000],
+        "hidden": [4096, 2048, 2688],
+        "inter": [1536, 768, 1856],
+        "topk": [8, 8, 6],
+        "n_experts": [128, 128, 128],
+        "tp": [1, 8, 1],
+        "ep": [4, 1, 1],
+    },
     ATTENTION: {
         "engine": "vllm",
         "kv_dtype": "bf16",

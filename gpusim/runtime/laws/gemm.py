@@ -25,8 +25,8 @@ from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures, law_key
 from gpusim.runtime.laws.quantise import quantising_s
 from gpusim.runtime.laws.timing import KernelTime, l2_hit, smooth_max
-from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import GemmLawSpec, MatrixSpec, WeightDtype
+from gpusim.spec.base import DTYPE_BYTES, Dtype, WeightDtype
+from gpusim.spec.gemm_law import GemmLawSpec, MatrixSpec
 
 SMOOTHNESS: Final = 3.0
 SHARPNESS: Final = 24.0
@@ -92,8 +92,11 @@ def gemm_time(
     law = laws[key]
     rate = matrix.streaming * gpu.bandwidth
     is_quantised = key.startswith("fp8") and "fp8" in gpu.spec.compute.peak
+    tile_m, tile_n, split = np.array(law.configurations, dtype=np.float64).T
     kernel = _Kernel(
-        *np.array(law.configurations, dtype=np.float64).T,
+        tile_m,
+        tile_n,
+        split,
         is_by_rows=law.choice == "rows",
         weight_width=DTYPE_BYTES[dtype],
         input_width=DTYPE_BYTES["fp8" if is_quantised else "bf16"],

@@ -8,18 +8,18 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Count, Elementwise, Gemm, GroupedGemm, Size, Sort
+from gpusim.model.work import Attention, Count, Elementwise, ExpertPass, Gemm, GroupedGemm, Size, Sort
 from gpusim.runtime.laws.elementwise import KERNELS, ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.mla import mla_time
-from gpusim.runtime.laws.moe import GroupedRows, grouped_time, moe_law, passing_time
+from gpusim.runtime.laws.moe import Device, GroupedRows, PassRows, grouped_time, moe_law, passing_time
 from gpusim.runtime.laws.prefill import call_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.laws import LawsSpec
 
-Computed: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | Sort
+Computed: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort
 """What a GPU does by itself."""
 
 
@@ -64,19 +64,20 @@ class CalibratedLaws:
             return replace(timing, weight_bytes=work.weight_bytes)
         if isinstance(work, Sort):
             return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
-        if isinstance(work, GroupedGemm) or work.routed is not None:
+        if isinstance(work, GroupedGemm | ExpertPass):
             return self._of_experts(work)
         sizes = (work.bytes_read + work.bytes_written, work.hbm_bytes, work.rows, work.columns)
         kernel = KERNELS[self.laws.elementwise_kernels][work.kind]
         return elementwise_time(ElementwiseRows(*_rows(*sizes)), kernel, self.laws.elementwise, self.gpu)
 
-    def _of_experts(self, work: GroupedGemm | Elementwise) -> KernelTime:
-        if isinstance(work, GroupedGemm):
-            sizes = (work.rows, work.experts, work.n, work.k, work.weight_bytes, work.activation_bytes)
-            return grouped_time(GroupedRows(*_rows(*sizes)), moe_law(work.dtype, self.laws.moe), self.gpu, work.dtype)
-        assert work.routed is not None
-        (total_bytes,) = _rows(work.bytes_read + work.bytes_written)
-        return passing_time(total_bytes, moe_law(work.routed, self.laws.moe), self.gpu)
+    def _of_experts(self, work: GroupedGemm | ExpertPass) -> KernelTime:
+        law = moe_law(work.kernels, self.laws.moe)
+        if isinstance(work, ExpertPass):
+            return passing_time(PassRows(*_rows(work.token_bytes, work.row_bytes, work.other_bytes)), law, self.gpu)
+        reused = () if work.reuse_distance is None else (work.reuse_distance,)
+        own, others = (work.rows, work.experts), (work.other_rows, work.other_experts)
+        sizes = _rows(work.tokens, *own, *others, work.held, work.n, work.k, work.weight_bytes, *reused)
+        return grouped_time(GroupedRows(*sizes), law, Device(self.gpu, self.laws.physics), work.dtype)
 
 
 class RooflineLaws:
@@ -101,6 +102,8 @@ class RooflineLaws:
             return replace(self._roofline(compute_s, size), weight_bytes=weights)
         if isinstance(work, Sort):
             return self._roofline(*_rows(0.0, IDEAL_SORT_BYTES * work.elements))
+        if isinstance(work, ExpertPass):
+            return self._roofline(*_rows(0.0, work.token_bytes + work.row_bytes))
         return self._roofline(*_rows(0.0, work.bytes_read + work.bytes_written))
 
     def _roofline(

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures
-from gpusim.spec.laws import MatrixSpec
+from gpusim.spec.gemm_law import MatrixSpec
 
 PASS_BYTES: Final = 4.0
 """That an SM takes in for each element: 16 bit, twice."""

@@ -63,16 +63,14 @@ def smooth_max(a: FloatArray, b: FloatArray, exponent: float) -> FloatArray:
     if np.isinf(exponent):
         return larger
     ratio = np.divide(smaller, larger, out=np.zeros_like(larger), where=larger > 0)
-    if exponent == 3.0:  # noqa: PLR2004 - ten times faster than powers of any exponent
+    if exponent == 3.0:  # ten times faster than powers of any exponent
         cubic: FloatArray = larger * np.cbrt(1.0 + ratio * ratio * ratio)
         return cubic
     result: FloatArray = larger * (1.0 + ratio**exponent) ** (1.0 / exponent)
     return result
 
 
-def l2_hit(
-    reuse_distance: FloatArray | None, usable_bytes: float, sharpness: float = 8.0
-) -> FloatArray | float:
+def l2_hit(reuse_distance: FloatArray | None, usable_bytes: float, sharpness: float = 8.0) -> FloatArray | float:
     """Fraction of data found in L2 when it is read again.
 
     Args:

@@ -134,7 +134,7 @@ def test_rows_up_to_a_tile_cost_the_same():
 
 
 def test_a_single_row_has_kernels_of_its_own():
-    """vLLM's fp8 products on B200 take longer for one row than for two, as measured; 16-bit ones do not."""
+    """On B200 the fp8 products of vLLM take longer for one row than for two, as measured; 16-bit ones do not."""
     device = catalog_device("b200-sxm")
     one, two = seconds_of(device, (1, 4096, 4096), (2, 4096, 4096), stored="fp8")
     assert one - two == pytest.approx(laws_of(device).gemm["fp8"].t_single_row, rel=0.01)

@@ -25,4 +25,11 @@ class Gap:
         return row["kind"] == self.kind and all(not values or row[key] in values for key, values in wanted)
 
 
-GAPS: Final[tuple[Gap, ...]] = ()
+GAPS: Final[tuple[Gap, ...]] = (
+    Gap(
+        "small products",
+        "Fewer than 512 columns or a reduction of less: kernels of microseconds, of which libraries have many more than tiles of 64.",
+        "gemm",
+        regions=("n or k < 512",),
+    ),
+)

@@ -19,8 +19,9 @@ from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Calls, Family
 from gpusim.silicon.split import held_out, thinned
 from gpusim.silicon.tables import MEASURED, ROW
+from gpusim.spec.base import WeightDtype
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import DeviceLawsSpec, EngineLawsSpec, WeightDtype
+from gpusim.spec.laws import DeviceLawsSpec, EngineLawsSpec
 from gpusim.units import us
 
 MOST_ROWS: Final = 3000
@@ -108,10 +109,10 @@ def _fitted(
     def laws_with(values: FloatArray) -> DeviceLawsSpec:
         found = laws
         for (law, parameter), value in zip(free, values.tolist(), strict=True):
-            found = with_value(found, (*law, parameter.name), value)
+            found = with_value(found, (*law, *parameter.name.split(".")), value)
         return found
 
-    start = np.array([value_at(laws, (*law, parameter.name)) for law, parameter in free])
+    start = np.array([value_at(laws, (*law, *parameter.name.split("."))) for law, parameter in free])
 
     def error(values: FloatArray) -> float:
         return float(np.mean(np.abs(errors(bench, laws_with(values), its))))

@@ -13,26 +13,27 @@ class Parameter:
     """A positive number of a law, searched on a logarithmic scale."""
 
     name: str
-    """The key in the law's spec."""
+    """The key in the law's spec; keys joined by dots where it stands deeper."""
     low: float
     high: float
 
 
 PHYSICS: Final[dict[str, tuple[Parameter, ...]]] = {
     "attention": (Parameter("l2_fraction", 0.1, 2.0), Parameter("l2_speedup", 1.0, 8.0)),
+    "gemm": (
+        Parameter("matrix.streaming", 0.3, 1.0),
+        Parameter("matrix.l2_fraction", 0.1, 2.0),
+        Parameter("matrix.l2_speedup", 1.0, 12.0),
+        Parameter("matrix.sm_bandwidth", 10 * GB, 400 * GB),
+    ),
 }
 """By family of laws: what it tells of the device (`PhysicsSpec`), shared by all engines and by other families."""
 
 OWN: Final[dict[str, tuple[Parameter, ...]]] = {
     "gemm": (
         Parameter("t0", 0.5 * us, 40 * us),
-        Parameter("t_tile", 0.01 * us, 5 * us),
-        Parameter("sm_bandwidth", 10 * GB, 400 * GB),
-        Parameter("memory_factor", 0.3, 1.0),
-        Parameter("compute_efficiency", 0.2, 1.0),
+        Parameter("t_single_row", 0.1 * us, 40 * us),
         Parameter("t_split_k", 0.1 * us, 12 * us),
-        Parameter("l2_fraction", 0.1, 2.0),
-        Parameter("l2_speedup", 1.0, 6.0),
     ),
     "moe": (
         Parameter("t0", 10 * us, 100 * us),
@@ -120,4 +121,11 @@ def own_parameters(law: tuple[str, ...]) -> tuple[Parameter, ...]:
 def physics_parameters(law: tuple[str, ...]) -> tuple[Parameter, ...]:
     """Return what the rows of *law* tell of the device."""
     family = law[2] if law[0] == "engines" else law[0]
-    return PHYSICS.get(family, ())
+    return PHYSICS.get(family, ()) + (_of_products(law[3]) if family == "gemm" else ())
+
+
+def _of_products(stored: str) -> tuple[Parameter, ...]:
+    """Return what products with weights of one stored type tell beside what all do."""
+    efficiency = Parameter(f"matrix.efficiency.{stored}", 0.1, 1.0)
+    rows = (Parameter("matrix.row_bandwidth", 1 * GB, 200 * GB),) if stored.startswith("fp8") else ()
+    return (efficiency, *rows)

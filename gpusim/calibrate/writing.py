@@ -12,7 +12,7 @@ from gpusim.spec.laws import DeviceLawsSpec
 from gpusim.units import GB, parse_quantity, us
 
 _DIGITS: Final = 4
-_QUANTITY: Final = re.compile(r"([0-9.e+-]+) (s|ms|us|µs|ns|ps|bytes/s|[kKMGT]B/s|bytes|[kKMGT]i?B)")
+_QUANTITY: Final = re.compile(r"([0-9.e+-]+) (s|ms|us|µs|ns|ps|bytes/s|[kKMGT]?B/s|bytes|[kKMGT]i?B)")
 
 
 def laws_text(laws: DeviceLawsSpec) -> str:

@@ -9,8 +9,7 @@ from gpusim.model.footprint import expert_matrices
 from gpusim.model.layout import Layout
 from gpusim.model.routing import ExpertLoad, expert_load
 from gpusim.model.work import Count, ExpertKernels, ExpertPass, GroupedGemm, Kernel, Size
-from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import WeightDtype
+from gpusim.spec.base import DTYPE_BYTES, Dtype, WeightDtype
 from gpusim.spec.model import MoeSpec
 
 ROUTING_BYTES = 8.0

@@ -14,8 +14,7 @@ import numpy as np
 
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.window import NO_WINDOWS, Windows
-from gpusim.spec.base import Dtype
-from gpusim.spec.laws import WeightDtype
+from gpusim.spec.base import Dtype, WeightDtype
 
 FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -40,8 +39,10 @@ class Gemm:
     activation_bytes: Size
     """x read and y written."""
     reuse_distance: Size | None = None
-    """Bytes read between two readings of the same weights, as where a benchmark cycles a few copies; None: too many for
+    """Bytes touched between two readings of the same weights, as where a benchmark cycles a few copies; None: too many for
     any cache, as between two steps of a model."""
+    scaled_in_blocks: bool = False
+    """Whether fp8 weights are scaled in blocks of 128 x 128, not as a whole."""
 
     @property
     def flops(self) -> Size:

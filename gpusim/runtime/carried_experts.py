@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from gpusim.spec.base import WeightDtype
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import WeightDtype
 from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 
 Experts: TypeAlias = dict[WeightDtype, dict[MoeLibrary, MoeLawSpec]]

@@ -14,6 +14,7 @@ from typing import Final
 
 from gpusim.runtime.carried_attention import carried_attention, carried_backend
 from gpusim.runtime.carried_experts import carried_experts
+from gpusim.runtime.carried_matrix import matrix_of, products_of
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
@@ -108,6 +109,7 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
         name: _scaled(laws, clock, is_kin=is_kin).model_copy(
             update={
                 "attention": carried_attention(donor, device, name, others),
+                "gemm": products_of(device, donor, name),
                 "moe": carried_experts(donor, device, name, others),
                 "all_reduce": all_reduce_of(device, donor, name),
             }
@@ -144,6 +146,7 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
         update={
             "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
             "sm_bandwidth": physics.sm_bandwidth * clock,
+            "matrix": matrix_of(device, donor),
         }
     )
 
@@ -163,12 +166,9 @@ def _mla(law: MlaLawSpec, clock: float) -> MlaLawSpec:
 
 
 def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSpec:
-    """Return *laws* at *clock* times the donor's, but for decode attention and collectives.
+    """Return *laws* at *clock* times the donor's, but for decode attention, products and collectives.
 
     Another family has kernels that read what its own convert.
     """
-    gemm = {
-        dtype: law.model_copy(update={"sm_bandwidth": law.sm_bandwidth * clock}) for dtype, law in laws.gemm.items()
-    }
     mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
-    return laws.model_copy(update={"gemm": gemm, "mla": mla})
+    return laws.model_copy(update={"mla": mla})

@@ -38,6 +38,9 @@ SchemaNumber = Annotated[int, BeforeValidator(_check_schema)]
 
 Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "mxfp4"]
 
+WeightDtype = Dtype | Literal["fp8_block"]
+"""Stored type of weights; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
+
 DTYPE_BYTES: dict[str, float] = {
     "fp32": 4.0,
     "bf16": 2.0,
@@ -55,4 +58,4 @@ def not_yet(what: str) -> ValueError:
     return ValueError(f"not yet: {what}")
 
 
-__all__ = ["DTYPE_BYTES", "NEWEST_SCHEMA", "Dtype", "SchemaNumber", "Spec", "SpecError", "not_yet"]
+__all__ = ["DTYPE_BYTES", "NEWEST_SCHEMA", "Dtype", "SchemaNumber", "Spec", "SpecError", "WeightDtype", "not_yet"]

@@ -11,12 +11,11 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gpusim.spec.base import Dtype, Spec
+from gpusim.spec.base import Dtype, Spec, WeightDtype
+from gpusim.spec.gemm_law import GemmLawSpec, MatrixSpec
 from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.units import Bytes, BytesPerS, Seconds, us
 
-WeightDtype = Dtype | Literal["fp8_block"]
-"""Stored type of weights; `fp8_block`: fp8 scaled in blocks of 128 x 128."""
 DEFAULT_ENGINE: Final = "vllm"
 """Whose kernels run where nothing else is said."""
 
@@ -116,24 +115,6 @@ class MlaLawSpec(Spec):
     """Launch of the conversion of the cache to 16 bit, where the kernel knows no narrower type."""
     convert_efficiency: float | None = Field(default=None, gt=0, le=1)
     """Of the device's streaming rate, in that conversion; None: the kernel reads the cache as it is stored."""
-
-
-class GemmLawSpec(Spec):
-    """Matrix products of one weight dtype."""
-
-    t0: Seconds = Field(ge=0)
-    t_tile: Seconds = Field(ge=0)
-    """Fixed time of one tile."""
-    sm_bandwidth: BytesPerS = Field(gt=0)
-    """What one SM can take in from L2 and memory."""
-    memory_factor: float = Field(gt=0, le=1)
-    """Streaming efficiency relative to the device's own."""
-    compute_efficiency: float = Field(gt=0, le=1)
-    """Of the peak matrix rate."""
-    t_split_k: Seconds = Field(ge=0)
-    """Extra time when the reduction dimension is split."""
-    l2_speedup: float = Field(ge=1)
-    l2_fraction: float = Field(gt=0)
 
 
 class ElementwiseLawSpec(Spec):
@@ -259,6 +240,7 @@ class PhysicsSpec(Spec):
     """Bandwidth of L2 relative to device memory."""
     sm_bandwidth: BytesPerS = Field(gt=0)
     """What one SM can take in from L2 and memory."""
+    matrix: MatrixSpec
 
 
 class EngineLawsSpec(Spec):

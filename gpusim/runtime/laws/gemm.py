@@ -1,36 +1,41 @@
-"""Matrix products: the best of a library's tile shapes and splits of the reduction.
+"""Matrix products: tiles of a library's kernels, which the matrix units, an SM's intake, L2 and memory hold up.
 
-    waves  = ceil(ceil(m / tile_m) · ceil(n / tile_n) · split / SMs),  kc = ceil(k / split)
-    tile   = waves · max(t_tile + kc · (tile_n · width + min(m, tile_m) · 2) / sm_bandwidth,
-                         2 · tile_m · tile_n · kc / (compute_efficiency · peak / SMs))
-    memory = W / rate + (X + Y) in L2
-    t      = t0 + smooth_max(tile, memory) + [split > 1] (t_split_k + partial sums in L2)
+Per tile of tile_m x tile_n outputs and one of `split` pieces of the reduction, kc = ceil(k / split):
 
-minimised over tile_m in {16, 64, 128}, tile_n in {64, 128, 256}, split in {1, 2, 4, 8, 16}.
+    tiles  = ceil(m / tile_m) · ceil(n / tile_n) · split,  waves = ceil(tiles / SMs)
+    intake = kc · (tile_m · width_x + tile_n · width_w)
+    SMs    = waves · max(intake / sm_bandwidth, 2 · tile_m · tile_n · kc / (efficiency · peak / SMs))
+    L2     = (tiles · intake + 2 · m · n) / l2_rate
+    memory = W / rate
+    t      = t0 + quantising + smooth_max(smooth_max(SMs, L2), memory) + [split > 1] (t_split_k + partial sums in L2)
+
+A tile is loaded whole, rows that do not exist too. Kernels take the fastest tile and split, or the tile that covers the rows.
+What L2 holds of the weights (benchmarks only) need not come from memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from typing import Final
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.runtime.laws.gpu import GpuFigures, law_for
+from gpusim.runtime.laws.gpu import GpuFigures, law_key
+from gpusim.runtime.laws.quantise import quantising_s
 from gpusim.runtime.laws.timing import KernelTime, l2_hit, smooth_max
-from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import GemmLawSpec, WeightDtype
+from gpusim.spec.base import DTYPE_BYTES, Dtype, WeightDtype
+from gpusim.spec.gemm_law import GemmLawSpec, MatrixSpec
 
-SMOOTHNESS = 3.0
-ACTIVATION_BYTES = 2.0
-PARTIAL_SUM_BYTES = 8.0
+SMOOTHNESS: Final = 3.0
+SHARPNESS: Final = 24.0
+"""Of the edge between weights that L2 holds and such that it does not."""
+OUTPUT_BYTES: Final = 2.0
+PARTIAL_SUM_BYTES: Final = 8.0
 """Written and read per output element and split, in fp32."""
-
-_TILE_M, _TILE_N, _SPLIT = np.array(
-    list(product((16.0, 64.0, 128.0), (64.0, 128.0, 256.0), (1.0, 2.0, 4.0, 8.0, 16.0)))
-).T
+MOST_ROWS: Final = 8192
+"""Of one pass over all tiles: more would fill the caches of the machine that computes this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +46,111 @@ class GemmRows:
     n: FloatArray
     k: FloatArray
     weight_bytes: FloatArray
-    activation_bytes: FloatArray
-    """x read and y written."""
     reuse_distance: FloatArray | None = None
-    """Bytes read between two readings of the same weights; None: L2 holds none of them, as in a model."""
+    """Bytes touched between two readings of the same weights; None: L2 holds none of them, as in a model."""
 
 
-def gemm_time(rows: GemmRows, laws: Mapping[WeightDtype, GemmLawSpec], gpu: GpuFigures, dtype: Dtype) -> KernelTime:
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """What decides the tiles of one kernel, as numbers."""
+
+    tile_m: FloatArray
+    """(configurations,)"""
+    tile_n: FloatArray
+    split: FloatArray
+    is_by_rows: bool
+    weight_width: float
+    input_width: float
+    sm_count: int
+    sm_bandwidth: float
+    sm_flops: float
+    """FLOP/s of one SM."""
+    l2_rate: float
+    t_split_k: float
+
+
+def gemm_time(
+    rows: GemmRows,
+    laws: Mapping[WeightDtype, GemmLawSpec],
+    matrix: MatrixSpec,
+    gpu: GpuFigures,
+    dtype: Dtype,
+    *,
+    in_blocks: bool = False,
+) -> KernelTime:
     """Apply the law to *rows*.
 
     Args:
         rows: The products.
-        laws: Parameters by weight dtype.
+        laws: Of an engine's kernels, by stored type of the weights.
+        matrix: What the device does for all of them.
         gpu: The GPU.
         dtype: Of the weights.
+        in_blocks: Whether they are scaled in blocks of 128 x 128.
     """
-    law = law_for(dtype, laws)
-    rate = law.memory_factor * gpu.bandwidth
-    l2_rate = law.l2_speedup * rate
-    hit = l2_hit(rows.reuse_distance, law.l2_fraction * gpu.l2_bytes)
+    key = law_key("fp8_block" if in_blocks else dtype, laws)
+    law = laws[key]
+    rate = matrix.streaming * gpu.bandwidth
+    is_quantised = key.startswith("fp8") and "fp8" in gpu.spec.compute.peak
+    tile_m, tile_n, split = np.array(law.configurations, dtype=np.float64).T
+    kernel = _Kernel(
+        tile_m,
+        tile_n,
+        split,
+        is_by_rows=law.choice == "rows",
+        weight_width=DTYPE_BYTES[dtype],
+        input_width=DTYPE_BYTES["fp8" if is_quantised else "bf16"],
+        sm_count=gpu.sm_count,
+        sm_bandwidth=matrix.sm_bandwidth,
+        sm_flops=matrix.efficiency[law_key(key, matrix.efficiency)] * gpu.peak_flops(dtype) / gpu.sm_count,
+        l2_rate=matrix.l2_speedup * rate,
+        t_split_k=law.t_split_k,
+    )
+    hit = l2_hit(rows.reuse_distance, matrix.l2_fraction * gpu.l2_bytes, SHARPNESS)
     cold_bytes = (1 - hit) * rows.weight_bytes
-    l2_s = (rows.activation_bytes + hit * rows.weight_bytes) / l2_rate
-    memory_s = cold_bytes / rate + l2_s
-    tile_s = _tile_s(rows, law, gpu, dtype)
-    is_split = _SPLIT > 1
-    split_s = is_split * (law.t_split_k + PARTIAL_SUM_BYTES * _SPLIT * (rows.m * rows.n)[:, None] / l2_rate)
-    total = smooth_max(tile_s, np.broadcast_to(memory_s[:, None], tile_s.shape), SMOOTHNESS) + split_s
-    best = np.arange(len(total)), np.argmin(total, axis=1)
+    memory_s = cold_bytes / rate
+    parts = [slice(begin, begin + MOST_ROWS) for begin in range(0, len(memory_s), MOST_ROWS)]
+    found = [_fastest(rows.m[part], rows.n[part], rows.k[part], memory_s[part], kernel) for part in parts]
+    other_s, split_s = (np.concatenate([each[number] for each in found]) for number in (0, 1))
+    fixed_s = law.t0 + split_s + (rows.m == 1) * law.t_single_row
+    if is_quantised:
+        fixed_s = fixed_s + quantising_s(rows.m, rows.k, matrix, gpu, kernel.l2_rate)
+    zero = np.zeros_like(cold_bytes)
     return KernelTime(
-        fixed_s=law.t0 + split_s[best],
-        other_s=tile_s[best],
-        l2_s=l2_s,
+        fixed_s=fixed_s,
+        other_s=other_s,
+        l2_s=zero,
         even_bytes=cold_bytes,
-        kv_bytes=np.zeros_like(cold_bytes),
+        kv_bytes=zero,
         memory_rate=rate,
         smoothness=SMOOTHNESS,
     )
 
 
-def _tile_s(rows: GemmRows, law: GemmLawSpec, gpu: GpuFigures, dtype: Dtype) -> FloatArray:
-    """(rows, configurations) Time of all waves of tiles."""
-    m, n, k = rows.m[:, None], rows.n[:, None], rows.k[:, None]
-    waves = np.ceil(np.ceil(m / _TILE_M) * np.ceil(n / _TILE_N) * _SPLIT / gpu.sm_count)
-    depth = np.ceil(k / _SPLIT)
-    moved = depth * (_TILE_N * DTYPE_BYTES[dtype] + np.minimum(m, _TILE_M) * ACTIVATION_BYTES)
-    flops = 2 * _TILE_M * _TILE_N * depth
-    rate = law.compute_efficiency * gpu.peak_flops(dtype) / gpu.sm_count
-    result: FloatArray = waves * np.maximum(law.t_tile + moved / law.sm_bandwidth, flops / rate)
+def _fastest(
+    rows_m: FloatArray, rows_n: FloatArray, rows_k: FloatArray, memory_s: FloatArray, kernel: _Kernel
+) -> tuple[FloatArray, FloatArray]:
+    """Return the time of tiles and of what a split adds, (rows,) each, with the tile and the split that are taken."""
+    m, n, k = rows_m[:, None], rows_n[:, None], rows_k[:, None]
+    depth = np.ceil(k / kernel.split)
+    intake = depth * (kernel.tile_n * kernel.weight_width + kernel.tile_m * kernel.input_width)
+    tiles = np.ceil(m / kernel.tile_m) * np.ceil(n / kernel.tile_n) * kernel.split
+    flops = 2 * kernel.tile_m * kernel.tile_n * depth
+    sms_s = np.ceil(tiles / kernel.sm_count) * np.maximum(intake / kernel.sm_bandwidth, flops / kernel.sm_flops)
+    l2_s = (tiles * intake + OUTPUT_BYTES * m * n) / kernel.l2_rate
+    tile_s = smooth_max(sms_s, l2_s, SMOOTHNESS)
+    buffers_s = PARTIAL_SUM_BYTES * kernel.split * (m * n) / kernel.l2_rate
+    split_s = (kernel.split > 1) * (kernel.t_split_k + buffers_s)
+    total = smooth_max(tile_s, np.broadcast_to(memory_s[:, None], tile_s.shape), SMOOTHNESS) + split_s
+    if kernel.is_by_rows:
+        total = np.where(_covers(m, kernel.tile_m), total, np.inf)
+    best = np.arange(len(total)), np.argmin(total, axis=1)
+    return tile_s[best], split_s[best]
+
+
+def _covers(m: FloatArray, tile_m: FloatArray) -> FloatArray:
+    """Say which tiles are the lowest that hold all rows, or the highest where none does, (rows, configurations)."""
+    heights = np.unique(tile_m)
+    wanted = heights[np.minimum(np.searchsorted(heights, m), len(heights) - 1)]
+    result: FloatArray = tile_m == wanted
     return result

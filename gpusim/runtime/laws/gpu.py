@@ -57,9 +57,12 @@ class GpuFigures:
 Law = TypeVar("Law")
 
 
+def law_key(dtype: str, laws: Mapping[Any, Law]) -> Any:
+    """Return under which type the law for *dtype* stands: its own, fp8 for fp8 in blocks, else 16 bit, else whichever there is."""
+    candidates = (dtype, dtype.removesuffix("_block"), *_COMPUTES_AS["bf16"])
+    return next((candidate for candidate in candidates if candidate in laws), next(iter(laws)))
+
+
 def law_for(dtype: str, laws: Mapping[Any, Law]) -> Law:
-    """Return the law measured for *dtype*, else the 16-bit one, else whichever there is."""
-    for candidate in (dtype, *_COMPUTES_AS["bf16"]):
-        if candidate in laws:
-            return laws[candidate]
-    return next(iter(laws.values()))
+    """Return the law for *dtype*, see `law_key`."""
+    return laws[law_key(dtype, laws)]

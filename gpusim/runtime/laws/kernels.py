@@ -50,10 +50,17 @@ class CalibratedLaws:
                 return mla_time(work, work.latent, self.laws, self.gpu)
             return call_time(work, self.laws, self.gpu)
         if isinstance(work, Gemm):
-            m, n, k, weights, activations = _rows(work.m, work.n, work.k, work.weight_bytes, work.activation_bytes)
+            m, n, k, weights = _rows(work.m, work.n, work.k, work.weight_bytes)
             reused = None if work.reuse_distance is None else _rows(work.reuse_distance)[0]
-            rows = GemmRows(m, n, k, weights, activations, reused)
-            timing = gemm_time(rows, self.laws.gemm, self.gpu, work.dtype)
+            matrix = self.laws.physics.matrix
+            timing = gemm_time(
+                GemmRows(m, n, k, weights, reused),
+                self.laws.gemm,
+                matrix,
+                self.gpu,
+                work.dtype,
+                in_blocks=work.scaled_in_blocks,
+            )
             return replace(timing, weight_bytes=work.weight_bytes)
         if isinstance(work, Sort):
             return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)

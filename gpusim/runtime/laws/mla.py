@@ -125,6 +125,6 @@ def _around(work: Attention, latent: LatentWork, laws: LawsSpec, gpu: GpuFigures
     peak = gpu.peak_flops("bf16")
     has_projections = has_decodes & (latent.projection_flops > 0)
     fixed_s = 2 * gemm.t0 * has_projections + (gemm.t0 + prefill.t0 + prefill.t_tile) * has_chunks
-    other_s = latent.projection_flops / (gemm.compute_efficiency * peak)
+    other_s = latent.projection_flops / (laws.physics.matrix.efficiency["bf16"] * peak)
     other_s = other_s + work.prefill_flops / (prefill.compute_efficiency * peak)
     return _Term(fixed_s, other_s, np.zeros_like(other_s))

@@ -26,8 +26,8 @@ from gpusim.model.work import ExpertKernels
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.moe_tiles import Routed, tiles_of
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
-from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import PhysicsSpec, WeightDtype
+from gpusim.spec.base import DTYPE_BYTES, Dtype, WeightDtype
+from gpusim.spec.laws import PhysicsSpec
 from gpusim.spec.moe_law import MoeLawSpec, MoeLibrary
 from gpusim.units import us
 

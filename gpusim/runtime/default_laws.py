@@ -141,11 +141,9 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
     assert donor.laws is not None
     own, lent = (each.memory.bandwidth / (each.compute.sm_count * each.compute.boost_clock) for each in (device, donor))
     physics = donor.laws.physics
-    clock = device.compute.boost_clock / donor.compute.boost_clock
     return physics.model_copy(
         update={
             "l2_speedup": max(1.0, physics.l2_speedup * lent / own),
-            "sm_bandwidth": physics.sm_bandwidth * clock,
             "matrix": matrix_of(device, donor),
         }
     )

@@ -238,8 +238,6 @@ class PhysicsSpec(Spec):
     """Part of L2 a working set may fill before it is evicted (above 1: partial reuse)."""
     l2_speedup: float = Field(ge=1)
     """Bandwidth of L2 relative to device memory."""
-    sm_bandwidth: BytesPerS = Field(gt=0)
-    """What one SM can take in from L2 and memory."""
     matrix: MatrixSpec
 
 
@@ -282,6 +280,8 @@ class DeviceLawsSpec(Spec):
     """Which measurements the values come from."""
     fits: dict[str, FitSpec] = Field(default_factory=dict)
     """By law: its keys joined by dots, as ``engines.vllm.gemm.bf16``."""
+    borrowed: dict[str, str] = Field(default_factory=dict)
+    """Where the values of laws come from that no data of this device were fitted for, by law or family of laws."""
     physics: PhysicsSpec
     elementwise: ElementwiseLawSpec
     nccl: NcclLawSpec

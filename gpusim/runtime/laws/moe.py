@@ -1,7 +1,7 @@
 """Mixtures of experts: grouped products that read the weights of the chosen experts, and passes over activations.
 
     tiles(X, R) = max(X, X / 2 + R / m) · ceil(n / c)      X distinct experts, R rows: an expert's last tile is half full
-    tile time   = max(t_tile + k · (c · w + m · a) / (sm_factor · sm_bandwidth), 2 · m · c · k / (compute_efficiency · peak / SMs))
+    tile time   = max(t_tile + k · (c · w + m · a) / (sm_factor · matrix.sm_bandwidth), 2 · m · c · k / (compute_efficiency · peak / SMs))
     other       = ceil(tiles / SMs) · tile time
     memory      = X · n · k · w / rate, of which L2 serves what it still holds
     t           = t0 / 2 + idle tiles / SMs · 0.17 us + smooth_max(other, memory)
@@ -123,7 +123,7 @@ def _tile_s(k: FloatArray, tile: Tile, law: MoeLawSpec, device: Device, dtype: D
     gpu, (tile_m, tile_n) = device.gpu, tile
     depth = np.where(k % ALIGNMENT == 0, k, np.ceil(k / DEPTH) * DEPTH * NARROW) if law.is_triton else k
     taken_in = depth * (tile_n * DTYPE_BYTES[dtype] + tile_m * (1.0 if dtype == "fp8" else 2.0))
-    fed_s = law.t_tile + taken_in / (law.sm_factor * device.physics.sm_bandwidth)
+    fed_s = law.t_tile + taken_in / (law.sm_factor * device.physics.matrix.sm_bandwidth)
     computed_s = 2 * tile_m * tile_n * k * gpu.sm_count / (law.compute_efficiency * gpu.peak_flops(dtype))
     tile_s: FloatArray = np.maximum(fed_s, computed_s)
     return tile_s

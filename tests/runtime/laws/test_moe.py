@@ -47,7 +47,7 @@ def written_out(device, rows, experts, n, k, tokens):
     tiles = max(experts, experts / 2 + rows / m) * ceil(n / c)
     odd = law.is_triton and k % 16
     taken_in = (10 * 64 * ceil(k / 64) if odd else k) * (c + m) * 2
-    fed = law.t_tile + taken_in / (law.sm_factor * physics.sm_bandwidth)
+    fed = law.t_tile + taken_in / (law.sm_factor * physics.matrix.sm_bandwidth)
     computed = 2 * m * c * k * sms / (law.compute_efficiency * device.compute.peak["bf16"])
     memory = experts * n * k * 2 / (law.memory_factor * bandwidth)
     return law.t0 / 2 + ((ceil(tiles / sms) * max(fed, computed)) ** 2 + memory**2) ** 0.5

@@ -22,19 +22,14 @@ class ChunkWork:
     """Tokens of context that chunks read, each once a chunk."""
     kv_bytes: FloatArray
     """Bytes of those."""
-    longest: FloatArray
-    """Most tokens that one sequence reads, decoding ones included; 0: not known."""
 
 
-def chunk_work(
-    number: IntArray, new_tokens: IntArray, longest: IntArray, read: tuple[IntArray, FloatArray], kind: KvKind
-) -> ChunkWork:
+def chunk_work(number: IntArray, new_tokens: IntArray, read: tuple[IntArray, FloatArray], kind: KvKind) -> ChunkWork:
     """Return what of an attention is chunks.
 
     Args:
         number: (steps,) Of chunks.
         new_tokens: (steps,) Of all of them.
-        longest: (steps,) Longest context, windows left out.
         read: (steps,) each, tokens that the chunks read in this kind of layer, and their pairs.
         kind: Of the layer.
     """
@@ -45,5 +40,4 @@ def chunk_work(
         pairs=read[1],
         kv_tokens=tokens,
         kv_bytes=tokens * kind.token_bytes,
-        longest=(longest if kind.window is None else np.minimum(longest, kind.window)).astype(np.float64),
     )

@@ -336,6 +336,7 @@ class Lowering:
             prefill_flops=4.0 * heads * attention.head_dim * read.chunk_pairs,
             kv_kind=self.kv_kinds.index(kind),
             chunks=_chunks(shapes, read, kind),
+            longest=shapes.longest if kind.window is None else np.minimum(shapes.longest, kind.window),
             is_windowed=kind.window is not None,
         )
 
@@ -348,4 +349,4 @@ def _chunks(shapes: StepShapes, read: StepShapes | WindowShapes, kind: KvKind) -
     if not shapes.chunk_tokens.any():
         return None
     number = shapes.num_sequences - shapes.num_decodes
-    return chunk_work(number, shapes.chunk_tokens, shapes.longest, (read.chunk_context, read.chunk_pairs), kind)
+    return chunk_work(number, shapes.chunk_tokens, (read.chunk_context, read.chunk_pairs), kind)

@@ -43,6 +43,8 @@ class Gemm:
     any cache, as between two steps of a model."""
     scaled_in_blocks: bool = False
     """Whether fp8 weights are scaled in blocks of 128 x 128, not as a whole."""
+    is_alone: bool = False
+    """Whether it is called by itself, as benchmarks do, and not compiled into one program with the rest of a model."""
 
     @property
     def flops(self) -> Size:
@@ -144,6 +146,8 @@ class Attention:
     """(steps,) Bytes read between two readings of the same KV, see `Gemm`."""
     chunks: ChunkWork | None = None
     """Which part of it is prefill chunks, in kernels that attend to the cache itself; None: no step has any."""
+    longest: IntArray | FloatArray | None = None
+    """(steps,) Most tokens that one sequence reads; None, or less than the mean: not known."""
     is_windowed: BoolArray | bool = False
     """Whether the layers attend to a window only: some kernels then run another way."""
 
@@ -273,7 +277,7 @@ class BatchShape:
     gathered: int = 0
     """Rows of all replicas together that share experts; 0: as if all had as many."""
     longest_decode: int = 0
-    """Tokens of context of the decoding sequence that has most; 0: not known, and only asked for beside chunks."""
+    """Tokens of context of the decoding sequence that has most; 0: not known."""
 
     @property
     def num_tokens(self) -> int:
@@ -307,7 +311,7 @@ class StepShapes:
     chunk_tokens: IntArray
     """New tokens of the prefill chunks."""
     longest: IntArray
-    """Tokens of the sequence with the longest context, in steps with chunks; 0: without, or not known."""
+    """Tokens of the sequence with the longest context, as far as it is known; 0: not at all."""
     windows: Windows = field(default_factory=lambda: NO_WINDOWS)
     """Contexts and pairs for each window that the model's layers have."""
 
@@ -319,15 +323,11 @@ class StepShapes:
         chunk_context = np.full(steps, sum(end for _, end in shape.chunks), dtype=np.int64)
         decode_context = shape.decode_context + shape.num_decodes * np.arange(steps, dtype=np.int64)
         pairs = np.full(steps, chunk_pairs(shape.chunks))
-        new, longest = np.full((2, steps), [[sum(new for new, _ in shape.chunks)], [longest_of(shape)]], dtype=np.int64)
+        new = np.full(steps, sum(new for new, _ in shape.chunks), dtype=np.int64)
+        longest = np.full(steps, max((context for _, context in shape.chunks), default=0), dtype=np.int64)
+        if shape.longest_decode:
+            longest = np.maximum(longest, shape.longest_decode + np.arange(steps))
         return cls(tokens, sampled, sequences, decodes, decode_context, chunk_context, pairs, new, longest, windows)
-
-
-def longest_of(shape: BatchShape) -> int:
-    """Return the tokens of the longest context of a batch with chunks, as far as it is known; 0 without any."""
-    if not shape.chunks:
-        return 0
-    return max(shape.longest_decode, *(context for _, context in shape.chunks))
 
 
 def chunk_pairs(chunks: Iterable[tuple[int, int]]) -> float:

@@ -2,19 +2,21 @@
 
 The rule (`docs/default-laws.md` gives the reasons): the donor is chosen by kind of memory first (GDDR or not), then by
 architecture family. Dimensionless values and launch times are taken over; what an SM or a work item can stream scales
-with the boost clock. What the donor has laws for is carried over even where the device states no peak for that type;
+with the boost clock; decode attention has a rule of its own (`carried_attention`). What the donor has laws for is carried over even where the device states no peak for that type;
 it then computes at its 16-bit rate.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from statistics import geometric_mean
 from typing import Final
 
-from gpusim.runtime.carried_attention import carried_attention
+from gpusim.runtime.carried_attention import carried_attention, carried_backend
 from gpusim.runtime.carried_experts import carried_experts
 from gpusim.runtime.carried_matrix import matrix_of, products_of
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
+from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.laws import (
@@ -29,6 +31,8 @@ from gpusim.spec.laws import (
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"
+_ALL: Final = (_BLACKWELL, _GDDR, _HOPPER, _AMPERE)
+"""Measured devices, in the order in which they are asked for what a donor has not: the newest first."""
 _HBM_DONORS: Final = {
     "hopper": (_HOPPER, _BLACKWELL),
     "cdna3": (_HOPPER, _BLACKWELL),
@@ -39,6 +43,8 @@ _HBM_DONORS: Final = {
 the first itself, should it be taken for unmeasured."""
 _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
+_REFRESHED_BY_BANKS: Final = ("HBM3", "HBM3e")
+"""Standards for which the closed form, of all banks refreshed at once, is too low alike."""
 _ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
 """By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
 
@@ -74,9 +80,23 @@ def donor_name(device: DeviceSpec) -> str:
 
 
 def unmeasured(device: DeviceSpec) -> DeviceSpec:
-    """Return *device* as its data sheet alone describes it: without laws and without a measured streaming efficiency."""
-    memory = device.memory.model_copy(update={"efficiency": None})
+    """Return *device* as its data sheet alone describes it: without laws, with the streaming efficiency others lend it."""
+    memory = device.memory.model_copy(update={"efficiency": lent_efficiency(device)})
     return device.model_copy(update={"memory": memory, "laws": None})
+
+
+def lent_efficiency(device: DeviceSpec) -> float | None:
+    """Return the mean streaming efficiency measured on others with the same memory; None: what follows from the standard."""
+    if isinstance(device.memory, AggregateMemorySpec):
+        return None
+    standard, kin = device.memory.standard, _REFRESHED_BY_BANKS
+    measured: dict[str, list[float]] = {}
+    for other in (_measured(name) for name in _ALL if name != device.name):
+        assert not isinstance(other.memory, AggregateMemorySpec)
+        if other.memory.efficiency is not None:
+            measured.setdefault(other.memory.standard, []).append(other.memory.efficiency)
+    alike = measured.get(standard) or [each for name in kin if standard in kin for each in measured.get(name, [])]
+    return round(geometric_mean(alike), 3) if alike else None
 
 
 def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
@@ -84,9 +104,7 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     clock = device.compute.boost_clock / donor.compute.boost_clock
     is_kin = device.family == donor.family
-    others = [
-        _measured(name) for name in (_GDDR, _HOPPER, _AMPERE, _BLACKWELL) if name not in (donor.name, device.name)
-    ]
+    others = [_measured(name) for name in _ALL if name not in (donor.name, device.name)]
     engines = {
         name: _scaled(laws, clock, is_kin=is_kin).model_copy(
             update={
@@ -98,6 +116,10 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
         )
         for name, laws in donor.laws.engines.items()
     }
+    backend = carried_backend([donor, *others], device)
+    engines.pop(FLASHINFER_BACKEND, None)
+    if backend:
+        engines[FLASHINFER_BACKEND] = EngineLawsSpec(attention=backend)
     return donor.laws.model_copy(
         update={
             "engines": engines,
@@ -149,7 +171,4 @@ def _scaled(laws: EngineLawsSpec, clock: float, *, is_kin: bool) -> EngineLawsSp
     Another family has kernels that read what its own convert.
     """
     mla = {dtype: _mla(law, clock) for dtype, law in laws.mla.items() if is_kin or law.convert_efficiency is None}
-    prefill = laws.prefill and laws.prefill.model_copy(
-        update={"t_tile": laws.prefill.t_tile / clock, "t_empty": laws.prefill.t_empty / clock}
-    )
-    return laws.model_copy(update={"prefill": prefill, "mla": mla})
+    return laws.model_copy(update={"mla": mla})

@@ -262,11 +262,10 @@ def fractions_of(read: Sequence[IntArray] | None) -> list[FloatArray] | None:
 def shape_of(outlook: Outlook) -> BatchShape:
     """Return what the first step of *outlook* computes."""
     chunks = tuple((tokens, computed + tokens) for _, _, computed, tokens in outlook.chunks)
-    longest = outlook.prefills[0][-1] if chunks else 0
     return BatchShape(
         num_decodes=outlook.num_decodes[0],
         decode_context=outlook.decode_context[0],
         chunks=chunks,
         num_sampled=outlook.num_decodes[0] + outlook.completed[0],
-        longest_decode=longest,
+        longest_decode=outlook.longest_decode[0],
     )

@@ -34,8 +34,10 @@ class Outlook:
     num_decodes: list[int] = field(default_factory=list)
     decode_context: list[int] = field(default_factory=list)
     """In the first step of the run; it grows by `num_decodes` a step."""
+    longest_decode: list[int] = field(default_factory=list)
+    """Likewise, of the decode that has most; it grows by a token a step."""
     prefills: list[tuple[int, int, int, int, float, int]] = field(default_factory=list)
-    """Run, tokens, chunks, their context and pairs, and the longest context of all, of each run with prefill chunks."""
+    """Run, tokens, chunks, their context and pairs, and the longest context among them, of each run with prefill chunks."""
     completed: list[int] = field(default_factory=list)
     """Prefill chunks that complete a prompt."""
     num_idle: list[int] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Outlook:
         self.run_steps.append(steps)
         self.num_decodes.append(batch.num_decodes)
         self.decode_context.append(batch.decode_context)
+        self.longest_decode.append(roster.longest_decode if batch.num_decodes else 0)
         for request in batch.begun:
             self.begun.append((step, request))
             if roster.unread and request in roster.unread:
@@ -170,10 +173,7 @@ class Outlook:
             spans.append((new, computed + new))
         self.completed.append(completed)
         ends = [end for _, end in spans]
-        longest = max(ends, default=0)
-        if batch.num_decodes:
-            longest = max(longest, roster.longest_decode)
-        self.prefills.append((run, tokens, len(spans), sum(ends), chunk_pairs(spans), longest))
+        self.prefills.append((run, tokens, len(spans), sum(ends), chunk_pairs(spans), max(ends, default=0)))
 
     def _note_unread(self, batch: Batch, step: int, roster: Roster) -> None:
         """Note whose KV is in the cache and not read in this run."""
@@ -208,6 +208,7 @@ class Outlook:
             where = list(runs_of)
             chunks[where], chunk_context[where], pairs[where], longest[where] = count, context, run_pairs, most
         decodes = runs.num_decodes[of]
+        longest_decode = np.array(self.longest_decode)[of] + offset * (decodes > 0)
         return StepShapes(
             num_tokens=decodes + runs.num_prefill_tokens[of],
             num_sampled=runs.num_sampled[of],
@@ -217,7 +218,7 @@ class Outlook:
             chunk_context=chunk_context[of],
             chunk_pairs=pairs[of],
             chunk_tokens=runs.num_prefill_tokens[of],
-            longest=longest[of],
+            longest=np.maximum(longest[of], longest_decode),
             windows=windows,
         )
 

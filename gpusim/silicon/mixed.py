@@ -23,7 +23,11 @@ _HEADS = ("n_heads", "n_kv_heads", "head_dim")
 
 
 def _attention(
-    table: pl.DataFrame, decodes: FloatArray, decode_context: FloatArray, chunk: tuple[FloatArray, FloatArray]
+    table: pl.DataFrame,
+    decodes: FloatArray,
+    decode_context: FloatArray,
+    chunk: tuple[FloatArray, FloatArray],
+    longest: FloatArray,
 ) -> Attention:
     """Return the calls of rows.
 
@@ -32,13 +36,13 @@ def _attention(
         decodes: (rows,) Sequences that decode.
         decode_context: (rows,) Tokens of all of them together.
         chunk: (rows,) each, its new tokens and the context up to and including them; 0 for none.
+        longest: (rows,) Tokens of the longest decode.
     """
     heads, kv_heads, head_dim = columns(table, *_HEADS)
     new, context = chunk
     token_bytes = 2 * kv_heads * head_dim * WIDTH
     pairs = new * (context - (new - 1) / 2)
     is_any = (new > 0).astype(np.float64)
-    longest = np.maximum(context, np.ceil(decode_context / np.maximum(decodes, 1.0)))
     tokens = decode_context + context
     return Attention(
         "attention",
@@ -52,22 +56,24 @@ def _attention(
         activation_bytes=2 * (decodes + new) * heads * head_dim * WIDTH,
         decode_flops=4 * heads * head_dim * decode_context,
         prefill_flops=4 * heads * head_dim * pairs,
-        chunks=ChunkWork(is_any, new, pairs, context, context * token_bytes, is_any * longest),
+        chunks=ChunkWork(is_any, new, pairs, context, context * token_bytes),
+        longest=np.maximum(context, longest),
     )
 
 
 def _calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
     """Calls inside a forward pass, whose other kernels leave nothing of the KV in L2; contexts are those before the call."""
     new, before, decodes, each = columns(table, "prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
-    work = _attention(table, decodes, decodes * (each + 1), (new, (before + new) * (new > 0)))
+    chunk = new, (before + new) * (new > 0)
+    work = _attention(table, decodes, decodes * (each + 1), chunk, (each + 1) * (decodes > 0))
     return [Calls(table["row"].to_numpy(), (work,), ("engines", "vllm", "prefill"))]
 
 
 def _skewed_calls(table: pl.DataFrame, _: DeviceSpec) -> Sequence[Calls]:
     sequences, long, short_context, long_context = columns(table, "n", "nb", "kvs", "kv_big")
     context = long * (long_context + 1) + (sequences - long) * (short_context + 1)
-    nothing = np.zeros_like(context)
-    work = _attention(table, sequences, context, (nothing, nothing))
+    nothing, longest = np.zeros_like(context), 1 + np.where(long > 0, long_context, short_context)
+    work = _attention(table, sequences, context, (nothing, nothing), longest)
     return [Calls(table["row"].to_numpy(), (work,) * SKEWED_CALLS, ("engines", "vllm", "attention", "bf16"))]
 
 

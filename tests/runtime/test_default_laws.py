@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gpusim.runtime.default_laws import carried_over, donor_name, laws_of
+from gpusim.runtime.default_laws import carried_over, device_laws_of, donor_name, laws_of, lent_efficiency
 from gpusim.runtime.default_laws import unmeasured as unmeasured_device
 from gpusim.spec.device import AggregateMemorySpec
+from gpusim.spec.names import names
 from gpusim.units import MiB
 from machines import catalog_device
 
@@ -70,12 +71,12 @@ def test_donors_in_the_catalog(name, donor):
 
 
 def test_only_what_an_sm_does_scales_with_the_clock():
-    """Rates of SMs go with the ratio of boost clocks, times of attention's items against it, and element-wise kernels."""
+    """Rates of SMs go with the ratio of boost clocks, launches of attention against it, and element-wise kernels."""
     donor = catalog_device("rtx-pro-6000-server")
     ratio = L40S.compute.boost_clock / donor.compute.boost_clock
     laws, donors = carried_over(donor, L40S).of("vllm"), donor.laws.of("vllm")
     for ours, theirs, scaled in (
-        (laws.attention, donors.attention, {"item_bandwidth": 1, "t_item": -1, "t_split": -1, "t_per_split": -1}),
+        (laws.attention, donors.attention, {"t0": -1, "t_copy": -1, "t_split": -1, "t_per_split": -1}),
         (laws.mla, donors.mla, {"cta_bandwidth": 1}),
     ):
         assert ours.keys() == theirs.keys()
@@ -86,16 +87,16 @@ def test_only_what_an_sm_does_scales_with_the_clock():
             if ours is laws.mla:
                 values["reduce_bandwidth"] = theirs[dtype].reduce_bandwidth
                 assert ours[dtype].reduce_bandwidth == pytest.approx(ratio * values["reduce_bandwidth"], rel=1e-12)
+            if ours is laws.attention and dtype == "fp8":
+                values["sm_bandwidth"] = None  # of other GPUs, see below
             assert ours[dtype].model_copy(update=values) == theirs[dtype]
-    for name in ("t_tile", "t_empty"):
-        assert getattr(laws.prefill, name) == pytest.approx(getattr(donors.prefill, name) / ratio, rel=1e-12)
     ours, theirs = laws.elementwise, donors.elementwise
     assert ours.t0 * ratio == pytest.approx(theirs.t0, rel=1e-12)
     assert ours.t_step * ratio**0.5 == pytest.approx(theirs.t_step, rel=1e-12)
     assert ours.issue_efficiency == 1.151
     assert (ours.l2_speedup, ours.l2_fraction) == (theirs.l2_speedup, theirs.l2_fraction)
     assert laws.physics.sm_bandwidth == pytest.approx(ratio * donors.physics.sm_bandwidth, rel=1e-12)
-    names = ("attention", "prefill", "gemm", "mla", "moe", "elementwise", "physics", "fitted_on")
+    names = ("attention", "gemm", "mla", "moe", "elementwise", "physics", "fitted_on")
     same = {name: getattr(donors, name) for name in names}
     nccl = donors.nccl.model_copy(update={"tuning": "ampere"})
     assert laws.model_copy(update=same) == donors.model_copy(update={"nccl": nccl})
@@ -198,3 +199,74 @@ def test_an_engine_borrows_what_it_was_not_measured_for():
     assert vllm.gemm == laws.engines["vllm"].gemm == sglang.gemm
     assert vllm.mla == laws.engines["sglang"].mla == sglang.mla
     assert unknown == vllm
+
+
+@pytest.mark.parametrize("name", names("device"))
+def test_memory_streams_as_it_was_measured_to_elsewhere(name):
+    """NVIDIA's files without measurements state the efficiency that the rule gives, or leave it out where it gives none.
+
+    Other vendors have controllers of their own.
+    """
+    device = catalog_device(name)
+    if device.vendor == "NVIDIA" and device.laws is None:
+        assert device.memory.efficiency == lent_efficiency(device)
+
+
+def test_left_out_the_two_of_hbm3_lend_each_other_their_efficiency():
+    """Both refresh bank by bank; HBM2e and GDDR7 have nobody else, and get the closed form."""
+    lent = [unmeasured_device(catalog_device(name)).memory.efficiency for name in MEASURED]
+    measured = [catalog_device(name).memory.efficiency for name in MEASURED]
+    assert lent == [None, measured[2], measured[1], None]
+
+
+def test_more_bandwidth_on_the_same_dies_makes_16_bit_faster_and_not_what_sms_convert():
+    """H200 is H100 with other memory: FlashAttention 3 in fp8 waits for its SMs on both."""
+    hopper, h200 = (laws_of(catalog_device(name)).attention for name in ("h100-sxm", "h200-sxm"))
+    assert h200 == hopper
+    rates = [catalog_device(name).memory.bandwidth * 0.9 for name in ("h100-sxm", "h200-sxm")]
+    converted = hopper["fp8"].sm_bandwidth * 132
+    assert converted < rates[0] < rates[1]
+
+
+def test_items_of_a_generation_s_kernels_start_with_a_tile():
+    """At twice the matrix rate of an SM they pass twice as fast, and start in 1 / sqrt(2) of the time; no others do."""
+    donor = catalog_device("h100-sxm")
+    faster = {dtype: 2 * peak for dtype, peak in donor.compute.peak.items()}
+    twice = donor.model_copy(
+        update={"name": "twice", "laws": None, "compute": donor.compute.model_copy(update={"peak": faster})}
+    )
+    for engine, tile in (("vllm", True), ("sglang", True), ("trtllm", False)):
+        ours, theirs = laws_of(twice, engine).attention["bf16"], donor.laws.of(engine).attention["bf16"]
+        assert ours.item_bandwidth == pytest.approx(theirs.item_bandwidth * (2 if tile else 1))
+        assert ours.t_item == pytest.approx(theirs.t_item / (2**0.5 if tile else 1))
+        assert ours.t0 == theirs.t0
+
+
+def test_flash_attention_3_on_ampere_is_2_with_one_item_on_an_sm():
+    """Its source is that of Hopper, its instructions are those of Ampere."""
+    a100 = unmeasured_device(A100)
+    third, second = (laws_of(a100, engine).attention["bf16"] for engine in ("sglang", "vllm"))
+    assert (third.kernel, second.kernel) == ("flash_attention_3_ampere", "flash_attention_2")
+    assert third.item_bandwidth == pytest.approx(second.item_bandwidth / 2)
+    assert (third.t0, third.t_item) == pytest.approx((second.t0, second.t_item))
+    assert third.t_copy == 0
+
+
+@pytest.mark.parametrize(("name", "engine"), [("h100-sxm", "vllm"), ("h100-sxm", "sglang"), ("b200-sxm", "sglang")])
+def test_fp8_of_a_kernel_measured_nowhere_adds_what_the_engine_launches(name, engine):
+    """Left out, fp8 is 16 bit with more launched; where an SM converts, also with longer starts and a limit of its own."""
+    laws = laws_of(unmeasured_device(catalog_device(name)), engine).attention
+    assert laws["bf16"].kernel == laws["fp8"].kernel
+    assert laws["fp8"].t0 > laws["bf16"].t0
+    converts = laws["fp8"].kernel == "flash_attention_3"
+    assert (laws["fp8"].sm_bandwidth is not None) == converts
+    assert (laws["fp8"].t_item > laws["bf16"].t_item) == converts
+    assert laws["bf16"].sm_bandwidth is None
+
+
+@pytest.mark.parametrize(("name", "has_one"), [("h200-sxm", True), ("b300-sxm", True), ("l40s", False)])
+def test_flashinfer_is_a_backend_where_it_is_not_the_usual_kernel(name, has_one):
+    """With GDDR SGLang runs it anyway."""
+    device = catalog_device(name)
+    assert ("sglang-flashinfer" in device_laws_of(device).engines) == has_one
+    assert laws_of(device, "sglang-flashinfer").attention["bf16"].kernel == "flashinfer"

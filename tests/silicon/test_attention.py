@@ -16,10 +16,10 @@ from helpers import shared_data
 
 
 @cache
-def errors():
+def errors(*, left_out=False):
     """Return gpu, engine, core, kept out and the error of every row."""
     (found,) = [measured for measured in read_folder(shared_data("silicon")) if measured.family is ATTENTION]
-    rows = predict(found)
+    rows = predict(found, left_out=left_out)
     error = (rows[PREDICTED] / rows[MEASURED] - 1).abs()
     return rows.with_columns(error=error, kept_out=held_out(found.table, ATTENTION.shape), window=found.table["window"])
 
@@ -45,6 +45,23 @@ def test_shapes_kept_out(gpu, engine, limit):
     """Mean absolute errors of core rows whose batch and heads the search for parameters set aside."""
     mine = errors().filter(gpu=gpu, engine=engine, core=True, kept_out=True)
     assert mine["error"].mean() < limit
+
+
+@pytest.mark.parametrize(
+    ("gpu", "limit", "engines"),
+    [
+        ("a100_sxm", 0.115, {"vllm": 0.10, "sglang": 0.12, "trtllm": 0.12}),
+        ("h100_sxm", 0.14, {"vllm": 0.13, "sglang": 0.14, "trtllm": 0.16}),
+        ("b200_sxm", 0.125, {"vllm": 0.125, "sglang": 0.145, "trtllm": 0.11}),
+        ("rtx_pro_6000_server", 0.18, {"vllm": 0.17, "sglang": 0.24, "trtllm": 0.14}),
+    ],
+)
+def test_a_gpu_left_out(gpu, limit, engines):
+    """Mean absolute errors of core rows where the GPU's laws are those that the rule gives it from the other three."""
+    mine = errors(left_out=True).filter(gpu=gpu, core=True)
+    assert mine["error"].mean() < limit
+    for engine, its_limit in engines.items():
+        assert mine.filter(engine=engine)["error"].mean() < its_limit
 
 
 def test_unusual_shapes_are_sensible():

@@ -41,9 +41,9 @@ def plain_us(table, start_us, memory_efficiency, compute_efficiency):
 @pytest.mark.parametrize(
     ("region", "limit"),
     [
-        ("whole prompt", 0.08),  # 0.054
-        ("chunk", 0.055),  # 0.040
-        ("chunk and decodes", 0.075),  # 0.064
+        ("whole prompt", 0.08),  # 0.071
+        ("chunk", 0.055),  # 0.041
+        ("chunk and decodes", 0.065),  # 0.056
     ],
 )
 def test_calls_with_chunks(region, limit):
@@ -69,8 +69,8 @@ def test_a_plain_law_is_off_more_than_twice_as_far():
     assert error(rows.filter(with_chunks)) < 0.4 * plain
 
 
-def test_decodes_of_two_lengths_take_their_sum():
-    """Summing up contexts is what the law of decodes does, and as good for batches of two lengths as for uniform ones."""
+def test_decodes_of_two_lengths():
+    """Summing up contexts and letting the longest last is as good for batches of two lengths as for uniform ones, 5 %."""
     rows, _ = measured(SKEWED)
-    assert error(rows) < 0.10  # 0.086
+    assert error(rows) < 0.065  # 0.057
     assert set(rows["gpu"]) == {GPU}

@@ -11,18 +11,20 @@
 Kernels that hide the start of an item behind the loads of others have ``start`` inside the smooth maximum. FlashAttention 2
 adds two copies (t_copy, and the bytes of Q and O twice) where it must transpose.
 
-A batch of mixed lengths takes what a uniform one with the same total takes (measured: 1.02 times, median).
+A batch of mixed lengths takes what a uniform one with the same total takes, and, where FlashAttention 2 does not split contexts,
+as much longer as `dealing` says of items that differ.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import Attention, BoolArray
 from gpusim.runtime.laws.attention_kernels import KERNELS, DecodeKernel, DecodeRows
+from gpusim.runtime.laws.dealing import tail_s
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.base import DTYPE_BYTES, Dtype
@@ -49,6 +51,8 @@ class AttentionRows:
     """Bytes read between two readings of the same KV; None: L2 holds none of it."""
     is_windowed: BoolArray | bool = False
     """Layers that attend to a window."""
+    longest: FloatArray | None = None
+    """Tokens of the longest sequence; None, or less than the mean: all are alike."""
 
     def decodes(self) -> DecodeRows:
         """Return what kernels decide on."""
@@ -81,6 +85,7 @@ def attention_rows(work: Attention) -> AttentionRows:
         activation_bytes=work.activation_bytes,
         reuse_distance=work.reuse_distance,
         is_windowed=work.is_windowed,
+        longest=None if work.longest is None else np.asarray(work.longest, dtype=np.float64),
     )
 
 
@@ -145,6 +150,8 @@ def _terms_of(rows: AttentionRows, law: AttentionKernelSpec, gpu: GpuFigures, dt
         pass_s = pass_s * heads
     copies = kernel.copies_grouped & (heads > 1) & (calls.num_kv_heads > 1) & (calls.sequences > 1)
     fixed_s = law.t0 + is_split * (law.t_split + splits * law.t_per_split) + copies * law.t_copy
+    if kernel.deals_in_order and rows.longest is not None:
+        fixed_s = fixed_s + (in_turn > 1) * ~is_split * _late_s(rows, rows.longest, law, dtype)
     hidden = kernel.hides_start
     return _Terms(
         fixed_s=fixed_s if hidden else fixed_s + start_s,
@@ -152,6 +159,18 @@ def _terms_of(rows: AttentionRows, law: AttentionKernelSpec, gpu: GpuFigures, dt
         buffer_bytes=is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits,
         copied_bytes=copies * 2 * rows.activation_bytes,
     )
+
+
+def _late_s(rows: AttentionRows, longest: FloatArray, law: AttentionKernelSpec, dtype: Dtype) -> FloatArray:
+    """Time that whole contexts of different lengths take longer than as many of their mean."""
+    kernel, calls = KERNELS[law.kernel], rows.decodes()
+    start_s = law.t_item + law.t_head * np.minimum(kernel.heads_per_item(calls), calls.group)
+    whole = np.ones_like(longest)
+    longest_calls = replace(calls, context=np.maximum(longest, calls.context))
+    mean_s, longest_s = (
+        start_s + _chunk_bytes(kernel, each, whole, dtype) / law.item_bandwidth for each in (calls, longest_calls)
+    )
+    return tail_s(mean_s, longest_s)
 
 
 def _chunk_bytes(kernel: DecodeKernel, calls: DecodeRows, splits: FloatArray, dtype: Dtype) -> FloatArray:

@@ -60,6 +60,8 @@ class DecodeKernel:
     """Without tensor cores: an item passes its keys once a query head."""
     copies_grouped: bool = False
     """Whether queries and outputs of several KV heads and sequences are transposed by copies."""
+    deals_in_order: bool = False
+    """Whether whole contexts are dealt out one by one in the order of the batch, however long they are."""
     takes: Callable[[DecodeRows, float], BoolArray] = lambda rows, _: np.ones_like(rows.is_windowed)
     """Which calls it is used for, given the SMs; the engine has another kernel for the rest."""
 
@@ -109,6 +111,7 @@ KERNELS: Final[Mapping[AttentionKernelName, DecodeKernel]] = {
         block_tokens=_flash2_block,
         heads_per_item=lambda rows: np.where(rows.is_windowed, 1.0, ALL_HEADS),
         copies_grouped=True,
+        deals_in_order=True,
     ),
     "flash_attention_3": _flash3(128.0),
     "flash_attention_3_ampere": _flash3(64.0),

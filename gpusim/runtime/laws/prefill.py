@@ -11,12 +11,7 @@ and each SM has one at a time. Decodes in the same call depend on the kernel (`d
   The heads that share KV read it together only as far as they run together, or L2 holds all of it in between.
 - ``own``: they are computed as without chunks, beside the chunks' tiles.
 
-Tiles are dealt out in order, so the call lasts until the last is done:
-
-    t_tiles = W + l · (u · (ceil(W / l) - W / l) + (1 - u) · 2/3)    and at least l; l if all run at once
-
-with W the work of an SM, l the longest tile and u = (mean / longest)²: whole waves if all tiles are alike; if not, the last
-long one begins when there is a third of it left on average. Against dealing out tile by tile this is 3 % off in the mean.
+How long they take together is in `dealing`.
 
 Chunks of one token are decodes to every kernel: the law of decodes (`attention`) then holds for the whole call.
 
@@ -35,12 +30,10 @@ from gpusim.core.clock import FloatArray
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.work import Attention, Count
 from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time
+from gpusim.runtime.laws.dealing import makespan
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
 from gpusim.spec.laws import LawsSpec, PrefillLawSpec
-
-LATE_START = 2 / 3
-"""Of the longest tile, what is left of it on average when its SM would be done if work were dealt out evenly."""
 
 
 def call_time(work: Attention, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:
@@ -62,22 +55,6 @@ def prefill_law(laws: LawsSpec) -> PrefillLawSpec:
     """Return the law of calls with chunks."""
     assert laws.prefill is not None, "laws without one get it by the default rule"
     return laws.prefill
-
-
-def makespan(work_s: FloatArray, per_sm: FloatArray, longest_s: FloatArray) -> FloatArray:
-    """Return how long tiles take that are dealt out in order, each to the first SM that is free.
-
-    Args:
-        work_s: (rows,) Time of all tiles, divided by the number of SMs.
-        per_sm: (rows,) Tiles, divided likewise.
-        longest_s: (rows,) Time of the longest tile.
-    """
-    alike = np.minimum(work_s / (np.maximum(per_sm, 1.0) * longest_s), 1.0) ** 2
-    waves = work_s / longest_s
-    # Sums of equal times are whole numbers of waves up to rounding.
-    rest = alike * (np.ceil(waves - 1e-9) - waves) + (1 - alike) * LATE_START
-    result: FloatArray = np.where(per_sm > 1, np.maximum(work_s + longest_s * rest, longest_s), longest_s)
-    return result
 
 
 def _decode_rows(work: Attention, chunks: ChunkWork, in_tiles: FloatArray) -> AttentionRows:
@@ -103,7 +80,9 @@ def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: Law
     busy = tiles + num_decodes
     blocks = blocks + num_decodes * np.ceil(context / block)
     work_s = work.num_heads * (busy * law.t_tile + blocks * block_s) / sms
-    longest_s = law.t_tile + np.ceil(np.maximum(chunks.longest, context) / block) * block_s
+    longest_s = (
+        law.t_tile + np.ceil(np.maximum(0.0 if work.longest is None else work.longest, context) / block) * block_s
+    )
     empty_s = work.num_heads * num_decodes * (column - 1) * law.t_empty / sms
     # Query heads that share KV are apart by a tile of every sequence: they run together if so many fit on the SMs.
     sharing = work.num_heads / work.num_kv_heads
@@ -116,6 +95,7 @@ def _one_grid(work: Attention, chunks: ChunkWork, decodes: KernelTime, laws: Law
         fixed_s=np.full_like(work_s, law.t0),
         other_s=makespan(work_s, work.num_heads * busy / sms, longest_s) + empty_s,
         l2_s=np.zeros_like(work_s),
+        even_bytes=work.activation_bytes,
         kv_bytes=chunks.kv_bytes + (work.kv_bytes - chunks.kv_bytes) * reads,
     )
 

@@ -171,3 +171,29 @@ def test_a_mixed_batch_is_its_mean():
 
     mixed = attention(BatchShape(3, 100 + 900 + 2000, num_sampled=3))
     assert mixed == attention(BatchShape(3, 3 * 1000, num_sampled=3))
+
+
+def batch_s(name, sequences, mean, longest):
+    """Return what a batch of a model with 32 heads and 8 KV heads takes in attention."""
+    lowering = build_lowering(build_model(layers=1, heads=32, kv_heads=8))
+    device = catalog_device(name)
+    shape = BatchShape(sequences, sequences * mean, num_sampled=sequences, longest_decode=longest)
+    (work,) = [k for _, kernels in lowering.lower(shape).parts for k in kernels if isinstance(k, Attention)]
+    timing = attention_time(attention_rows(work), laws_of(device), figures_of(device), "bf16")
+    return timing.duration_s(timing.memory_s())[0]
+
+
+def test_the_longest_of_whole_contexts_lasts_on():
+    """FlashAttention 2 splits no context where there are many: one that is longer adds at most its own time, and more if longer."""
+    device = catalog_device("rtx-pro-6000-server")
+    law = laws_of(device).attention["bf16"]
+    seconds = [batch_s(device.name, 128, 1000, longest) for longest in (0, 1000, 2000, 8000, 32_000)]
+    assert seconds[0] == seconds[1] < seconds[2] < seconds[3] < seconds[4]
+    alone = law.t_item + 32_000 * 2 * 64 * 2 / law.item_bandwidth
+    assert 0.6 * alone < seconds[4] - seconds[0] < 0.7 * alone
+
+
+@pytest.mark.parametrize(("name", "sequences"), [("rtx-pro-6000-server", 4), ("h100-sxm", 128)])
+def test_the_longest_does_not_matter_where_contexts_are_split_or_sorted(name, sequences):
+    """Few contexts are split into alike pieces; FlashAttention 3 has other means against waiting."""
+    assert batch_s(name, sequences, 1000, 8000) == batch_s(name, sequences, 1000, 0)

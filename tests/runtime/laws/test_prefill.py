@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heapreplace
 from math import ceil
 
 import numpy as np
@@ -14,7 +13,7 @@ from builders import build_lowering, catalog_model
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import attention_rows, attention_time
-from gpusim.runtime.laws.prefill import call_time, makespan, prefill_law
+from gpusim.runtime.laws.prefill import call_time, prefill_law
 from machines import catalog_device, figures_of
 
 GPUS = ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"]
@@ -45,59 +44,6 @@ def seconds_of(name, *shapes):
 def chunk(new, before=0, decodes=0, context=0, **more):
     """Return a batch with one chunk and *decodes* of *context* tokens each."""
     return BatchShape(decodes, decodes * context, ((new, before + new),), decodes + 1, **more)
-
-
-def dealt_out(times, processors):
-    """Deal out times in order, each to whoever is free first; return when the last is done."""
-    free = [0.0] * processors
-    heapify(free)
-    for time in times:
-        heapreplace(free, free[0] + time)
-    return max(free)
-
-
-def grid_of(new, before, decodes, context, heads=HEADS):
-    """Return the blocks of keys of each tile in the order of FlashAttention 2's grid: tiles, sequences, heads."""
-    tiles = [ceil(min(before + new, before + 64 * (m + 1)) / 128) for m in range(ceil(new / 64))]
-    return heads * (tiles + decodes * [ceil(context / 128)])
-
-
-@settings(max_examples=200)
-@given(
-    new=st.integers(2, 2048),
-    before=st.integers(0, 16_384),
-    decodes=st.integers(0, 128),
-    context=st.integers(1, 16_384),
-    sms=st.sampled_from([84, 108, 142, 188]),
-)
-def test_dealing_out_tiles_in_closed_form(new, before, decodes, context, sms):
-    """The closed form is within a quarter of dealing tiles out one by one, and within the bounds that hold for any order."""
-    times = np.array(grid_of(new, before, decodes, context)) + 0.6
-    work, longest = times.sum() / sms, times.max()
-    found = makespan(*np.array([[work], [len(times) / sms], [longest]]))[0]
-    assert found == pytest.approx(dealt_out(times.tolist(), sms), rel=0.25)
-    assert max(work, longest) * (1 - 1e-12) <= found <= (work + longest) * (1 + 1e-12)  # Graham, 1969
-
-
-def test_dealing_out_tiles_is_exact_on_average():
-    """Over calls of all sizes the closed form is off by 3 % in the mean, and biased by less than 1 %."""
-    sizes = np.random.default_rng(0)
-    errors = []
-    for _ in range(400):
-        new, before = int(2 ** sizes.uniform(4, 11)), int(2 ** sizes.uniform(0, 14))
-        decodes, context = int(2 ** sizes.uniform(0, 7)), int(2 ** sizes.uniform(4, 14))
-        times = np.array(grid_of(new, before, decodes, context)) + 0.6
-        found = makespan(*np.array([[times.sum() / 188], [len(times) / 188], [times.max()]]))[0]
-        errors.append(found / dealt_out(times.tolist(), 188) - 1)
-    assert np.mean(np.abs(errors)) < 0.035
-    assert abs(np.mean(errors)) < 0.01
-
-
-@given(tiles=st.integers(1, 5000), time=st.floats(1e-6, 1e-2))
-def test_tiles_that_are_alike_come_in_waves(tiles, time):
-    """Equal tiles take whole waves, exactly."""
-    found = makespan(*np.array([[tiles * time / 188], [tiles / 188], [time]]))[0]
-    assert found == pytest.approx(ceil(tiles / 188) * time, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", GPUS)

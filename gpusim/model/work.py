@@ -43,6 +43,8 @@ class Gemm:
     any cache, as between two steps of a model."""
     scaled_in_blocks: bool = False
     """Whether fp8 weights are scaled in blocks of 128 x 128, not as a whole."""
+    is_alone: bool = False
+    """Whether it is called by itself, as benchmarks do, and not compiled into one program with the rest of a model."""
 
     @property
     def flops(self) -> Size:

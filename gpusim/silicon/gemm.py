@@ -47,6 +47,7 @@ def _calls(table: pl.DataFrame, device: DeviceSpec) -> Sequence[Calls]:
             WIDTH * m * (n + k),
             reuse_distance=copies * weight_bytes + m * (DTYPE_BYTES[dtype] * k + WIDTH * n),
             scaled_in_blocks=in_blocks,
+            is_alone=True,
         )
         host_s = np.where(m > FLASHINFER_ROWS, *LAUNCH_S.get(device.family, OTHER_LAUNCH_S)[::-1]) if is_eager else 0.0
         law = ("engines", engine, "gemm", stored)

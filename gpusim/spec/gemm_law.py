@@ -16,7 +16,7 @@ class GemmLawSpec(Spec):
     t0: Seconds = Field(ge=0)
     """Launch, and whatever else every call pays."""
     t_single_row: Seconds = Field(default=0.0, ge=0)
-    """Extra of a single row, where an engine gives it to kernels of its own."""
+    """Extra of a single row where an engine calls the product by itself, as benchmarks do; in no run."""
     t_split_k: Seconds = Field(default=0.0, ge=0)
     """Extra time when the reduction is split."""
     splits: tuple[int, ...] = (1, 2, 4, 8, 16)

@@ -77,6 +77,7 @@ def gemm_time(
     dtype: Dtype,
     *,
     in_blocks: bool = False,
+    is_alone: bool = False,
 ) -> KernelTime:
     """Apply the law to *rows*.
 
@@ -87,6 +88,7 @@ def gemm_time(
         gpu: The GPU.
         dtype: Of the weights.
         in_blocks: Whether they are scaled in blocks of 128 x 128.
+        is_alone: Whether they are called by themselves, not compiled into a model.
     """
     key = law_key("fp8_block" if in_blocks else dtype, laws)
     law = laws[key]
@@ -112,7 +114,7 @@ def gemm_time(
     parts = [slice(begin, begin + MOST_ROWS) for begin in range(0, len(memory_s), MOST_ROWS)]
     found = [_fastest(rows.m[part], rows.n[part], rows.k[part], memory_s[part], kernel) for part in parts]
     other_s, split_s = (np.concatenate([each[number] for each in found]) for number in (0, 1))
-    fixed_s = law.t0 + split_s + (rows.m == 1) * law.t_single_row
+    fixed_s = law.t0 + split_s + (is_alone & (rows.m == 1)) * law.t_single_row
     if is_quantised:
         fixed_s = fixed_s + quantising_s(rows.m, rows.k, matrix, gpu, kernel.l2_rate)
     zero = np.zeros_like(cold_bytes)

@@ -60,6 +60,7 @@ class CalibratedLaws:
                 self.gpu,
                 work.dtype,
                 in_blocks=work.scaled_in_blocks,
+                is_alone=work.is_alone,
             )
             return replace(timing, weight_bytes=work.weight_bytes)
         if isinstance(work, Sort):

@@ -6,28 +6,33 @@ import numpy as np
 
 from gpusim.calibrate.fit import Sample
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Collective, Elementwise, Gemm, GroupedGemm, Kernel, Sort
+from gpusim.model.work import AllReduce, Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, Kernel, Sort
 from gpusim.silicon.calls import Calls
 
 
 def moved_bytes(calls: Calls) -> FloatArray:
-    """Return the bytes that each call moves, (rows,): a collective those on a link of each GPU."""
+    """Return the bytes that each call moves, (rows,): experts their weights, a collective what a ring sends on a link."""
     total = sum(_bytes(work, calls.ranks) for work in calls.works)
     return np.broadcast_to(np.asarray(total, dtype=np.float64), (len(calls.rows),))
 
 
-def _bytes(work: Kernel, ranks: int) -> FloatArray | float:
+def _bytes(  # noqa: PLR0911 - one kind of work a linework: Kernel, ranks: int) -> FloatArray | float:
     if isinstance(work, Attention):
         latent = 0.0 if work.latent is None else work.latent.weight_bytes + work.latent.expanded_bytes
         return work.kv_bytes + work.activation_bytes + latent
-    if isinstance(work, Gemm | GroupedGemm):
+    if isinstance(work, Gemm):
         return work.weight_bytes + work.activation_bytes
+    if isinstance(work, GroupedGemm):
+        return work.weight_bytes
+    if isinstance(work, ExpertPass):
+        return 0.0
     if isinstance(work, Elementwise):
         return work.bytes_read + work.bytes_written
     if isinstance(work, Sort):
         return work.elements
     assert isinstance(work, Collective)
-    return work.size_bytes * (ranks - 1) / ranks
+    passes = 2 if isinstance(work, AllReduce) else 1
+    return work.size_bytes * passes * (ranks - 1) / ranks
 
 
 def plain_error(samples: list[Sample]) -> FloatArray:

@@ -16,7 +16,7 @@ def moved_bytes(calls: Calls) -> FloatArray:
     return np.broadcast_to(np.asarray(total, dtype=np.float64), (len(calls.rows),))
 
 
-def _bytes(  # noqa: PLR0911 - one kind of work a linework: Kernel, ranks: int) -> FloatArray | float:
+def _bytes(work: Kernel, ranks: int) -> FloatArray | float:  # noqa: PLR0911  one kind of work a line
     if isinstance(work, Attention):
         latent = 0.0 if work.latent is None else work.latent.weight_bytes + work.latent.expanded_bytes
         return work.kv_bytes + work.activation_bytes + latent

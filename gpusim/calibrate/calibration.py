@@ -40,7 +40,7 @@ class Calibration:
     @property
     def num_own(self) -> int:
         """Numbers that belong to kernels, all laws together."""
-        return sum(len(free_parameters(self.laws, law)) for law in {sample.calls.law for sample in self.samples})
+        return sum(fit.parameters for fit in self.fits.values())
 
     @property
     def num_physics(self) -> int:
@@ -122,6 +122,7 @@ def fits_of(device: DeviceSpec, laws: DeviceLawsSpec, found: Sequence[Sample]) -
             np.expm1(errors(bench, laws, some)) if some else np.empty(0) for some in (parts[False], parts[True])
         )
         scores[".".join(law)] = FitSpec(
+            parameters=len(free_parameters(laws, [*parts[False], *parts[True]])),
             tables=sorted({sample.table for some in parts.values() for sample in some}),
             **_score("", used),
             **_score("held_out_", kept),
@@ -144,5 +145,5 @@ def parameter_totals(calibration: Calibration) -> Mapping[str, int]:
     for law in sorted({sample.calls.law for sample in calibration.samples}):
         family = law[2] if law[0] == "engines" else law[0]
         if family in OWN:
-            totals[family] = totals.get(family, 0) + len(free_parameters(calibration.laws, law))
+            totals[family] = totals.get(family, 0) + calibration.fits[".".join(law)].parameters
     return {**totals, "physics": calibration.num_physics}

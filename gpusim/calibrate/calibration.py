@@ -48,6 +48,12 @@ class Calibration:
         laws = {sample.calls.law for sample in self.samples}
         return len({parameter for law in laws for parameter in physics_parameters(law)})
 
+    @property
+    def fits(self) -> dict[str, FitSpec]:
+        """What was fitted now, by law."""
+        now = {".".join(sample.calls.law) for sample in self.samples}
+        return {law: fit for law, fit in self.laws.fits.items() if law in now}
+
     def rows(self) -> pl.DataFrame:
         """Return id, law and use (fit or held_out) of every row that was read."""
         parts = [
@@ -78,9 +84,19 @@ def calibrate(device: DeviceSpec, folder: Sequence[Measurements], gpu: str | Non
             f"no measured core row of {gpu or device.name}; the tables hold {', '.join(named)} (--gpu says which)"
         )
     found.sort(key=lambda sample: (sample.calls.law, sample.is_held_out))
-    laws = fit(device, device_laws_of(device), [sample for sample in found if own_parameters(sample.calls.law)])
-    laws = laws.model_copy(update={"fits": fits_of(device, laws, found), "fitted_on": source})
+    before = device_laws_of(device)
+    laws = fit(device, before, [sample for sample in found if own_parameters(sample.calls.law)])
+    laws = with_origins(laws, before, fits_of(device, laws, found), source)
     return Calibration(device.model_copy(update={"laws": laws}), found)
+
+
+def with_origins(laws: DeviceLawsSpec, before: DeviceLawsSpec, fits: dict[str, FitSpec], source: str) -> DeviceLawsSpec:
+    """Return *laws* that say where they come from: what was fitted now, what was before, and what is still borrowed."""
+    kept = {law: old for law, old in before.fits.items() if law not in fits}
+    borrowed = {law: why for law, why in before.borrowed.items() if not any(f.startswith(law) for f in fits)}
+    is_whole = bool(before.fits) and not kept
+    origin = source if is_whole else f"{source}; laws that it does not tell of: {before.fitted_on}"
+    return laws.model_copy(update={"fits": {**kept, **fits}, "borrowed": borrowed, "fitted_on": origin})
 
 
 def _samples_of(measured: Measurements, device: DeviceSpec, gpu: str | None) -> list[Sample]:

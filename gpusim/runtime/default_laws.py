@@ -126,6 +126,8 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
             "physics": _physics(donor, device),
             "nccl": nccl_of(device, donor),
             "elementwise": _elementwise(donor.laws.elementwise, clock, device),
+            "fits": {},
+            "borrowed": {},
             "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
         }
     )

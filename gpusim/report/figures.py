@@ -27,7 +27,9 @@ def need_altair() -> Any:
         import altair as alt  # noqa: PLC0415 - slow to import
         import vl_convert  # noqa: F401, PLC0415
     except ImportError as error:
-        raise SpecError(f"figures need the package {error.name}: pip install 'gpusim[report]'") from None
+        raise SpecError(
+            f"figures need the package {error.name}: pip install altair vl-convert-python (gpusim's extra `report`)"
+        ) from None
     return alt
 
 

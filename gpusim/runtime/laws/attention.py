@@ -152,13 +152,30 @@ def _terms_of(rows: AttentionRows, law: AttentionKernelSpec, gpu: GpuFigures, dt
     fixed_s = law.t0 + is_split * (law.t_split + splits * law.t_per_split) + copies * law.t_copy
     if kernel.deals_in_order and rows.longest is not None:
         fixed_s = fixed_s + (in_turn > 1) * ~is_split * _late_s(rows, rows.longest, law, dtype)
-    hidden = kernel.hides_start
+    hidden_s = start_s if kernel.hides_start else np.zeros_like(start_s)
+    if kernel.drifts_apart and rows.longest is not None:
+        hidden_s = start_s * (1 - 1 / in_turn) * _apart(rows, splits, start_s / in_turn, law, gpu, dtype)
     return _Terms(
-        fixed_s=fixed_s if hidden else fixed_s + start_s,
-        other_s=pass_s + start_s if hidden else pass_s,
+        fixed_s=fixed_s + start_s - hidden_s,
+        other_s=pass_s + hidden_s,
         buffer_bytes=is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits,
         copied_bytes=copies * 2 * rows.activation_bytes,
     )
+
+
+def _apart(
+    rows: AttentionRows, splits: FloatArray, start_s: FloatArray, law: AttentionKernelSpec, gpu: GpuFigures, dtype: Dtype
+) -> FloatArray:
+    """Return how far SMs are apart after an item, as a part of the fixed time of one, at most 1.
+
+    An item passes its context at the SM's share of the memory's rate; the longest takes so much longer than the mean one.
+    """
+    kernel, calls = KERNELS[law.kernel], rows.decodes()
+    assert rows.longest is not None, "without lengths nothing drifts"
+    more = np.maximum(rows.longest / calls.context - 1, 0.0)
+    pass_s = _chunk_bytes(kernel, calls, splits, dtype) * gpu.sm_count / gpu.bandwidth
+    apart: FloatArray = np.minimum(more * pass_s / start_s, 1.0)
+    return apart
 
 
 def _late_s(rows: AttentionRows, longest: FloatArray, law: AttentionKernelSpec, dtype: Dtype) -> FloatArray:

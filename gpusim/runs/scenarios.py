@@ -14,6 +14,10 @@ from gpusim.runs.models import model_of
 from gpusim.runs.workloads import workload_of
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import DeviceSpec
+from gpusim.spec.document import validate
+from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
+from gpusim.spec.names import read
+from gpusim.spec.sampling import SamplingSpec
 from gpusim.spec.scenario import DtypeSpec, Scenario
 from gpusim.spec.serving import ServingSpec
 
@@ -69,9 +73,26 @@ def scenario_of(
         topology=topology_of(system, devices or {}),
         model=model_of(experiment.model),
         dtype=DtypeSpec(weights=_dtype(stated, "weight_dtype"), kv=_dtype(stated, "kv_dtype")),
-        serving=_serving(system, stated, num_blocks=num_blocks, engine=engine),
+        serving=_serving(experiment, num_blocks=num_blocks, engine=engine),
         workload=workload_of(experiment, scratch),
     )
+
+
+def is_inside(experiment: Experiment) -> bool:
+    """Say whether requests were put into the engine by the process it runs in, without a server between.
+
+    Runs of LLMServingSim's bench are: it replays token ids through vLLM's `AsyncLLM`, greedily, and takes the engine's own
+    time stamps (`bench/core/runner.py` of its repository).
+    """
+    return str(experiment.workload.get("kind", "")).startswith("sharegpt")
+
+
+def _profile(name: str, *, inside: bool) -> EngineProfile | str:
+    """Return the engine profile called *name*, without what a server adds where there is none."""
+    if name == NO_PROFILE.name:
+        return name
+    profile = validate(EngineProfile, read("engine", name))
+    return profile.model_copy(update={"request": 0.0, "token": 0.0}) if inside else profile
 
 
 def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:
@@ -81,7 +102,8 @@ def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:
     return _DTYPES[name]
 
 
-def _serving(system: Mapping[str, Any], stated: Mapping[str, Any], *, num_blocks: bool, engine: str) -> ServingSpec:
+def _serving(experiment: Experiment, *, num_blocks: bool, engine: str) -> ServingSpec:
+    system, stated, inside = experiment.system, experiment.engine, is_inside(experiment)
     keys: dict[str, Any] = {ours: stated[name] for name, ours in _LIMITS.items() if stated.get(name) is not None}
     if num_blocks and stated.get("num_gpu_kv_blocks"):
         keys["num_gpu_blocks_override"] = stated["num_gpu_kv_blocks"]
@@ -90,7 +112,8 @@ def _serving(system: Mapping[str, Any], stated: Mapping[str, Any], *, num_blocks
         enable_expert_parallel=int(system.get("expert_parallel") or 1) > 1,
         enable_prefix_caching=bool(stated.get("prefix_caching")),
         async_scheduling=_is_asynchronous(stated),
-        engine=engine,
+        engine=_profile(engine, inside=inside),
+        sampling=SamplingSpec(temperature=0) if inside else None,
         **keys,
     )
 

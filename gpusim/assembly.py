@@ -209,7 +209,9 @@ class Assembly:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
-        timer = ProgramTimer(figures, self._laws(figures, plan.profile), gpus[0].memory, group, remote, experts=self._experts)
+        timer = ProgramTimer(
+            figures, self._laws(figures, plan.profile), gpus[0].memory, group, remote, experts=self._experts
+        )
         folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
         meet = None if self._lockstep is None else self._lockstep.meet
         return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded, meet_others=meet)

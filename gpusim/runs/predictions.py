@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ class Prediction:
     """What the simulation took, on a clock on the wall."""
 
 
-def predict(experiment: Experiment, devices: Mapping[str, DeviceSpec] | None = None, engine: str = "vllm") -> Prediction:
+def predict(
+    experiment: Experiment, devices: Mapping[str, DeviceSpec] | None = None, engine: str = "vllm"
+) -> Prediction:
     """Simulate one experiment; see `scenario_of`."""
     start = perf_counter()
     try:
@@ -74,6 +77,11 @@ def predict_all(
         return _collected(pool.map(one, experiments), on_done)
 
 
+def cores() -> int:
+    """Return how many processes this one may have run at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _pool(processes: int) -> Executor:
     # Threads of the table library must not be forked.
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
@@ -88,9 +96,7 @@ def _collected(predictions: Iterable[Prediction], on_done: Callable[[int], None]
     return found
 
 
-def _simulated(
-    experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str
-) -> Result:
+def _simulated(experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str) -> Result:
     """Simulate with the KV blocks that were recorded; with what memory holds, where it does not hold those."""
     try:
         return simulate(scenario_of(experiment, scratch, devices, engine=engine))

@@ -68,7 +68,7 @@ def scenario_of(
         if int(system.get(key) or 1) > 1:
             raise SpecError(f"{key} = {system[key]}: not modelled")
     return Scenario(
-        schema=1,
+        schema_number=1,
         name=experiment.name,
         topology=topology_of(system, devices or {}),
         model=model_of(experiment.model),

@@ -48,7 +48,11 @@ def _trace_of(path: Path) -> pl.DataFrame:
     missing = [name for name in ("arrival_s", "prompt_tokens") if name not in rows.columns]
     if output is None or missing:
         raise SpecError(f"{path}: no column {', '.join([*missing, *(() if output else ('output_tokens',))])}")
-    columns = [pl.col("arrival_s"), pl.col("prompt_tokens").cast(pl.Int64), pl.col(output).alias("output_tokens")]
+    columns: list[pl.Expr | pl.Series] = [
+        pl.col("arrival_s"),
+        pl.col("prompt_tokens").cast(pl.Int64),
+        pl.col(output).alias("output_tokens"),
+    ]
     if "prompt_id" in rows.columns:
         columns.append(pl.col("prompt_id").cast(pl.String))
     elif "prefix_reusable_tokens" in rows.columns:
@@ -74,12 +78,10 @@ def _texts(prompts: list[int], reusable: list[int]) -> list[str]:
 
 def _profile(stated: Mapping[str, Any]) -> WorkloadSpec:
     """Return Poisson arrivals in stages, whose prompts are cycled and begin with the prompt of a system."""
-    output = stated.get("output_tokens_requested")
-    mean = next((stated[name] for name in _PROMPT_MEANS if stated.get(name)), None)
-    system, question = stated.get("system_prompt_tokens_nominal") or 0, stated.get("question_tokens_nominal")
-    if output is None or (mean is None and question is None):
+    output, system = stated.get("output_tokens_requested"), int(stated.get("system_prompt_tokens_nominal") or 0)
+    own = _own_tokens(stated, system)
+    if output is None or own is None:
         raise SpecError("workload: the lengths of prompts and outputs are not stated")
-    own = max(1, round(mean - system if mean is not None else question))
     document: dict[str, Any] = {
         "arrivals": {"kind": "stages", "stages": [_stage(stage) for stage in stated["stages"]]},
         "prompt_tokens": {"kind": "fixed", "value": own},
@@ -88,11 +90,20 @@ def _profile(stated: Mapping[str, Any]) -> WorkloadSpec:
     if stated.get("unique_prompts"):
         document["prompts"] = {"distinct": int(stated["unique_prompts"])}
     if system and stated.get("prompt_groups"):
-        tokens = {"kind": "fixed", "value": int(system)}
+        tokens = {"kind": "fixed", "value": system}
         document["prefixes"] = {"groups": int(stated["prompt_groups"]), "tokens": tokens, "order": "cycled"}
     elif system:
-        document["prompt_tokens"]["value"] = own + int(system)
+        document["prompt_tokens"]["value"] = own + system
     return WorkloadSpec.model_validate(document)
+
+
+def _own_tokens(stated: Mapping[str, Any], system: int) -> int | None:
+    """Return the mean length of a prompt behind what it shares with others; None if that is not stated."""
+    mean = next((float(stated[name]) for name in _PROMPT_MEANS if stated.get(name)), None)
+    question = stated.get("question_tokens_nominal")
+    if mean is None and question is None:
+        return None
+    return max(1, round(mean - system if mean is not None else float(question or 0)))
 
 
 def _stage(stated: Mapping[str, Any]) -> dict[str, Any]:

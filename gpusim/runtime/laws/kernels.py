@@ -67,12 +67,13 @@ class CalibratedLaws:
                 is_alone=work.is_alone,
             )
             return replace(timing, weight_bytes=work.weight_bytes)
-        if isinstance(work, Sort):
-            return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         if isinstance(work, GroupedGemm | ExpertPass):
             return self._of_experts(work)
-        if isinstance(work, HostWork):
-            return host_time(work, self.profile, self.gpu)
+        return host_time(work, self.profile, self.gpu) if isinstance(work, HostWork) else self._of_elements(work)
+
+    def _of_elements(self, work: Elementwise | Sort) -> KernelTime:
+        if isinstance(work, Sort):
+            return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         sizes = (work.bytes_read + work.bytes_written, work.hbm_bytes, work.rows, work.columns)
         kernel = KERNELS[self.laws.elementwise_kernels][work.kind]
         return elementwise_time(ElementwiseRows(*_rows(*sizes)), kernel, self.laws.elementwise, self.gpu)

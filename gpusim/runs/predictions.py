@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -71,10 +71,29 @@ def predict_all(
         on_done: Called with the number of those that are done.
     """
     one = partial(predict, devices=devices, engine=engine)
+    done = on_done or (lambda _: None)
     if processes == 1:
-        return _collected(map(one, experiments), on_done)
+        return [_told(one(experiment), number, done) for number, experiment in enumerate(experiments, 1)]
     with _pool(processes) as pool:
-        return _collected(pool.map(one, experiments), on_done)
+        longest_first = sorted(range(len(experiments)), key=lambda index: -_size(experiments[index]))
+        futures = {index: pool.submit(one, experiments[index]) for index in longest_first}
+        for number, _ in enumerate(as_completed(futures.values()), 1):
+            done(number)
+        return [futures[index].result() for index in range(len(experiments))]
+
+
+def _told(prediction: Prediction, number: int, done: Callable[[int], None]) -> Prediction:
+    done(number)
+    return prediction
+
+
+def _size(experiment: Experiment) -> float:
+    """Guess how long a run takes to simulate: its output tokens, as far as they are stated."""
+    workload = experiment.data.get("workload")
+    if not isinstance(workload, Mapping):
+        return 0.0
+    output = workload.get("output_tokens_requested") or workload.get("output_tokens_mean") or 1
+    return float(workload.get("num_requests") or 1) * float(output)
 
 
 def cores() -> int:
@@ -85,15 +104,6 @@ def cores() -> int:
 def _pool(processes: int) -> Executor:
     # Threads of the table library must not be forked.
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-
-
-def _collected(predictions: Iterable[Prediction], on_done: Callable[[int], None] | None) -> list[Prediction]:
-    found = []
-    for prediction in predictions:
-        found.append(prediction)
-        if on_done is not None:
-            on_done(len(found))
-    return found
 
 
 def _simulated(experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str) -> Result:

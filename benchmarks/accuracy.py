@@ -18,7 +18,7 @@ from known_gaps import GAPS, Gap
 from plain_law import plain_error
 
 from gpusim.calibrate.fit import Sample, samples
-from gpusim.calibrate.parameters import own_parameters, physics_parameters
+from gpusim.calibrate.parameters import physics_parameters
 from gpusim.silicon.layout import Measurements, read_folder
 from gpusim.silicon.machines import device_name
 from gpusim.silicon.predictions import predict
@@ -135,7 +135,7 @@ def _parameters() -> str:
         laws = validate(DeviceSpec, read("device", name)).laws
         assert laws is not None
         fitted = [tuple(law.split(".")) for law in laws.fits]
-        own = sum(len(own_parameters(law)) for law in fitted)
+        own = sum(fit.parameters for fit in laws.fits.values())
         physics = len({parameter for law in fitted for parameter in physics_parameters(law)})
         rows.append({"device": name, "laws": len(fitted), "own": own, "physics": physics})
     return markdown(

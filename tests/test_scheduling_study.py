@@ -4,7 +4,9 @@ import pytest
 
 from gpusim.sweeps import sweep
 
-CONTINUOUS = ("vllm-v1, 2048", "vllm-v1, 512", "sarathi, 512", "vllm-v0", "orca")
+UNRESERVED = ("vllm-v1, 2048", "vllm-v1, 512", "sarathi, 512", "vllm-v0")
+"""Continuous batching that takes blocks as they are needed."""
+CONTINUOUS = (*UNRESERVED, "orca")
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +22,21 @@ def test_all_serve_all(summaries):
     )
 
 
+def test_nobody_who_takes_blocks_as_needed_is_saturated(summaries):
+    """At this load requests wait for a few steps; behind a scheduler that does not keep up they would for seconds."""
+    for name in UNRESERVED:
+        assert summaries[name]["queue_s"]["mean"] < 0.2
+        assert summaries[name]["queue_s"]["max"] < 1
+
+
 def test_prompts_first_is_best_for_the_first_token_and_worst_for_the_others(summaries):
-    """Version 0 of vLLM never lets a prompt wait and stalls decodes: p99 of ITL is twice that of any other continuous scheduler."""
+    """Version 0 of vLLM never lets a prompt wait and stalls decodes: the worst p99 of ITL by half, and twice version 1's."""
     ttft = {name: summaries[name]["ttft_s"] for name in CONTINUOUS}
     itl = {name: summaries[name]["itl_s"] for name in CONTINUOUS}
     for key in ("mean", "p50", "p99"):
         assert min(ttft, key=lambda name: ttft[name][key]) == "vllm-v0"
-    assert itl["vllm-v0"]["p99"] > 2 * max(itl[name]["p99"] for name in CONTINUOUS if name != "vllm-v0")
+    assert itl["vllm-v0"]["p99"] > 1.5 * max(itl[name]["p99"] for name in CONTINUOUS if name != "vllm-v0")
+    assert itl["vllm-v0"]["p99"] > 2 * itl["vllm-v1, 2048"]["p99"]
 
 
 def test_small_chunks_trade_first_tokens_for_even_gaps(summaries):

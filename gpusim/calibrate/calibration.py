@@ -40,13 +40,19 @@ class Calibration:
     @property
     def num_own(self) -> int:
         """Numbers that belong to kernels, all laws together."""
-        return sum(len(free_parameters(self.laws, law)) for law in {sample.calls.law for sample in self.samples})
+        return sum(fit.parameters for fit in self.fits.values())
 
     @property
     def num_physics(self) -> int:
         """Numbers that belong to the device."""
         laws = {sample.calls.law for sample in self.samples}
         return len({parameter for law in laws for parameter in physics_parameters(law)})
+
+    @property
+    def fits(self) -> dict[str, FitSpec]:
+        """What was fitted now, by law."""
+        now = {".".join(sample.calls.law) for sample in self.samples}
+        return {law: fit for law, fit in self.laws.fits.items() if law in now}
 
     def rows(self) -> pl.DataFrame:
         """Return id, law and use (fit or held_out) of every row that was read."""
@@ -78,9 +84,19 @@ def calibrate(device: DeviceSpec, folder: Sequence[Measurements], gpu: str | Non
             f"no measured core row of {gpu or device.name}; the tables hold {', '.join(named)} (--gpu says which)"
         )
     found.sort(key=lambda sample: (sample.calls.law, sample.is_held_out))
-    laws = fit(device, device_laws_of(device), [sample for sample in found if own_parameters(sample.calls.law)])
-    laws = laws.model_copy(update={"fits": fits_of(device, laws, found), "fitted_on": source})
+    before = device_laws_of(device)
+    laws = fit(device, before, [sample for sample in found if own_parameters(sample.calls.law)])
+    laws = with_origins(laws, before, fits_of(device, laws, found), source)
     return Calibration(device.model_copy(update={"laws": laws}), found)
+
+
+def with_origins(laws: DeviceLawsSpec, before: DeviceLawsSpec, fits: dict[str, FitSpec], source: str) -> DeviceLawsSpec:
+    """Return *laws* that say where they come from: what was fitted now, what was before, and what is still borrowed."""
+    kept = {law: old for law, old in before.fits.items() if law not in fits}
+    borrowed = {law: why for law, why in before.borrowed.items() if not any(f.startswith(law) for f in fits)}
+    is_whole = bool(before.fits) and not kept
+    origin = source if is_whole else f"{source}; laws that it does not tell of: {before.fitted_on}"
+    return laws.model_copy(update={"fits": {**kept, **fits}, "borrowed": borrowed, "fitted_on": origin})
 
 
 def _samples_of(measured: Measurements, device: DeviceSpec, gpu: str | None) -> list[Sample]:
@@ -106,6 +122,7 @@ def fits_of(device: DeviceSpec, laws: DeviceLawsSpec, found: Sequence[Sample]) -
             np.expm1(errors(bench, laws, some)) if some else np.empty(0) for some in (parts[False], parts[True])
         )
         scores[".".join(law)] = FitSpec(
+            parameters=len(free_parameters(laws, [*parts[False], *parts[True]])),
             tables=sorted({sample.table for some in parts.values() for sample in some}),
             **_score("", used),
             **_score("held_out_", kept),
@@ -128,5 +145,5 @@ def parameter_totals(calibration: Calibration) -> Mapping[str, int]:
     for law in sorted({sample.calls.law for sample in calibration.samples}):
         family = law[2] if law[0] == "engines" else law[0]
         if family in OWN:
-            totals[family] = totals.get(family, 0) + len(free_parameters(calibration.laws, law))
+            totals[family] = totals.get(family, 0) + calibration.fits[".".join(law)].parameters
     return {**totals, "physics": calibration.num_physics}

@@ -29,6 +29,9 @@ MOST_ROWS: Final = 3000
 ROUNDS: Final = 2
 """Of fitting the laws with the physics as it is, and then the physics with the laws as they are."""
 
+LAUNCHES: Final = ("t0", "t_split")
+"""Parameters that are hidden behind the CPU's launches."""
+
 Law = tuple[str, ...]
 
 
@@ -83,7 +86,7 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
         laws = with_law(laws, law)
     for _ in range(ROUNDS):
         for law, its in sorted(by_law.items()):
-            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in free_parameters(laws, law)])
+            laws = _fitted(bench, laws, its, [(law, parameter) for parameter in free_parameters(laws, its)])
         shared = {parameter for law in by_law for parameter in physics_parameters(law)}
         if not shared:
             break
@@ -93,10 +96,14 @@ def fit(device: DeviceSpec, laws: DeviceLawsSpec, some: Sequence[Sample]) -> Dev
     return laws
 
 
-def free_parameters(laws: DeviceLawsSpec, law: Law) -> tuple[Parameter, ...]:
-    """Return the parameters of one law that are searched: those of parts that its kernels have."""
-    values = value_at(laws, law)
-    return tuple(parameter for parameter in own_parameters(law) if getattr(values, parameter.name, None))
+def free_parameters(laws: DeviceLawsSpec, its: Sequence[Sample]) -> tuple[Parameter, ...]:
+    """Return the parameters of the law of samples that are searched: those of parts that its kernels have.
+
+    Where the CPU launched every call by itself, nothing tells of the GPU's own launches.
+    """
+    law = its[0].calls.law
+    values, hidden = value_at(laws, law), LAUNCHES if all(sample.calls.eager for sample in its) else ()
+    return tuple(p for p in own_parameters(law) if getattr(values, p.name, None) and p.name not in hidden)
 
 
 def _fitted(

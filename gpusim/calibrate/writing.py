@@ -17,7 +17,7 @@ _QUANTITY: Final = re.compile(r"([0-9.e+-]+) (s|ms|us|µs|ns|ps|bytes/s|[kKMGT]?
 
 def laws_text(laws: DeviceLawsSpec) -> str:
     """Return *laws* as the ``laws:`` block of a device file, numbers with four digits."""
-    return dump_yaml({"laws": _short(laws.model_dump(mode="json", exclude_none=True))})
+    return dump_yaml({"laws": _short(laws.model_dump(mode="json", exclude_defaults=True))})
 
 
 def _short(node: Any) -> Any:

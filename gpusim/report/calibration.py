@@ -27,7 +27,7 @@ def calibration_summary(found: Calibration, totals: Mapping[str, int]) -> dict[s
     """Return errors by law (fractions), and totals of parameters."""
     return {
         "device": found.device.name,
-        "laws": {law: fit.model_dump() for law, fit in found.laws.fits.items()},
+        "laws": {law: fit.model_dump() for law, fit in found.fits.items()},
         "parameters": dict(totals),
         "parameters_total": sum(totals.values()),
     }
@@ -35,7 +35,7 @@ def calibration_summary(found: Calibration, totals: Mapping[str, int]) -> dict[s
 
 def print_calibration(found: Calibration, totals: Mapping[str, int], console: Console) -> None:
     """Print the same as a table."""
-    rows = [{"law": law, **_percentages(fit.model_dump())} for law, fit in found.laws.fits.items()]
+    rows = [{"law": law, **_percentages(fit.model_dump())} for law, fit in found.fits.items()]
     sweep_table(rows, _COLUMNS, console, title=f"Laws of {found.device.name}: |predicted / measured - 1|")
     parts = ", ".join(f"{count} {name}" for name, count in totals.items())
     console.print(f"{sum(totals.values())} numbers fitted: {parts}", highlight=False, markup=False)

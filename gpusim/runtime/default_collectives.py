@@ -90,6 +90,6 @@ def _mean(law: _AnySpec, laws: list[_AnySpec], paces: list[float]) -> _AnySpec:
         elif isinstance(law, EngineAllReduceLawSpec) and len(stated) < len(laws):
             continue  # what only one engine's kernel on one machine needs is no law of others
         elif isinstance(value, float) and stated and all(one > 0 for one, _ in stated):
-            numbers = [one * pace if name.startswith("t") else one for one, pace in stated]
+            numbers = [one * pace if name == "t0" or name.startswith("t_") else one for one, pace in stated]
             update[name] = float(np.exp(np.mean(np.log(numbers))))
     return law.model_copy(update=update)

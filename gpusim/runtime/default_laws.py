@@ -45,8 +45,8 @@ _OTHER_HBM_DONORS: Final = (_AMPERE, _HOPPER)
 _GDDR_DONORS: Final = (_GDDR, _BLACKWELL)
 _REFRESHED_BY_BANKS: Final = ("HBM3", "HBM3e")
 """Standards for which the closed form, of all banks refreshed at once, is too low alike."""
-_ISSUE_EFFICIENCY: Final = {"turing": 1.0, "ampere": 1.0, "ada": 1.151, "hopper": 1.151}
-"""By family, as measured on A100 and H100: an SM is its generation's, whatever the memory."""
+_SM_MEASURED_ON: Final = {"turing": _AMPERE, "ampere": _AMPERE, "ada": _HOPPER, "hopper": _HOPPER}
+"""By family: an SM is its generation's, whatever the memory."""
 
 
 def laws_of(device: DeviceSpec, engine: str = DEFAULT_ENGINE) -> LawsSpec:
@@ -126,6 +126,8 @@ def carried_over(donor: DeviceSpec, device: DeviceSpec) -> DeviceLawsSpec:
             "physics": _physics(donor, device),
             "nccl": nccl_of(device, donor),
             "elementwise": _elementwise(donor.laws.elementwise, clock, device),
+            "fits": {},
+            "borrowed": {},
             "fitted_on": f"nothing of {device.name}: {donor.name} by the default rule",
         }
     )
@@ -151,7 +153,11 @@ def _physics(donor: DeviceSpec, device: DeviceSpec) -> PhysicsSpec:
 
 def _elementwise(law: ElementwiseLawSpec, clock: float, device: DeviceSpec) -> ElementwiseLawSpec:
     """Return *law* at *clock* times the donor's: a launch is cycles, a round trip cycles and memory; SMs are a generation's."""
-    efficiency = _ISSUE_EFFICIENCY.get(device.family, law.issue_efficiency)
+    efficiency, kin = law.issue_efficiency, _SM_MEASURED_ON.get(device.family)
+    if kin is not None and kin != device.name:
+        laws = _measured(kin).laws
+        assert laws is not None, f"{kin} is named as measured but has no laws"
+        efficiency = laws.elementwise.issue_efficiency
     return law.model_copy(
         update={"t0": law.t0 / clock, "t_step": law.t_step / clock**0.5, "issue_efficiency": efficiency}
     )

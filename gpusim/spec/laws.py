@@ -261,6 +261,8 @@ class FitSpec(Spec):
 
     tables: list[str]
     """Files of the folder."""
+    parameters: int = Field(default=0, ge=0)
+    """Numbers of the law that were searched, those of the device left out."""
     rows: int = Field(ge=0)
     """Read by the fit."""
     mape: float | None = None

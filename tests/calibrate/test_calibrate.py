@@ -57,7 +57,11 @@ def test_what_was_put_in_comes_out(folder, tmp_path):
     fit = device.laws.fits["engines.vllm.gemm.bf16"]
     assert fit.mape < 0.01
     assert fit.held_out_mape < 0.02
-    assert device.laws.fitted_on == "made up"
+    assert device.laws.fitted_on.startswith("made up; laws that it does not tell of: ")
+    assert (
+        device.laws.fits["engines.vllm.attention.bf16"]
+        == catalog_device("h100-sxm").laws.fits["engines.vllm.attention.bf16"]
+    )
     summary = json.loads(result.stdout)
     assert summary["laws"]["engines.vllm.gemm.bf16"]["mape"] == fit.mape
     assert summary["parameters_total"] == sum(summary["parameters"].values()) > 0
@@ -95,7 +99,9 @@ def test_a_device_without_laws_gets_them(folder, tmp_path):
     result = calibrate("l40s", folder, "--out", tmp_path / "l40s.yaml", "--rows", tmp_path / "rows.csv")
     assert result.exit_code == 0, result.output
     assert pl.read_csv(tmp_path / "rows.csv")["id"].str.starts_with("other-").all()
-    assert validate(DeviceSpec, read("device", str(tmp_path / "l40s.yaml"))).laws is not None
+    laws = validate(DeviceSpec, read("device", str(tmp_path / "l40s.yaml"))).laws
+    assert set(laws.fits) == {"engines.vllm.gemm.bf16"}
+    assert "rtx-pro-6000-server by the default rule" in laws.fitted_on
 
 
 def test_refusals(folder, tmp_path):

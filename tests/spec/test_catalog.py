@@ -223,15 +223,44 @@ def test_which_devices_are_measured():
     assert tuple(name for name in names("device") if device(name).laws is not None) == MEASURED
 
 
+def laws_within(node, path=()):
+    """Return the keys of every set of fitted values under *node*: the innermost blocks that state a number of their own."""
+    if not isinstance(node, dict):
+        return []
+    inner = [law for key, value in node.items() for law in laws_within(value, (*path, key))]
+    is_law = any(key in node for key in ("t0", "t_cta", "t_step"))
+    return [".".join(path), *inner] if is_law else inner
+
+
 @pytest.mark.parametrize("name", MEASURED)
-def test_memory_factors_reproduce_the_fits(name):
-    """A factor times the device's streaming efficiency is the fraction of peak that was fitted, as the comment says."""
-    text = locate("device", name).read_text()
-    fitted = re.findall(r"memory_factor: ([0-9.]+) +# fitted ([0-9.]+)", text)
-    efficiency = device(name).memory.efficiency
-    assert len(fitted) >= 2
-    for factor, fraction in fitted:
-        assert float(factor) * efficiency == pytest.approx(float(fraction), rel=1e-4)
+def test_every_law_was_fitted_or_says_from_where_it_is(name):
+    """Each stands in `laws.fits` with the error it left, or under a key of `laws.borrowed`; nothing else stands there."""
+    laws = device(name).laws
+    stated = laws_within(laws.model_dump(mode="json", exclude_none=True, exclude={"fits", "borrowed", "fitted_on"}))
+    assert len(stated) == len(set(stated)) > 10
+    borrowed = {law for law in stated for key in laws.borrowed if f"{law}.".startswith(f"{key}.")}
+    assert [law for law in stated if law not in laws.fits and law not in borrowed] == []
+    assert [law for law in laws.fits if law not in stated] == []
+    assert [key for key in laws.borrowed if not any(f"{law}.".startswith(f"{key}.") for law in stated)] == []
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_fits_left_an_error_on_shapes_kept_out(name):
+    """No law was fitted on all there was: some shapes were not read by the fit, and the error on them is stated."""
+    for fit in device(name).laws.fits.values():
+        assert fit.rows >= fit.held_out_rows > 0
+        assert 0 < fit.mape < 1
+        assert 0 < fit.held_out_mape < 1
+
+
+@pytest.mark.parametrize("name", names("device"))
+def test_no_measured_row_is_in_a_device_file(name):
+    """A law knows sizes: no id of a measured row and no language model's name stands in the file of a device."""
+    text = locate("device", name).read_text().lower()
+    assert re.findall(r"\b[a-z]+-[a-z0-9_]+-[0-9a-f]{8,}\b", text) == []
+    families = {re.split(r"[-.0-9]", model_name)[0] for model_name in names("model")} - {"tiny"}
+    assert len(families) > 10
+    assert [family for family in families if re.search(rf"\b{family}", text)] == []
 
 
 @pytest.mark.parametrize(

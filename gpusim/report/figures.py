@@ -11,7 +11,7 @@ from gpusim.errors import SpecError
 if TYPE_CHECKING:
     import altair as alt
 
-_MOST_POINTS: Final = 1500
+_MOST_POINTS: Final = 1000
 """Drawn in one panel, spread evenly over what there is."""
 _PANEL: Final = 190
 """Width and height in pixels."""
@@ -70,7 +70,7 @@ def _panel(alt: Any, rows: pl.DataFrame, gpu: str, axis: dict[str, Any], ends: l
     points = rows.sort("latency_us", "id").gather_every(every).select("latency_us", "predicted_us", "engine")
     dots = (
         alt.Chart(alt.Data(values=points.to_dicts()))
-        .mark_circle(size=7, opacity=0.5)
+        .mark_circle(size=7, opacity=0.5, aria=False)
         .encode(
             x=alt.X("latency_us:Q", title="measured / µs", **axis),
             y=alt.Y("predicted_us:Q", title="predicted / µs", **axis),

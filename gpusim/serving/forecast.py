@@ -15,6 +15,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray
 from gpusim.model.work import StepShapes
 from gpusim.serving.batch import Batch
+from gpusim.serving.chunk_times import ChunkTimes, least_squares
 from gpusim.serving.in_window import InWindow
 from gpusim.serving.request import Request
 
@@ -57,8 +58,7 @@ class Forecast:
         self._full = _Lines(times, None)
         self._local = [(InWindow(window), _Lines(times, window)) for window in windows]
         self._off = self._off_per_token = 0.0
-        self._beside_chunks = (0.0, 0.0, 0.0)
-        """What a step with chunks takes more: once, for a token of context, for a pair."""
+        self._chunks = ChunkTimes()
 
     def begin(self, decoding: Iterable[Request]) -> None:
         """Forget the steps of an earlier plan; one begins in which these requests decode."""
@@ -71,7 +71,7 @@ class Forecast:
             requests.look_at(batch, number)
 
     def step(self, sequences: int, context: int, pairs: float, tokens: int, sampled: int) -> float:
-        """Return the ticks of one step.
+        """Return the ticks of one step with chunks.
 
         Args:
             sequences: That take part.
@@ -82,8 +82,7 @@ class Forecast:
         """
         base, slope = self.line(sequences, (context - 1) // (sequences * CELL))
         fixed = self._times.fixed_ticks(tokens, sampled)
-        once, per_token, per_pair = self._beside_chunks
-        more = once + per_token * context + per_pair * pairs
+        more = self._chunks.ticks(context, pairs, tokens, sequences)
         return fixed + base + slope * context + more + self._in_windows(sequences, 0)[0]
 
     def decodes(self, num_decodes: int, context: int, steps: int, left: float | None) -> tuple[int, float]:
@@ -145,16 +144,15 @@ class Forecast:
         for requests, lines in self._local:
             seen = shapes.windows[requests.window]
             off -= lines.ticks(sequences, (seen.decode_context + seen.chunk_context)[last])
-        has_chunks = pairs > 0
-        rows: FloatArray = np.stack(
-            (np.ones(len(context)), context, has_chunks, has_chunks * context, pairs), axis=1, dtype=np.float64
-        )
-        scale = np.abs(rows).max(axis=0)
-        scale[scale == 0.0] = 1.0
-        fitted = np.linalg.lstsq(rows / scale, off, rcond=1e-9)[0] / scale
-        self._off, self._off_per_token, *beside_chunks = fitted.tolist()
-        if has_chunks.any():
-            self._beside_chunks = tuple(beside_chunks)
+        chunked = pairs > 0
+        if not chunked.all():
+            plain = ~chunked
+            rows = np.stack((np.ones(int(plain.sum())), context[plain]), axis=1)
+            self._off, self._off_per_token = least_squares(rows, off[plain]).tolist()
+        if chunked.any():
+            off = off[chunked] - self._off - self._off_per_token * context[chunked]
+            tokens = shapes.num_tokens[last][chunked]
+            self._chunks.learn(context[chunked], pairs[chunked], tokens, sequences[chunked], off)
 
 
 class _Lines:

@@ -5,6 +5,8 @@ import pytest
 
 from builders import build_lowering, build_model, build_simulation, token_ticks
 from gpusim.core.clock import ticks
+from gpusim.plan import load
+from gpusim.simulation import simulate
 from gpusim.spec.document import validate
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.names import names, read
@@ -106,3 +108,12 @@ def test_lowering_without_a_profile_has_no_host():
     """Kernels alone, as before."""
     kernels = [kernel.name for _, kernel in build_lowering(sampling=SamplingSpec(top_p=0.9)).token_kernels(4)]
     assert "host" not in kernels
+
+
+def test_a_resolved_scenario_holds_its_profile(tmp_path):
+    """What a run writes needs no catalog and runs again to the same times."""
+    simulation, result = run("vllm")
+    result.save(tmp_path / "run")
+    again = simulate(load(tmp_path / "run" / "scenario.yaml"))
+    assert again.requests.equals(result.requests)
+    assert simulation.plan.resolved()["serving"]["engine"]["name"] == "vllm"

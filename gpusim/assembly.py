@@ -37,6 +37,8 @@ from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
 from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
+from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
+from gpusim.spec.laws import DEFAULT_ENGINE
 from gpusim.spec.scenario import Detail, Ranks
 
 
@@ -70,10 +72,13 @@ class Assembly:
         self._kernel_between = kernel_between
         self._ranks = ranks
         shares_experts = any(plan.shares_experts for plan in engines)
-        self._experts = self._group([gpu for plan in engines for gpu in plan.gpus]) if shares_experts else None
+        kernels = engines[0].profile.kernels if engines else DEFAULT_ENGINE
+        self._experts = self._group([gpu for plan in engines for gpu in plan.gpus], kernels) if shares_experts else None
         self._lockstep: Lockstep | None = None
         self._plans = tuple(engines)
-        self._groups = {plan.name: self._group(plan.gpus) if len(plan.gpus) > 1 else None for plan in engines}
+        self._groups = {
+            plan.name: self._group(plan.gpus, plan.profile.kernels) if len(plan.gpus) > 1 else None for plan in engines
+        }
         self._remotes = {plan.name: self._remote(plan) for plan in engines}
         self._used = {plan.name: self._used_by(plan) for plan in engines}
         self._swapped = {plan.name: used_by_swaps(cluster, plan.hosts) for plan in engines}
@@ -102,6 +107,8 @@ class Assembly:
             plan.attention.attention_kernel,
             plan.serving.sampling or plan.model.generation,
             plan.serving.expert_skew,
+            graph_sizes=() if self.is_ideal else plan.profile.sizes_up_to(plan.serving.max_num_seqs),
+            waits_for_host=plan.profile is not NO_PROFILE and not self.is_ideal,
         )
         max_model_len = plan.serving.max_model_len or plan.model.max_model_len
         scheduler = make_scheduler(plan.serving, plan.memory.num_blocks, max_model_len)
@@ -202,7 +209,9 @@ class Assembly:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
-        timer = ProgramTimer(figures, self._laws(figures), gpus[0].memory, group, remote, experts=self._experts)
+        timer = ProgramTimer(
+            figures, self._laws(figures, plan.profile), gpus[0].memory, group, remote, experts=self._experts
+        )
         folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
         meet = None if self._lockstep is None else self._lockstep.meet
         return KernelExecutor(self.clock, gpus, self.cluster.fabric, timer, group, folded=folded, meet_others=meet)
@@ -228,7 +237,7 @@ class Assembly:
             "device": plan.device.name,
             "model": plan.model.name,
             "max_model_len": engine.max_model_len,
-            "laws": "ideal" if self.is_ideal else laws_of(plan.device).fitted_on,
+            "laws": "ideal" if self.is_ideal else laws_of(plan.device, plan.profile.kernels).fitted_on,
             "weight_bytes_per_gpu": weight_bytes(plan.model, plan.dtype.weights, layout),
             "kv_bandwidth_bytes_per_s": self._kv_bandwidth(plan),
             "kv_bytes_per_token": kv_bytes_per_token(plan.model, plan.dtype.kv),
@@ -242,12 +251,14 @@ class Assembly:
             **_offload_facts(engine.store),
         }
 
-    def _laws(self, figures: GpuFigures) -> KernelLaws:
-        return RooflineLaws(figures) if self.is_ideal else CalibratedLaws(figures, laws_of(figures.spec))
+    def _laws(self, figures: GpuFigures, profile: EngineProfile) -> KernelLaws:
+        if self.is_ideal:
+            return RooflineLaws(figures)
+        return CalibratedLaws(figures, laws_of(figures.spec, profile.kernels), profile)
 
-    def _group(self, gpus: Sequence[str]) -> CollectiveGroup:
+    def _group(self, gpus: Sequence[str], kernels: str = DEFAULT_ENGINE) -> CollectiveGroup:
         device = self.cluster.gpus[gpus[0]].spec
-        laws = None if self.is_ideal else laws_of(device)
+        laws = None if self.is_ideal else laws_of(device, kernels)
         return CollectiveGroup(self.clock, self.cluster.fabric, gpus, laws, device.memory.bandwidth)
 
     def _reserve(self, plan: EnginePlan) -> None:

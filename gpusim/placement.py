@@ -13,6 +13,7 @@ from gpusim.model.attention import without_wide_windows
 from gpusim.model.layout import Layout
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
+from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.model import ModelSpec, MoeSpec
 from gpusim.spec.problems import Location, Problem
 from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
@@ -46,6 +47,11 @@ class EnginePlan:
     """Of each GPU, the host that keeps its swapped KV; empty where none is swapped."""
     workload: WorkloadSpec | None
     """Its own; None: it shares the scenario's."""
+
+    @property
+    def profile(self) -> EngineProfile:
+        """What the engine adds to the time of its kernels."""
+        return self.serving.profile
 
     @property
     def shares_experts(self) -> bool:

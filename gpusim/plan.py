@@ -13,6 +13,7 @@ from gpusim.model.layout import Layout
 from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas, unshared_experts
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate, validate_leniently
+from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.expand import expand, set_key
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
@@ -150,7 +151,7 @@ class _Planner:
         workload = self._workload(spec.workload, (*where, "workload"))
         stated = spec.model_fields_set & AttentionOverride.model_fields.keys()
         own = scenario.model_copy(update={name: getattr(spec, name) for name in stated})
-        serving = spec.serving or scenario.serving
+        serving = self._with_profile(spec.serving or scenario.serving, where)
         served = None if model is None else self._served(model, own, serving, where)
         if model is None or served is None or not self._can_replicate(model, serving, where):
             return None
@@ -164,6 +165,16 @@ class _Planner:
             workload=workload,
             where=where,
         )
+
+    def _with_profile(self, serving: ServingSpec, where: Location) -> ServingSpec:
+        """Return *serving* with its engine profile written out."""
+        name = serving.engine
+        if isinstance(name, EngineProfile) or name == NO_PROFILE.name:
+            return serving
+        profile = self.problems.attempt(
+            (*where, "serving", "engine"), lambda: validate(EngineProfile, read("engine", name, self.folder))
+        )
+        return serving if profile is None else serving.model_copy(update={"engine": profile})
 
     def _model(self, stated: str | ModelSpec | None, where: Location) -> ModelSpec | None:
         """Return a model as published."""

@@ -23,6 +23,7 @@ from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin
 from gpusim.serving.source import Source
 from gpusim.spec.arrivals import ClosedArrivals
+from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.scenario import Scenario
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.version import __version__
@@ -83,7 +84,8 @@ class Simulation:
         self.clock = Clock()
         is_ideal = plan.scenario.efficiency == "ideal"
         self.cluster = Cluster(self.clock, plan.topology, {}, ideal=is_ideal, probes=self.probes)
-        self.requests = RequestLog([engine.name for engine in plan.engines])
+        self._api = {engine.name: 0 if is_ideal else _api_ticks(engine.profile) for engine in plan.engines}
+        self.requests = RequestLog(list(self._api), list(self._api.values()))
         self.logs = {engine.name: StepLog(engine.name) for engine in plan.engines}
         scenario = plan.scenario
         self._assembly = Assembly(
@@ -157,7 +159,7 @@ class Simulation:
         self._log(engine, request, request.status)
         if self._on_finished is not None:
             self._on_finished(len(self.requests))
-        self._source_of[engine].over(request)
+        self._source_of[engine].over(request, self._api[engine])
 
     def _log(self, engine: str, request: Request, status: Status) -> None:
         self.requests.append(
@@ -214,3 +216,8 @@ class Simulation:
             for plan in self.plan.engines
             if (plan.serving.max_model_len or 0) > plan.model.max_model_len
         ]
+
+
+def _api_ticks(profile: EngineProfile) -> int:
+    """Return what requests and tokens are under way between client and engine, both ways together."""
+    return ticks(profile.request) + ticks(profile.token)

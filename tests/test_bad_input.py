@@ -117,7 +117,7 @@ WRONG = {
         "enable_prefix_caching: the static scheduler gives a request all of its blocks at once and shares none",
     ),
     "sampling": (("{max", "{sampling: {top_p: 1.9}, max"), "serving.sampling.top_p: must be at most 1, not 1.9"),
-    "engine profile": (("{max", "{engine: vllm, max"), "serving.engine: not yet: engine profiles"),
+    "engine profile": (("{max", "{engine: vlm, max"), "serving.engine: 'vlm': unknown engine; did you mean \"vllm\"?"),
     "newer schema": (("schema: 1", "schema: 2"), "line 1: schema: schema 2 is newer than this gpusim reads (1)"),
     "no schema": (("schema: 1\n", ""), "schema: this key is required; write schema: 1"),
     "duplicate key": (("model: tiny", "model: tiny\nmodel: tiny"), 'line 4: not YAML: found duplicate key "model"'),

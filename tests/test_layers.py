@@ -25,6 +25,7 @@ TIERS = (
     {"plan", "assembly"},
     {"simulation"},
     {"sweeps", "silicon"},
+    {"runs"},
     {"calibrate"},
     {"checking", "report"},
     {"cli", "__init__"},

@@ -63,3 +63,41 @@ def silicon(  # noqa: PLR0917 - typer reads them by name
         from gpusim.report.silicon_page import write_page  # noqa: PLC0415
 
         write_page(rows, html, folder.name)
+
+
+@validate_app.command()
+def serving(  # noqa: PLR0917 - typer reads them by name
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of measured serving runs.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the predicted metrics of every experiment (JSON).")
+    ] = None,
+    device: DeviceOption = None,
+    engine: Annotated[
+        str, typer.Option(metavar="PROFILE", help="The engine profile (name or file); none: the GPU's time only.")
+    ] = "vllm",
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs simulated at once. Default: one for each core.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate every measured serving run of a folder from its inputs."""
+    from gpusim.progress import Progress  # noqa: PLC0415 - commands pay for what they use
+    from gpusim.report.runs import print_runs, runs_summary  # noqa: PLC0415
+    from gpusim.runs.layout import read_folder  # noqa: PLC0415
+    from gpusim.runs.predictions import cores, predict_all, write_predictions  # noqa: PLC0415
+    from gpusim.silicon.machines import named_devices  # noqa: PLC0415
+
+    if out is not None and not out.parent.is_dir():
+        raise SpecError(f"{out}: there is no folder {out.parent}; make it first")
+    experiments = read_folder(folder)
+    devices = named_devices(device or [])
+    with Progress("experiments", len(experiments)) as progress:
+        predictions = predict_all(
+            experiments, devices, engine=engine, processes=processes or cores(), on_done=progress.update
+        )
+    if out is not None:
+        write_predictions(predictions, out)
+    if as_json:
+        print_json(runs_summary(predictions))
+    else:
+        print_runs(predictions, console())

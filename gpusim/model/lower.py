@@ -36,6 +36,7 @@ from gpusim.model.work import (
     Elementwise,
     FloatArray,
     Gemm,
+    HostWork,
     Kernel,
     Size,
     Sort,
@@ -70,6 +71,10 @@ class Lowering:
     sampling: SamplingSpec = _FROM_ALL
     expert_skew: float = 0.0
     """Zipf exponent of how often experts are chosen."""
+    graph_sizes: tuple[int, ...] = ()
+    """Tokens of the steps for which there are CUDA graphs, ascending."""
+    waits_for_host: bool = False
+    """Whether steps hold what the GPU waits for the host to do."""
     _parts: dict[tuple[int, int, int], tuple[tuple[int, tuple[Kernel | None, ...]], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -137,8 +142,22 @@ class Lowering:
         self, num_tokens: Count, gathered: Count | None = None
     ) -> tuple[tuple[int, tuple[Kernel | None, ...]], ...]:
         """Return what comes before the layers and each kind of layer, attention marked by None; see `token_kernels`."""
-        layers = tuple((group.count, self._layer(group, num_tokens, gathered)) for group in self.model.layers)
-        return ((1, self._before(num_tokens)), *layers)
+        padded = self._padded(num_tokens)
+        layers = tuple((group.count, self._layer(group, padded, gathered)) for group in self.model.layers)
+        return ((1, self._before(padded)), *layers)
+
+    def _padded(self, num_tokens: Count) -> Count:
+        """Return the tokens of the smallest graph that holds so many; as many where none does.
+
+        Replicas that share experts are padded together, see `rows_together`.
+        """
+        if not self.graph_sizes or self.layout.shares_experts:
+            return num_tokens
+        sizes = np.array(self.graph_sizes)
+        tokens = np.asarray(num_tokens)
+        place = np.minimum(np.searchsorted(sizes, tokens), len(sizes) - 1)
+        padded = np.maximum(sizes[place], tokens)
+        return padded if isinstance(num_tokens, np.ndarray) else int(padded)
 
     def token_kernels(self, num_tokens: Count, gathered: Count | None = None) -> list[tuple[int, Kernel]]:
         """Return the kernels of a step that depend on its tokens alone, and how often it runs each: all up to the head.
@@ -158,7 +177,8 @@ class Lowering:
         size = num_tokens * self.model.hidden_size * self.width
         columns = self.model.hidden_size
         looked_up = Elementwise("embedding", size, size, "embedding", num_tokens, columns, hbm_bytes=size)
-        kernels = [looked_up, *self._all_reduce("embedding", size)]
+        host = [HostWork("host", steps=1)] if self.waits_for_host else []
+        kernels: list[Kernel] = [*host, looked_up, *self._all_reduce("embedding", size)]
         if self.model.position_embeddings:
             kernels.append(Elementwise("position_embedding", 2 * size, size, "embedding", num_tokens, columns, size))
         if self.model.embedding_norm:
@@ -178,6 +198,8 @@ class Lowering:
             "sample", logits + LOGIT_BYTES * entries, LOGIT_BYTES * entries + 4.0 * num_sampled, "sample"
         )
         draw = (*self._candidates(num_sampled), sample)
+        if self.waits_for_host:
+            draw = (*draw, HostWork("host", sequences=num_sampled, sorts=int(self.sampling.sorts)))
         return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
     def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:

@@ -209,6 +209,19 @@ Among: TypeAlias = Literal["tensor", "expert"]
 
 
 @dataclass(frozen=True, slots=True)
+class HostWork:
+    """What the GPU waits for the host to do."""
+
+    name: str
+    steps: int = 0
+    """1 where it is done once a step."""
+    sequences: Count = 0
+    """For which it is done once each."""
+    sorts: int = 0
+    """1 where logits are sorted."""
+
+
+@dataclass(frozen=True, slots=True)
 class AllReduce:
     """Sum of a buffer over all ranks."""
 
@@ -258,7 +271,7 @@ class SendRecv:
 
 
 Collective: TypeAlias = AllReduce | AllGather | ReduceScatter | AllToAll | SendRecv
-Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort | Collective
+Kernel: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort | HostWork | Collective
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,12 @@ class RequestLog:
 
     Args:
         engines: Names of the engines.
+        api: Ticks that requests and tokens of each are under way between client and engine, both ways together; default: none.
     """
 
-    def __init__(self, engines: Sequence[str]) -> None:
+    def __init__(self, engines: Sequence[str], api: Sequence[int] | None = None) -> None:
         self.engines = tuple(engines)
+        self._api = np.array(api or [0] * len(self.engines), dtype=np.int64)
         self.reasons: list[str] = []
         self._code_of = {name: code for code, name in enumerate(self.engines)}
         self._requests = Column(REQUEST)
@@ -136,6 +138,12 @@ class RequestLog:
     def segments(self) -> Records:
         """The segments (num_segments,), of dtype `SEGMENT`, those of a request together and ascending."""
         return self._segments.array()
+
+    @property
+    def api_ps(self) -> IntArray:
+        """Ticks by which each request's tokens are later for its client than for its engine (num_requests,)."""
+        later: IntArray = self._api[self.rows["engine"]]
+        return later
 
     def has_status(self, status: Status) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Say of each request whether it has *status* (num_requests,)."""

@@ -19,7 +19,7 @@ BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 @dataclass(frozen=True, slots=True)
 class TokenTimes:
-    """Of each request (num_requests,): tick of its first and last token (-1: none) and how many it got."""
+    """Of each request (num_requests,): tick at which its client has its first and last token (-1: none), and how many."""
 
     first_ps: IntArray
     last_ps: IntArray
@@ -36,7 +36,7 @@ class _Gaps:
 
 
 def token_times(requests: RequestLog, steps: Mapping[str, StepLog]) -> TokenTimes:
-    """Look up first and last token of each request; a token's time is the end of its step."""
+    """Look up first and last token of each request; a token's time is the end of its step, and what the API takes."""
     segments = requests.segments
     owners = segments["request"].copy()
     first = np.full(len(requests), NONE, np.int64)
@@ -49,7 +49,8 @@ def token_times(requests: RequestLog, steps: Mapping[str, StepLog]) -> TokenTime
     first[owners[starts_request]] = firsts[starts_request]
     last[owners[ends_request]] = lasts[ends_request]
     np.add.at(num_tokens, owners, segments["last_step"] - segments["first_step"] + 1)
-    return TokenTimes(first, last, num_tokens)
+    later = requests.api_ps * (num_tokens > 0)
+    return TokenTimes(first + later, last + later, num_tokens)
 
 
 def token_gaps(requests: RequestLog, steps: Mapping[str, StepLog], keep: BoolArray) -> Sample:

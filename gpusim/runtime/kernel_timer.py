@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, Kernel, Sort
+from gpusim.model.work import Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
 from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
@@ -190,7 +190,7 @@ class KernelTimer:
         return group
 
     def rows(
-        self, kernel: Gemm | GroupedGemm | Elementwise | ExpertPass | Sort | Collective, load: Load = IDLE
+        self, kernel: Gemm | GroupedGemm | Elementwise | ExpertPass | Sort | HostWork | Collective, load: Load = IDLE
     ) -> Rows:
         """Time anything but attention, beside foreign traffic of constant rate."""
         if isinstance(kernel, Collective):

@@ -60,16 +60,16 @@ class Source:
             if not self._is_exhausted:
                 self._begin_next(is_first=True)
 
-    def over(self, request: Request) -> None:
-        """Note that *request* is finished or rejected."""
+    def over(self, request: Request, api: int = 0) -> None:
+        """Note that *request* is finished or rejected; its client knows, and is heard again, *api* ticks later."""
         self._pending -= 1
         follower = self._followers.pop(request.index, None)
         if follower is not None and request.status == "rejected":
             self._send_in(0, follower, arrival=request.arrival, rejected_because=NOT_SENT)
         elif follower is not None:
-            self._send_in(ticks(follower.think_s), follower)
+            self._send_in(api + ticks(follower.think_s), follower)
         elif self._is_closed:
-            self._begin_next()
+            self._begin_next(api)
         self._drain()
 
     def _begin(self, _: object) -> None:
@@ -87,11 +87,11 @@ class Source:
         engine.feed.put(request)
         return True
 
-    def _begin_next(self, *, is_first: bool = False) -> None:
+    def _begin_next(self, api: int = 0, *, is_first: bool = False) -> None:
         """Let a client think, and begin its next session, which may be one request; its first one comes at once."""
         shape = self._next()
         if shape is not None:
-            self._send_in(0 if is_first else ticks(shape.think_s), shape)
+            self._send_in(0 if is_first else api + ticks(shape.think_s), shape)
 
     def _next(self) -> RequestShape | None:
         """Return the next request that follows none, and keep those that follow it; None: there are no more."""

@@ -13,7 +13,7 @@ from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
 from gpusim.spec.problems import Location, Problem, described, unknown_name
 
-Kind = Literal["device", "model", "topology", "workload", "example"]
+Kind = Literal["device", "model", "topology", "workload", "example", "engine"]
 
 _PACKAGE: Final = Path(__file__).parents[1]
 _FOLDERS: Final[dict[Kind, str]] = {
@@ -22,19 +22,20 @@ _FOLDERS: Final[dict[Kind, str]] = {
     "topology": "topologies",
     "workload": "workloads",
     "example": "examples",
+    "engine": "engines",
 }
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".csv", ".xml"})
 """Endings that make a path of what has no slash."""
 _LATER: Final = {".graphml": "GraphML", ".json": "node-link JSON", ".xml": "NCCL XML", ".txt": "nvidia-smi topo -m"}
 """Formats of topologies that are planned but absent."""
 _CONFIG: Final = "config.json"
-_MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace"})
+_MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace", "engine"})
 
 
 def folder(kind: Kind) -> Path:
     """Return where gpusim keeps what it knows of *kind* by name."""
     name = _FOLDERS[kind]
-    if kind in {"device", "model"}:
+    if kind in {"device", "model", "engine"}:
         return _PACKAGE / "catalog" / name
     installed = _PACKAGE / "data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

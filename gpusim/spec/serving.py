@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import Spec, not_yet
+from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.sampling import SamplingSpec
 from gpusim.units import Bytes, GiB
 
@@ -86,17 +87,15 @@ class ServingSpec(Spec):
     that arrives during step k runs in step k + 2, and one that ends in it gives way to another in step k + 2."""
     kv_placement: Literal["sharded", "pooled"] = "sharded"
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
-    engine: str = "none"
-    """Engine profile (host time, steps in flight, API time); none: the GPU's time only."""
+    engine: str | EngineProfile = "none"
+    """Engine profile (host time, API time, CUDA graphs): a name, a path, or the profile itself; none: the GPU's time only."""
     sampling: SamplingSpec | None = None
     """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 
-    @field_validator("engine")
-    @classmethod
-    def _no_profile(cls, value: str) -> str:
-        if value != "none":
-            raise not_yet("engine profiles (host time, steps in flight, API time); use engine: none")
-        return value
+    @property
+    def profile(self) -> EngineProfile:
+        """The engine's, once its name is resolved."""
+        return self.engine if isinstance(self.engine, EngineProfile) else NO_PROFILE
 
     @property
     def watermark_part(self) -> float:

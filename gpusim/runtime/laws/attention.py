@@ -12,7 +12,9 @@ Kernels that hide the start of an item behind the loads of others have ``start``
 adds two copies (t_copy, and the bytes of Q and O twice) where it must transpose.
 
 A batch of mixed lengths takes what a uniform one with the same total takes, and, where FlashAttention 2 does not split contexts,
-as much longer as `dealing` says of items that differ.
+as much longer as `dealing` says of items that differ. FlashAttention 3 takes less: its SMs go on from item to item, alike ones in
+step, so that all start an item at once and memory waits; others drift apart, and all but the first start of an SM passes while
+other SMs read. (Serving runs of Llama-2-7B on H100, 32 KV heads, show it: at 80 sequences a step is 9 % shorter.)
 """
 
 from __future__ import annotations
@@ -145,20 +147,38 @@ def _terms_of(rows: AttentionRows, law: AttentionKernelSpec, gpu: GpuFigures, dt
     places = gpu.sm_count * np.where(is_split, kernel.split_items_per_sm, kernel.items_per_sm)
     in_turn = np.ceil(items * splits / places)
     start_s = in_turn * (law.t_item + law.t_head * heads)
-    pass_s = in_turn * _chunk_bytes(kernel, calls, splits, dtype) / law.item_bandwidth
+    chunk_bytes = _chunk_bytes(kernel, calls, splits, dtype)
+    pass_s = in_turn * chunk_bytes / law.item_bandwidth
     if kernel.heads_one_by_one:
         pass_s = pass_s * heads
     copies = kernel.copies_grouped & (heads > 1) & (calls.num_kv_heads > 1) & (calls.sequences > 1)
     fixed_s = law.t0 + is_split * (law.t_split + splits * law.t_per_split) + copies * law.t_copy
     if kernel.deals_in_order and rows.longest is not None:
         fixed_s = fixed_s + (in_turn > 1) * ~is_split * _late_s(rows, rows.longest, law, dtype)
-    hidden = kernel.hides_start
+    hidden_s = start_s if kernel.hides_start else np.zeros_like(start_s)
+    if kernel.drifts_apart and rows.longest is not None:
+        item_s = chunk_bytes * gpu.sm_count / gpu.bandwidth
+        hidden_s = start_s * (1 - 1 / in_turn) * _apart(rows, item_s, start_s / in_turn)
     return _Terms(
-        fixed_s=fixed_s if hidden else fixed_s + start_s,
-        other_s=pass_s + start_s if hidden else pass_s,
+        fixed_s=fixed_s + start_s - hidden_s,
+        other_s=pass_s + hidden_s,
         buffer_bytes=is_split * SPLIT_BUFFER_BYTES * rows.sequences * rows.num_heads * rows.head_dim * splits,
         copied_bytes=copies * 2 * rows.activation_bytes,
     )
+
+
+def _apart(rows: AttentionRows, item_s: FloatArray, start_s: FloatArray) -> FloatArray:
+    """Return how far SMs are apart after an item, as a part of the fixed time of one, at most 1.
+
+    Args:
+        rows: The calls, with the tokens of the longest sequence.
+        item_s: (rows,) Time to read a mean item at the SM's share of the memory's rate; the longest takes as much longer.
+        start_s: (rows,) Fixed time of an item.
+    """
+    assert rows.longest is not None, "without lengths nothing drifts"
+    more = np.maximum(rows.longest / rows.context - 1, 0.0)
+    apart: FloatArray = np.minimum(more * item_s, start_s) / np.where(start_s > 0, start_s, 1.0)
+    return apart
 
 
 def _late_s(rows: AttentionRows, longest: FloatArray, law: AttentionKernelSpec, dtype: Dtype) -> FloatArray:

@@ -56,6 +56,9 @@ class DecodeKernel:
     """At once, of items that are pieces of contexts."""
     hides_start: bool = False
     """Whether the fixed time of an item passes while others wait for memory; else memory waits too."""
+    drifts_apart: bool = False
+    """Whether SMs go on from item to item by themselves: where items differ they soon start at different times, and the
+    fixed time of all but the first item passes while others wait for memory."""
     heads_one_by_one: bool = False
     """Without tensor cores: an item passes its keys once a query head."""
     copies_grouped: bool = False
@@ -89,6 +92,7 @@ def _flash3(block: float) -> DecodeKernel:
         splits=lambda rows, items, sms: flash3_splits(items, np.ceil(rows.context / block), sms),
         block_tokens=_constant(block),
         heads_per_item=_heads(ALL_HEADS),
+        drifts_apart=True,
     )
 
 

@@ -8,19 +8,21 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Count, Elementwise, ExpertPass, Gemm, GroupedGemm, Size, Sort
+from gpusim.model.work import Attention, Count, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Size, Sort
 from gpusim.runtime.laws.elementwise import KERNELS, ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.host import host_time
 from gpusim.runtime.laws.mla import mla_time
 from gpusim.runtime.laws.moe import Device, GroupedRows, PassRows, grouped_time, moe_law, passing_time
 from gpusim.runtime.laws.prefill import call_time
 from gpusim.runtime.laws.sorting import IDEAL_SORT_BYTES, sort_time
 from gpusim.runtime.laws.timing import KernelTime
+from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.laws import LawsSpec
 
-Computed: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort
-"""What a GPU does by itself."""
+Computed: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise | ExpertPass | Sort | HostWork
+"""What a GPU does by itself, or waits for."""
 
 
 class KernelLaws(Protocol):
@@ -37,11 +39,13 @@ class CalibratedLaws:
     Args:
         gpu: The GPU's figures.
         laws: Its parameters.
+        profile: Of the engine, for what the host does.
     """
 
-    def __init__(self, gpu: GpuFigures, laws: LawsSpec) -> None:
+    def __init__(self, gpu: GpuFigures, laws: LawsSpec, profile: EngineProfile = NO_PROFILE) -> None:
         self.gpu = gpu
         self.laws = laws
+        self.profile = profile
 
     def time(self, work: Computed) -> KernelTime:
         """See `KernelLaws.time`."""
@@ -63,10 +67,13 @@ class CalibratedLaws:
                 is_alone=work.is_alone,
             )
             return replace(timing, weight_bytes=work.weight_bytes)
-        if isinstance(work, Sort):
-            return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         if isinstance(work, GroupedGemm | ExpertPass):
             return self._of_experts(work)
+        return host_time(work, self.profile, self.gpu) if isinstance(work, HostWork) else self._of_elements(work)
+
+    def _of_elements(self, work: Elementwise | Sort) -> KernelTime:
+        if isinstance(work, Sort):
+            return sort_time(_rows(work.elements)[0], self.laws.elementwise, self.gpu)
         sizes = (work.bytes_read + work.bytes_written, work.hbm_bytes, work.rows, work.columns)
         kernel = KERNELS[self.laws.elementwise_kernels][work.kind]
         return elementwise_time(ElementwiseRows(*_rows(*sizes)), kernel, self.laws.elementwise, self.gpu)
@@ -105,6 +112,8 @@ class RooflineLaws:
             return self._roofline(*_rows(0.0, IDEAL_SORT_BYTES * work.elements))
         if isinstance(work, ExpertPass):
             return self._roofline(*_rows(0.0, work.token_bytes + work.row_bytes))
+        if isinstance(work, HostWork):
+            return host_time(work, NO_PROFILE, self.gpu)
         return self._roofline(*_rows(0.0, work.bytes_read + work.bytes_written))
 
     def _roofline(

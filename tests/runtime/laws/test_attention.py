@@ -193,7 +193,20 @@ def test_the_longest_of_whole_contexts_lasts_on():
     assert 0.6 * alone < seconds[4] - seconds[0] < 0.7 * alone
 
 
-@pytest.mark.parametrize(("name", "sequences"), [("rtx-pro-6000-server", 4), ("h100-sxm", 128)])
-def test_the_longest_does_not_matter_where_contexts_are_split_or_sorted(name, sequences):
-    """Few contexts are split into alike pieces; FlashAttention 3 has other means against waiting."""
-    assert batch_s(name, sequences, 1000, 8000) == batch_s(name, sequences, 1000, 0)
+def test_the_longest_does_not_matter_where_contexts_are_split():
+    """Few contexts are split into alike pieces."""
+    assert batch_s("rtx-pro-6000-server", 4, 1000, 8000) == batch_s("rtx-pro-6000-server", 4, 1000, 0)
+
+
+def test_items_that_differ_hide_each_others_start():
+    """FlashAttention 3: SMs drift apart where contexts differ, and start items while others read; not where all are alike."""
+    device = catalog_device("h100-sxm")
+    law = laws_of(device).attention["bf16"]
+    alike, little, apart, further = (batch_s(device.name, 128, 1000, longest) for longest in (1000, 1020, 3000, 8000))
+    assert alike == batch_s(device.name, 128, 1000, 0)
+    assert apart == further < little < alike
+    waves = np.ceil(128 * 8 / device.compute.sm_count)
+    start = law.t_item + 4 * law.t_head
+    assert alike - apart < (waves - 1) * start
+    one_wave = (batch_s(device.name, 16, 1000, longest) for longest in (1000, 8000))
+    assert next(one_wave) == next(one_wave)

@@ -1,0 +1,61 @@
+"""Scores of `gpusim validate serving`: tables for the terminal, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.runs.layout import METRICS
+from gpusim.runs.predictions import Prediction
+from gpusim.runs.scores import beside_peers, mean_errors, reasons, run_rows
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_METRICS: Final = [TableColumn(name, name.removesuffix("_s").replace("_", " ")) for name in METRICS]
+
+
+def runs_summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return errors (fractions) of each run, in the mean, beside the peers', and why runs have no prediction."""
+    return {
+        "experiments": len(predictions),
+        "runs": run_rows(predictions),
+        "mean": mean_errors(predictions),
+        "peers": beside_peers(predictions),
+        "without_prediction": reasons(predictions),
+    }
+
+
+def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
+    """Print the errors of each run, their means beside the peers', and why runs have no prediction."""
+    rows = run_rows(predictions)
+    console.print(f"{len(rows)} of {len(predictions)} experiments simulated", highlight=False)
+    if rows:
+        title = "Signed errors in % (predicted / measured - 1); in brackets: not scored"
+        columns = [TableColumn("experiment", "experiment"), TableColumn("mean_decodes", "decodes"), *_METRICS]
+        sweep_table([_run(row) for row in rows], columns, console, title=title)
+    means = mean_errors(predictions)
+    if means["runs"]:
+        columns = [TableColumn("who", "who"), TableColumn("runs", "runs"), *_METRICS]
+        found = [_percentages(row, "") for row in (means, *beside_peers(predictions))]
+        sweep_table(found, columns, console, title="Mean size of the error in %, scored runs")
+    else:
+        console.print("nothing was measured, so there is nothing to hold the predictions against", highlight=False)
+    without = reasons(predictions)
+    if without:
+        columns = [TableColumn("experiment", "experiment"), TableColumn("reason", "reason")]
+        sweep_table(without, columns, console, title="Without a prediction")
+
+
+def _run(row: Mapping[str, Any]) -> dict[str, Any]:
+    name = row["experiment"] if row["scored"] else f"({row['experiment']})"
+    return _percentages(row, "+") | {"experiment": name, "mean_decodes": f"{row['mean_decodes']:.1f}"}
+
+
+def _percentages(row: Mapping[str, Any], sign: str) -> dict[str, Any]:
+    found = dict(row)
+    for name in METRICS:
+        value = row.get(name)
+        found[name] = None if value is None else f"{100 * value:{sign}.1f}"
+    return found

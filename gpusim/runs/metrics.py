@@ -1,0 +1,38 @@
+"""The metrics of a run as the README of ``data/serving`` defines them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from gpusim.errors import SimulationError
+from gpusim.results.result import Result
+
+_QUANTILES: Final = {"p90": 0.9, "p99": 0.99}
+
+
+def run_metrics(result: Result) -> dict[str, float]:
+    """Return means and percentiles over all finished requests.
+
+    The time per output token of a request is (e2e - ttft) / (output tokens - 1). Where all outputs are alike its mean is
+    (mean e2e - mean ttft) / (output tokens - 1), as the README has it.
+
+    Raises:
+        SimulationError: If no request has finished.
+    """
+    finished = result.requests.filter(pl.col("status") == "finished")
+    if not len(finished):
+        raise SimulationError("no request has finished")
+    found = {"itl_mean_s": _number(finished["tpot_s"].mean())}
+    for name in ("ttft", "e2e"):
+        values = finished[f"{name}_s"]
+        found[f"{name}_mean_s"] = _number(values.mean())
+        for title, level in _QUANTILES.items():
+            found[f"{name}_{title}_s"] = _number(values.quantile(level, "linear"))
+    return found
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, float), "a finished request has times"
+    return value

@@ -33,7 +33,7 @@ types: $(INSTALLED_DEV)
 	$(BIN)/mypy
 
 unit: $(INSTALLED_DEV)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # What it measures: docs/performance.md.
 bench: $(INSTALLED)

@@ -17,14 +17,15 @@ _QUANTITY: Final = re.compile(r"([0-9.e+-]+) (s|ms|us|µs|ns|ps|bytes/s|[kKMGT]?
 
 def laws_text(laws: DeviceLawsSpec) -> str:
     """Return *laws* as the ``laws:`` block of a device file, numbers with four digits."""
-    return dump_yaml({"laws": _short(laws.model_dump(mode="json", exclude_defaults=True))})
+    return dump_yaml({"laws": short(laws.model_dump(mode="json", exclude_defaults=True))})
 
 
-def _short(node: Any) -> Any:
+def short(node: Any) -> Any:
+    """Return *node* of a document with numbers and quantities of four digits."""
     if isinstance(node, dict):
-        return {key: _short(value) for key, value in node.items()}
+        return {key: short(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_short(value) for value in node]
+        return [short(value) for value in node]
     if isinstance(node, float):
         return float(f"{node:.{_DIGITS}g}")
     if isinstance(node, str) and (found := _QUANTITY.fullmatch(node)):

@@ -1,4 +1,4 @@
-"""``gpusim calibrate``: laws of a device from measurements."""
+"""``gpusim calibrate``: laws of a device, or the profile of an engine, from measurements."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, console, note, print_json
+from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
 from gpusim.errors import SpecError
 
 
 @app.command()
 def calibrate(  # noqa: PLR0917 - typer reads them by name
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device: its name, or the path of its file.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of measured kernels and collectives.")],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[DEVICE] DIR",
+            help="A device (name or file) and a folder of measured kernels; with --engine a folder of serving runs only.",
+        ),
+    ],
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="Fit this engine profile (name or file) to serving runs instead."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The device file to write; default: the device's name here, with .yaml."),
+        typer.Option(metavar="FILE", help="The file to write; default: the name of what is fitted, here, with .yaml."),
     ] = None,
     rows: Annotated[
         Path | None,
@@ -26,10 +35,37 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
     ] = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="What the tables call the device.")] = None,
     source: Annotated[str | None, typer.Option(metavar="TEXT", help="Where the measurements come from.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the device file.")] = False,
+    device: DeviceOption = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs simulated at once. Default: one for each core.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit the laws of a device on measured kernels and collectives, and write them into a device file."""
+    """Fit the laws of a device to measured kernels and collectives, or an engine profile to serving runs; write its file."""
+    for_devices, for_engines = (rows, gpu), (device, processes)
+    if engine is not None:
+        if len(arguments) != 1 or any(option is not None for option in for_devices):
+            raise SpecError("write gpusim calibrate --engine PROFILE DIR; --rows and --gpu are for devices")
+        _engine(engine, Path(arguments[0]), device or [], out, source, processes, force=force, as_json=as_json)
+        return
+    if len(arguments) != 2 or any(option is not None for option in for_engines):  # noqa: PLR2004
+        forms = "write gpusim calibrate DEVICE DIR, or gpusim calibrate --engine PROFILE DIR"
+        raise SpecError(f"{forms}; --device and --processes are for engines")
+    _device(arguments[0], Path(arguments[1]), out, rows, gpu, source, force=force, as_json=as_json)
+
+
+def _device(  # noqa: PLR0917
+    device: str,
+    folder: Path,
+    out: Path | None,
+    rows: Path | None,
+    gpu: str | None,
+    source: str | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
     from gpusim.calibrate.calibration import calibrate as fit_laws  # noqa: PLC0415 - commands pay for what they use
     from gpusim.calibrate.calibration import parameter_totals  # noqa: PLC0415
     from gpusim.calibrate.writing import with_laws, write_text  # noqa: PLC0415
@@ -40,12 +76,9 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
     from gpusim.spec.names import locate, read  # noqa: PLC0415
 
     spec = validate(DeviceSpec, read("device", device))
-    target = out or Path(f"{spec.name}.yaml")
-    if target.exists() and not force:
-        raise SpecError(f"{target}: is there already; --force overwrites it, --out names another file")
-    for path in (target, rows):
-        if path is not None and not path.parent.is_dir():
-            raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
+    target = _target(out, spec.name, force=force)
+    if rows is not None:
+        _need_folder(rows)
     found = fit_laws(spec, read_folder(folder), gpu, source or f"tables of the folder {folder.resolve().name}")
     write_text(target, with_laws(locate("device", device).read_text(encoding="utf-8"), found.laws))
     if rows is not None:
@@ -55,3 +88,53 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
     else:
         print_calibration(found, parameter_totals(found), console())
     note(f"wrote {target}; a scenario uses it where a topology names this file as its device")
+
+
+def _engine(  # noqa: PLR0917
+    engine: str,
+    folder: Path,
+    devices: list[str],
+    out: Path | None,
+    source: str | None,
+    processes: int | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from gpusim.calibrate.engine import Simulated, fit_engine, profile_text  # noqa: PLC0415
+    from gpusim.calibrate.writing import write_text  # noqa: PLC0415
+    from gpusim.progress import Progress  # noqa: PLC0415
+    from gpusim.report.engine_calibration import print_engine_fit  # noqa: PLC0415
+    from gpusim.runs.layout import read_folder  # noqa: PLC0415
+    from gpusim.runs.predictions import cores  # noqa: PLC0415
+    from gpusim.silicon.machines import named_devices  # noqa: PLC0415
+    from gpusim.spec.document import validate  # noqa: PLC0415
+    from gpusim.spec.engine_profile import EngineProfile  # noqa: PLC0415
+    from gpusim.spec.names import read  # noqa: PLC0415
+
+    base = validate(EngineProfile, read("engine", engine))
+    target = _target(out, base.name, force=force)
+    experiments = read_folder(folder)
+    with Progress("simulations", None) as progress:
+        simulated = Simulated(named_devices(devices), processes or cores(), progress.update)
+        found = fit_engine(base, experiments, simulated, source or f"the folder {folder.resolve().name}")
+    write_text(target, profile_text(found.profile))
+    if as_json:
+        print_json(found.summary())
+    else:
+        print_engine_fit(found, console())
+    note(f"wrote {target}; a scenario uses it as serving.engine")
+
+
+def _target(out: Path | None, name: str, *, force: bool) -> Path:
+    """Return the file to write."""
+    target = out or Path(f"{name}.yaml")
+    if target.exists() and not force:
+        raise SpecError(f"{target}: is there already; --force overwrites it, --out names another file")
+    _need_folder(target)
+    return target
+
+
+def _need_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: there is no folder {path.parent}; make it first")

@@ -20,6 +20,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the scenario by its dotted path; may be repeated."),
 ]
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GPU=DEVICE", help="The device (name or file) of a GPU as the tables call it; may be repeated."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, quantities in SI, instead of tables.")]
 
 

@@ -8,18 +8,11 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, console, note, print_json
+from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
 from gpusim.errors import SpecError
 
 validate_app = typer.Typer(help="Hold predictions against measurements.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(validate_app, name="validate")
-
-DeviceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GPU=DEVICE", help="The device (name or file) of a GPU as the tables call it; may be repeated."
-    ),
-]
 
 
 @validate_app.command()

@@ -20,6 +20,7 @@ from gpusim.runs.metrics import run_metrics
 from gpusim.runs.scenarios import scenario_of
 from gpusim.simulation import simulate
 from gpusim.spec.device import DeviceSpec
+from gpusim.spec.engine_profile import EngineProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Prediction:
 
 
 def predict(
-    experiment: Experiment, devices: Mapping[str, DeviceSpec] | None = None, engine: str = "vllm"
+    experiment: Experiment, devices: Mapping[str, DeviceSpec] | None = None, engine: str | EngineProfile = "vllm"
 ) -> Prediction:
     """Simulate one experiment; see `scenario_of`."""
     start = perf_counter()
@@ -57,7 +58,7 @@ def predict_all(
     experiments: Sequence[Experiment],
     devices: Mapping[str, DeviceSpec] | None = None,
     *,
-    engine: str = "vllm",
+    engine: str | EngineProfile = "vllm",
     processes: int = 1,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
@@ -66,7 +67,7 @@ def predict_all(
     Args:
         experiments: What to simulate.
         devices: See `scenario_of`.
-        engine: The engine profile.
+        engine: The engine profile, or its name or path.
         processes: How many at once.
         on_done: Called with the number of those that are done.
     """
@@ -106,7 +107,9 @@ def _pool(processes: int) -> Executor:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
-def _simulated(experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str) -> Result:
+def _simulated(
+    experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str | EngineProfile
+) -> Result:
     """Simulate with the KV blocks that were recorded; with what memory holds, where it does not hold those."""
     try:
         return simulate(scenario_of(experiment, scratch, devices, engine=engine))

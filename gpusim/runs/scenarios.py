@@ -49,7 +49,7 @@ def scenario_of(
     devices: Mapping[str, DeviceSpec] | None = None,
     *,
     num_blocks: bool = True,
-    engine: str = "vllm",
+    engine: str | EngineProfile = "vllm",
 ) -> Scenario:
     """Return the scenario of an experiment.
 
@@ -58,7 +58,7 @@ def scenario_of(
         scratch: A folder for the trace that is made of a file of requests.
         devices: Devices by the name experiments have for them, where the catalog's are not meant.
         num_blocks: Take the KV blocks that were recorded, where they were; else what memory holds.
-        engine: The engine profile.
+        engine: The engine profile, or its name or path.
 
     Raises:
         SpecError: If it cannot be told; the message is the reason.
@@ -87,11 +87,11 @@ def is_inside(experiment: Experiment) -> bool:
     return str(experiment.workload.get("kind", "")).startswith("sharegpt")
 
 
-def _profile(name: str, *, inside: bool) -> EngineProfile | str:
-    """Return the engine profile called *name*, without what a server adds where there is none."""
-    if name == NO_PROFILE.name:
-        return name
-    profile = validate(EngineProfile, read("engine", name))
+def _profile(engine: str | EngineProfile, *, inside: bool) -> EngineProfile | str:
+    """Return an engine profile, by its name where that is given, without what a server adds where there is none."""
+    if engine == NO_PROFILE.name:
+        return engine
+    profile = validate(EngineProfile, read("engine", engine)) if isinstance(engine, str) else engine
     return profile.model_copy(update={"request": 0.0, "token": 0.0}) if inside else profile
 
 
@@ -102,7 +102,7 @@ def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:
     return _DTYPES[name]
 
 
-def _serving(experiment: Experiment, *, num_blocks: bool, engine: str) -> ServingSpec:
+def _serving(experiment: Experiment, *, num_blocks: bool, engine: str | EngineProfile) -> ServingSpec:
     system, stated, inside = experiment.system, experiment.engine, is_inside(experiment)
     keys: dict[str, Any] = {ours: stated[name] for name, ours in _LIMITS.items() if stated.get(name) is not None}
     if num_blocks and stated.get("num_gpu_kv_blocks"):

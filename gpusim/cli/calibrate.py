@@ -49,7 +49,7 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
             raise SpecError("write gpusim calibrate --engine PROFILE DIR; --rows and --gpu are for devices")
         _engine(engine, Path(arguments[0]), device or [], out, source, processes, force=force, as_json=as_json)
         return
-    if len(arguments) != 2 or any(option is not None for option in for_engines):  # noqa: PLR2004
+    if len(arguments) != 2 or any(option is not None for option in for_engines):
         forms = "write gpusim calibrate DEVICE DIR, or gpusim calibrate --engine PROFILE DIR"
         raise SpecError(f"{forms}; --device and --processes are for engines")
     _device(arguments[0], Path(arguments[1]), out, rows, gpu, source, force=force, as_json=as_json)

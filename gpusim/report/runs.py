@@ -13,7 +13,8 @@ from gpusim.runs.scores import beside_peers, mean_errors, reasons, run_rows
 if TYPE_CHECKING:
     from rich.console import Console
 
-_METRICS: Final = [TableColumn(name, name.removesuffix("_s").replace("_", " ")) for name in METRICS]
+TITLES: Final = {name: name.removesuffix("_s").replace("_", " ") for name in METRICS}
+_METRICS: Final = [TableColumn(name, title) for name, title in TITLES.items()]
 
 
 def runs_summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -34,11 +35,11 @@ def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
     if rows:
         title = "Signed errors in % (predicted / measured - 1); in brackets: not scored"
         columns = [TableColumn("experiment", "experiment"), TableColumn("mean_decodes", "decodes"), *_METRICS]
-        sweep_table([_run(row) for row in rows], columns, console, title=title)
+        sweep_table([run_percentages(row) for row in rows], columns, console, title=title)
     means = mean_errors(predictions)
     if means["runs"]:
         columns = [TableColumn("who", "who"), TableColumn("runs", "runs"), *_METRICS]
-        found = [_percentages(row, "") for row in (means, *beside_peers(predictions))]
+        found = [percentages(row, "") for row in (means, *beside_peers(predictions))]
         sweep_table(found, columns, console, title="Mean size of the error in %, scored runs")
     else:
         console.print("nothing was measured, so there is nothing to hold the predictions against", highlight=False)
@@ -48,12 +49,14 @@ def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
         sweep_table(without, columns, console, title="Without a prediction")
 
 
-def _run(row: Mapping[str, Any]) -> dict[str, Any]:
+def run_percentages(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *row* of `run_rows` with signed errors in per cent; the name in brackets if it is not scored."""
     name = row["experiment"] if row["scored"] else f"({row['experiment']})"
-    return _percentages(row, "+") | {"experiment": name, "mean_decodes": f"{row['mean_decodes']:.1f}"}
+    return percentages(row, "+") | {"experiment": name, "mean_decodes": f"{row['mean_decodes']:.1f}"}
 
 
-def _percentages(row: Mapping[str, Any], sign: str) -> dict[str, Any]:
+def percentages(row: Mapping[str, Any], sign: str) -> dict[str, Any]:
+    """Return *row* with its fractions in per cent, signs written as *sign* says."""
     found = dict(row)
     for name in METRICS:
         value = row.get(name)

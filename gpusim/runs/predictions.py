@@ -15,8 +15,9 @@ from time import perf_counter
 
 from gpusim.errors import CapacityError, GpusimError, SpecError
 from gpusim.results.result import Result
+from gpusim.runs.distributions import quantiles
 from gpusim.runs.layout import METRICS, Experiment
-from gpusim.runs.metrics import run_metrics
+from gpusim.runs.metrics import finished, run_metrics
 from gpusim.runs.scenarios import scenario_of
 from gpusim.simulation import simulate
 from gpusim.spec.device import DeviceSpec
@@ -35,6 +36,8 @@ class Prediction:
     """Sequences that decode in a step, in the mean of steps."""
     runtime_s: float = 0.0
     """What the simulation took, on a clock on the wall."""
+    quantiles: dict[str, list[float]] = field(default_factory=dict)
+    """Over finished requests; see `distributions.quantiles`."""
 
 
 def predict(
@@ -45,12 +48,14 @@ def predict(
     try:
         with TemporaryDirectory(prefix="gpusim-") as scratch:
             result = _simulated(experiment, Path(scratch), devices, engine)
-        metrics = run_metrics(result)
+        requests = finished(result)
+        metrics = run_metrics(requests)
     except GpusimError as error:
         return Prediction(experiment, reason=str(error))
     decodes = next(iter(result.summary()["engines"].values()))["mean_decodes"] or 0.0
     ordered = {name: metrics[name] for name in METRICS}
-    return Prediction(experiment, ordered, mean_decodes=decodes, runtime_s=perf_counter() - start)
+    runtime_s = perf_counter() - start
+    return Prediction(experiment, ordered, mean_decodes=decodes, runtime_s=runtime_s, quantiles=quantiles(requests))
 
 
 def predict_all(

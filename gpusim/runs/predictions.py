@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from gpusim.errors import CapacityError, GpusimError, SpecError
+from gpusim.files import write_text
 from gpusim.results.result import Result
 from gpusim.runs.distributions import quantiles
 from gpusim.runs.layout import METRICS, Experiment
@@ -128,9 +129,4 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
         SpecError: If *path* cannot be written.
     """
     found = {prediction.experiment.name: prediction.metrics for prediction in predictions if prediction.metrics}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_text(path, json.dumps(found, indent=1) + "\n")

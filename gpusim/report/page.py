@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from gpusim.errors import SpecError
+from gpusim.files import write_text
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto; max-width: 1200px; padding: 0 1rem }
@@ -28,10 +28,7 @@ def write_html(path: Path, title: str, parts: Sequence[str]) -> None:
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>gpusim: {escape(title)}</title>'
     page = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_text(path, page)
 
 
 def heading(level: int, text: str) -> str:

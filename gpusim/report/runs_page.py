@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from gpusim.report.numbers import SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table, write_html
-from gpusim.report.runs import TITLES, percentages, run_percentages
+from gpusim.report.runs import TITLES, gap_rows, percentages, run_percentages
 from gpusim.report.runs_figures import metrics_scatter, percentile_curves
 from gpusim.runs.distributions import measured_quantiles
+from gpusim.runs.gaps import gaps
 from gpusim.runs.layout import METRICS, Experiment
 from gpusim.runs.predictions import Prediction
 from gpusim.runs.scores import OURS, beside_peers, errors, mean_errors, reasons, run_rows
@@ -58,6 +59,9 @@ def _overview(predictions: Sequence[Prediction]) -> list[str]:
     if points:
         rows = [_columns(run_percentages(row), "experiment", "mean_decodes") for row in run_rows(predictions)]
         parts += [heading(2, "Signed errors in %"), metrics_scatter(points), table(rows, _OVERVIEW, _WORDS)]
+    gap_errors = gap_rows(predictions)
+    if gap_errors:
+        parts += [heading(2, "Signed errors in % of gaps between tokens, by percentile"), table(gap_errors, {}, _WORDS)]
     return parts
 
 
@@ -81,7 +85,7 @@ def _run(prediction: Prediction) -> list[str]:
     parts = [
         heading(2, experiment.name + ("" if experiment.is_scored else _NOT_SCORED)),
         paragraph(_setup(experiment)),
-        table([_metric(prediction, name) for name in METRICS], _RUN, _WORDS),
+        table(_metrics(prediction), _RUN, _WORDS),
     ]
     measured = measured_quantiles(experiment)
     if measured:
@@ -103,20 +107,31 @@ def _setup(experiment: Experiment) -> str:
     return "; ".join(f"{key}: {value}" for key, value in stated.items() if value) + "."
 
 
-def _metric(prediction: Prediction, name: str) -> dict[str, Any]:
-    """Return the row of one metric; per cents are signed errors."""
-    experiment, ours = prediction.experiment, prediction.metrics[name]
-    measured = experiment.measured.get(name)
-    unit = time_unit((measured, ours))
-    row = {
-        "metric": TITLES[name],
+def _metrics(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return a row for each metric and percentile of gaps between tokens; per cents are signed errors."""
+    experiment = prediction.experiment
+    ours = errors(prediction.metrics, experiment.measured)
+    theirs = {f"{peer} %": errors(metrics, experiment.measured) for peer, metrics in experiment.peers.items()}
+    rows = []
+    for name, predicted in prediction.metrics.items():
+        row = _figures(TITLES[name], experiment.measured.get(name), predicted, ours.get(name))
+        rows.append(row | {peer: _percent(found.get(name)) for peer, found in theirs.items() if found})
+    peers = {peer: None for peer, errors_of in theirs.items() if errors_of}
+    found = gaps(experiment, prediction.gap_quantiles)
+    return rows + [
+        _figures(f"token gap {gap.percentile}", gap.measured_s, gap.predicted_s, gap.error) | peers for gap in found
+    ]
+
+
+def _figures(title: str, measured: float | None, predicted: float, error: float | None) -> dict[str, Any]:
+    unit = time_unit((measured, predicted))
+    return {
+        "metric": title,
         "measured": digits(measured, SCALES[unit]),
-        "predicted": digits(ours, SCALES[unit]),
+        "predicted": digits(predicted, SCALES[unit]),
         "unit": unit,
-        "error": _percent(errors(prediction.metrics, experiment.measured).get(name)),
+        "error": _percent(error),
     }
-    theirs = {peer: errors(metrics, experiment.measured) for peer, metrics in experiment.peers.items()}
-    return row | {f"{peer} %": _percent(found.get(name)) for peer, found in theirs.items() if found}
 
 
 def _percent(error: float | None) -> str | None:

@@ -17,6 +17,7 @@ from gpusim.errors import CapacityError, GpusimError, SpecError
 from gpusim.files import write_text
 from gpusim.results.result import Result
 from gpusim.runs.distributions import quantiles
+from gpusim.runs.gaps import gap_quantiles
 from gpusim.runs.layout import METRICS, Experiment
 from gpusim.runs.metrics import finished, run_metrics
 from gpusim.runs.scenarios import scenario_of
@@ -39,6 +40,8 @@ class Prediction:
     """What the simulation took, on a clock on the wall."""
     quantiles: dict[str, list[float]] = field(default_factory=dict)
     """Over finished requests; see `distributions.quantiles`."""
+    gap_quantiles: list[float] = field(default_factory=list)
+    """Over all gaps between tokens; see `gaps.gap_quantiles`."""
 
 
 def predict(
@@ -55,8 +58,14 @@ def predict(
         return Prediction(experiment, reason=str(error))
     decodes = next(iter(result.summary()["engines"].values()))["mean_decodes"] or 0.0
     ordered = {name: metrics[name] for name in METRICS}
-    runtime_s = perf_counter() - start
-    return Prediction(experiment, ordered, mean_decodes=decodes, runtime_s=runtime_s, quantiles=quantiles(requests))
+    return Prediction(
+        experiment,
+        ordered,
+        mean_decodes=decodes,
+        runtime_s=perf_counter() - start,
+        quantiles=quantiles(requests),
+        gap_quantiles=gap_quantiles(result),
+    )
 
 
 def predict_all(

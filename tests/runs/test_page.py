@@ -36,6 +36,7 @@ def test_the_page_holds_every_run(tmp_path):
     assert "<script" not in text
     assert "src=" not in text
     words = re.sub("<[^>]*>", " ", text)
+    assert "token gap" not in words
     for expected in ("run0", "run1 (not scored)", "other %", "+50.0", "ttft p99", "time per output token", "p99.9"):
         assert expected in words
 

@@ -28,9 +28,12 @@ def run_metrics(requests: pl.DataFrame) -> dict[str, float]:
     """Return means and percentiles over finished *requests*.
 
     The time per output token of a request is (e2e - ttft) / (output tokens - 1). Where all outputs are alike its mean is
-    (mean e2e - mean ttft) / (output tokens - 1), as the README has it.
+    (mean e2e - mean ttft) / (output tokens - 1), as the README has it;
+    there is none if no request has two tokens.
     """
-    found = {"itl_mean_s": _number(requests["tpot_s"].mean())}
+    found = {}
+    if requests["tpot_s"].count():
+        found["itl_mean_s"] = _number(requests["tpot_s"].mean())
     for name in ("ttft", "e2e"):
         values = requests[f"{name}_s"]
         found[f"{name}_mean_s"] = _number(values.mean())

@@ -57,7 +57,7 @@ def predict(
     except GpusimError as error:
         return Prediction(experiment, reason=str(error))
     decodes = next(iter(result.summary()["engines"].values()))["mean_decodes"] or 0.0
-    ordered = {name: metrics[name] for name in METRICS}
+    ordered: dict[str, float] = {name: metrics[name] for name in METRICS if name in metrics}
     return Prediction(
         experiment,
         ordered,

@@ -14,6 +14,7 @@ import gpusim
 PACKAGE = Path(gpusim.__file__).parent
 TIERS = (
     {"units", "errors", "version"},
+    {"files"},
     {"core"},
     {"spec"},
     {"hardware", "model", "workload"},

@@ -32,6 +32,7 @@ PHYSICS: Final[dict[str, tuple[Parameter, ...]]] = {
 OWN: Final[dict[str, tuple[Parameter, ...]]] = {
     "gemm": (
         Parameter("t0", 0.5 * us, 40 * us),
+        Parameter("memory_factor", 0.5, 1.0),
         Parameter("t_single_row", 0.1 * us, 40 * us),
         Parameter("t_split_k", 0.1 * us, 12 * us),
     ),

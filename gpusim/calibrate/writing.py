@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Final
 
-from gpusim.errors import SpecError
 from gpusim.spec.document import dump_yaml
 from gpusim.spec.laws import DeviceLawsSpec
 from gpusim.units import GB, parse_quantity, us
@@ -52,17 +50,3 @@ def with_laws(text: str, laws: DeviceLawsSpec) -> str:
     rest = lines[begin + 1 :]
     end = next((number for number, line in enumerate(rest) if line and not line[0].isspace()), len(rest))
     return "\n".join([*lines[:begin], *block, *rest[end:]]) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one piece.
-
-    Raises:
-        SpecError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None

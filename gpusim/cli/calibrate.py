@@ -68,7 +68,8 @@ def _device(  # noqa: PLR0917
 ) -> None:
     from gpusim.calibrate.calibration import calibrate as fit_laws  # noqa: PLC0415 - commands pay for what they use
     from gpusim.calibrate.calibration import parameter_totals  # noqa: PLC0415
-    from gpusim.calibrate.writing import with_laws, write_text  # noqa: PLC0415
+    from gpusim.calibrate.writing import with_laws  # noqa: PLC0415
+    from gpusim.files import write_text  # noqa: PLC0415
     from gpusim.report.calibration import calibration_summary, print_calibration  # noqa: PLC0415
     from gpusim.silicon.layout import read_folder  # noqa: PLC0415
     from gpusim.spec.device import DeviceSpec  # noqa: PLC0415

@@ -36,13 +36,7 @@ def silicon(  # noqa: PLR0917 - typer reads them by name
     from gpusim.silicon.machines import named_devices  # noqa: PLC0415
     from gpusim.silicon.predictions import predict_all, write_predictions  # noqa: PLC0415
 
-    for path in (out, html):
-        if path is not None and not path.parent.is_dir():
-            raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
-    if html is not None:
-        from gpusim.report.figures import need_altair  # noqa: PLC0415
-
-        need_altair()
+    _check_targets(out, html)
     rows = predict_all(read_folder(folder), named_devices(device or []), left_out=left_out)
     if out is not None:
         write_predictions(rows, out)
@@ -64,6 +58,9 @@ def serving(  # noqa: PLR0917 - typer reads them by name
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the predicted metrics of every experiment (JSON).")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with all errors, scatter plots and percentiles.")
+    ] = None,
     device: DeviceOption = None,
     engine: Annotated[
         str, typer.Option(metavar="PROFILE", help="The engine profile (name or file); none: the GPU's time only.")
@@ -80,8 +77,7 @@ def serving(  # noqa: PLR0917 - typer reads them by name
     from gpusim.runs.predictions import cores, predict_all, write_predictions  # noqa: PLC0415
     from gpusim.silicon.machines import named_devices  # noqa: PLC0415
 
-    if out is not None and not out.parent.is_dir():
-        raise SpecError(f"{out}: there is no folder {out.parent}; make it first")
+    _check_targets(out, html)
     experiments = read_folder(folder)
     devices = named_devices(device or [])
     with Progress("experiments", len(experiments)) as progress:
@@ -94,3 +90,18 @@ def serving(  # noqa: PLR0917 - typer reads them by name
         print_json(runs_summary(predictions))
     else:
         print_runs(predictions, console())
+    if html is not None:
+        from gpusim.report.runs_page import write_page  # noqa: PLC0415
+
+        write_page(predictions, html, folder.name)
+
+
+def _check_targets(out: Path | None, html: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    for path in (out, html):
+        if path is not None and not path.parent.is_dir():
+            raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
+    if html is not None:
+        from gpusim.report.figures import need_altair  # noqa: PLC0415
+
+        need_altair()

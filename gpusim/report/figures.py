@@ -15,6 +15,8 @@ _MOST_POINTS: Final = 1000
 """Drawn in one panel, spread evenly over what there is."""
 _PANEL: Final = 190
 """Width and height in pixels."""
+LOOK: Final = {"background": "white", "font": "system-ui, sans-serif", "view": {"stroke": "#999"}}
+"""Of all figures."""
 
 
 def need_altair() -> Any:
@@ -48,10 +50,7 @@ def scatter(rows: pl.DataFrame, title: str) -> str:
         "axis": alt.Axis(values=decades, format=","),
     }
     panels = [_panel(alt, part, str(gpu), axis, [low, high]) for (gpu,), part in sorted(rows.group_by("gpu"))]
-    chart = alt.concat(*panels, columns=4, title=title).configure(
-        background="white", font="system-ui, sans-serif", view=alt.ViewConfig(stroke="#999")
-    )
-    return to_svg(chart)
+    return to_svg(alt.concat(*panels, columns=4, title=title).configure(**LOOK))
 
 
 def to_svg(chart: alt.TopLevelMixin) -> str:

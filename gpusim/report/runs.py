@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.runs.gaps import gap_summary
 from gpusim.runs.layout import METRICS
 from gpusim.runs.predictions import Prediction
-from gpusim.runs.scores import beside_peers, mean_errors, reasons, run_rows
+from gpusim.runs.scores import beside_peers, mean_errors, mean_gaps, reasons, run_gaps, run_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_METRICS: Final = [TableColumn(name, name.removesuffix("_s").replace("_", " ")) for name in METRICS]
+TITLES: Final = {name: name.removesuffix("_s").replace("_", " ") for name in METRICS}
+_METRICS: Final = [TableColumn(name, title) for name, title in TITLES.items()]
 
 
 def runs_summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -23,6 +25,7 @@ def runs_summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "runs": run_rows(predictions),
         "mean": mean_errors(predictions),
         "peers": beside_peers(predictions),
+        "token_gaps": {"runs": gap_summary(run_gaps(predictions)), "mean": mean_gaps(predictions)},
         "without_prediction": reasons(predictions),
     }
 
@@ -34,26 +37,46 @@ def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
     if rows:
         title = "Signed errors in % (predicted / measured - 1); in brackets: not scored"
         columns = [TableColumn("experiment", "experiment"), TableColumn("mean_decodes", "decodes"), *_METRICS]
-        sweep_table([_run(row) for row in rows], columns, console, title=title)
+        sweep_table([run_percentages(row) for row in rows], columns, console, title=title)
     means = mean_errors(predictions)
     if means["runs"]:
         columns = [TableColumn("who", "who"), TableColumn("runs", "runs"), *_METRICS]
-        found = [_percentages(row, "") for row in (means, *beside_peers(predictions))]
+        found = [percentages(row, "") for row in (means, *beside_peers(predictions))]
         sweep_table(found, columns, console, title="Mean size of the error in %, scored runs")
     else:
         console.print("nothing was measured, so there is nothing to hold the predictions against", highlight=False)
+    gaps = gap_rows(predictions)
+    if gaps:
+        columns = [TableColumn(name, name) for name in gaps[0]]
+        sweep_table(gaps, columns, console, title="Signed errors in % of gaps between tokens, by percentile")
     without = reasons(predictions)
     if without:
         columns = [TableColumn("experiment", "experiment"), TableColumn("reason", "reason")]
         sweep_table(without, columns, console, title="Without a prediction")
 
 
-def _run(row: Mapping[str, Any]) -> dict[str, Any]:
+def gap_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Return signed errors in per cent of gaps between tokens, a row for each run and one with the mean size."""
+    found = run_gaps(predictions)
+    scored = {p.experiment.name: p.experiment.is_scored for p in predictions}
+    names = sorted({gap.percentile for gaps in found.values() for gap in gaps}, key=lambda name: int(name[1:]))
+    rows = [
+        {"experiment": run if scored[run] else f"({run})"} | {gap.percentile: f"{100 * gap.error:+.1f}" for gap in gaps}
+        for run, gaps in found.items()
+    ]
+    means = {name: f"{100 * value:.1f}" for name, value in mean_gaps(predictions).items()}
+    rows += [{"experiment": "mean size, scored runs"} | means] if means else []
+    return [{name: row.get(name) for name in ("experiment", *names)} for row in rows]
+
+
+def run_percentages(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *row* of `run_rows` with signed errors in per cent; the name in brackets if it is not scored."""
     name = row["experiment"] if row["scored"] else f"({row['experiment']})"
-    return _percentages(row, "+") | {"experiment": name, "mean_decodes": f"{row['mean_decodes']:.1f}"}
+    return percentages(row, "+") | {"experiment": name, "mean_decodes": f"{row['mean_decodes']:.1f}"}
 
 
-def _percentages(row: Mapping[str, Any], sign: str) -> dict[str, Any]:
+def percentages(row: Mapping[str, Any], sign: str) -> dict[str, Any]:
+    """Return *row* with its fractions in per cent, signs written as *sign* says."""
     found = dict(row)
     for name in METRICS:
         value = row.get(name)

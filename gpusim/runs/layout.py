@@ -13,7 +13,8 @@ from gpusim.errors import SpecError
 METRICS: Final = ("ttft_mean_s", "ttft_p90_s", "ttft_p99_s", "itl_mean_s", "e2e_mean_s", "e2e_p90_s", "e2e_p99_s")
 """What is predicted of an experiment."""
 NEWEST_SCHEMA: Final = 1
-_EXPERIMENTS: Final = "experiments"
+EXPERIMENTS: Final = "experiments"
+"""Folder of the files of experiments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def read_folder(folder: Path) -> list[Experiment]:
     Raises:
         SpecError: If there is none, or a file is no experiment.
     """
-    paths = sorted((folder / _EXPERIMENTS).glob("*.json"))
+    paths = sorted((folder / EXPERIMENTS).glob("*.json"))
     if not paths:
-        raise SpecError(f"{folder}: holds no experiments; name a folder with {_EXPERIMENTS}/NAME.json in it")
+        raise SpecError(f"{folder}: holds no experiments; name a folder with {EXPERIMENTS}/NAME.json in it")
     return sorted((_read(path, folder) for path in paths), key=lambda experiment: experiment.name)
 
 

@@ -34,6 +34,40 @@ def model_of(stated: Mapping[str, Any]) -> ModelSpec:
     return _described(stated, title or "stated")
 
 
+def stated_model(model: ModelSpec) -> dict[str, Any]:
+    """Return *model* as an experiment states it; `model_of` is the way back.
+
+    Raises:
+        SpecError: If its layers differ, or their attention is latent.
+    """
+    figures = _figures(model)
+    if figures is None:
+        raise SpecError(f"{model.name}: layers that differ, or latent attention, cannot be stated in an experiment")
+    (group,) = model.layers
+    layers, hidden, heads, kv_heads, head_dim, width, vocabulary, experts, top_k = figures
+    moe = {"num_experts": experts, "top_k": top_k, "expert_intermediate_size": width, "every_layer": True}
+    if isinstance(group.mlp, MoeSpec) and group.mlp.num_shared_experts:
+        moe["shared_expert_intermediate_size"] = group.mlp.num_shared_experts * (
+            group.mlp.shared_intermediate_size or width
+        )
+    return {
+        "name": model.name,
+        "num_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "num_kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "qk_norm": group.attention.qk_norm,
+        "position_encoding": "rope" if group.attention.rope else "none",
+        "ffn_intermediate_size": width,
+        "ffn_kind": "swiglu" if group.mlp is not None and group.mlp.kind == "gated" else "plain",
+        "vocab_size": vocabulary,
+        "tied_embeddings": model.tie_word_embeddings,
+        "max_model_len": model.max_model_len,
+        "moe": moe if experts else None,
+    }
+
+
 @cache
 def _catalog() -> dict[str, ModelSpec]:
     return {name: validate(ModelSpec, read("model", name)) for name in names("model")}

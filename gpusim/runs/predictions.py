@@ -14,9 +14,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from gpusim.errors import CapacityError, GpusimError, SpecError
+from gpusim.files import write_text
 from gpusim.results.result import Result
+from gpusim.runs.distributions import quantiles
+from gpusim.runs.gaps import gap_quantiles
 from gpusim.runs.layout import METRICS, Experiment
-from gpusim.runs.metrics import run_metrics
+from gpusim.runs.metrics import finished, run_metrics
 from gpusim.runs.scenarios import scenario_of
 from gpusim.simulation import simulate
 from gpusim.spec.device import DeviceSpec
@@ -36,6 +39,10 @@ class Prediction:
     """Sequences that decode in a step, in the mean of steps."""
     runtime_s: float = 0.0
     """What the simulation took, on a clock on the wall."""
+    quantiles: dict[str, list[float]] = field(default_factory=dict)
+    """Over finished requests; see `distributions.quantiles`."""
+    gap_quantiles: list[float] = field(default_factory=list)
+    """Over all gaps between tokens; see `gaps.gap_quantiles`."""
 
 
 def predict(
@@ -46,12 +53,20 @@ def predict(
     try:
         with TemporaryDirectory(prefix="gpusim-") as scratch:
             result = _simulated(experiment, Path(scratch), devices, engine)
-        metrics = run_metrics(result)
+        requests = finished(result)
+        metrics = run_metrics(requests)
     except GpusimError as error:
         return Prediction(experiment, reason=str(error))
     decodes = next(iter(result.summary()["engines"].values()))["mean_decodes"] or 0.0
-    ordered = {name: metrics[name] for name in METRICS}
-    return Prediction(experiment, ordered, mean_decodes=decodes, runtime_s=perf_counter() - start)
+    ordered: dict[str, float] = {name: metrics[name] for name in METRICS if name in metrics}
+    return Prediction(
+        experiment,
+        ordered,
+        mean_decodes=decodes,
+        runtime_s=perf_counter() - start,
+        quantiles=quantiles(requests),
+        gap_quantiles=gap_quantiles(result),
+    )
 
 
 def predict_all(
@@ -126,9 +141,4 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
         SpecError: If *path* cannot be written.
     """
     found = {prediction.experiment.name: prediction.metrics for prediction in predictions if prediction.metrics}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_text(path, json.dumps(found, indent=1) + "\n")

@@ -31,7 +31,7 @@ _DTYPES: Final[dict[str, Dtype]] = {
     "float8_e4m3fn": "fp8",
     "auto": "bf16",
 }
-_LIMITS: Final = {
+LIMITS: Final = {
     "max_num_seqs": "max_num_seqs",
     "max_num_batched_tokens": "max_num_batched_tokens",
     "max_model_len": "max_model_len",
@@ -104,7 +104,7 @@ def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:
 
 def _serving(experiment: Experiment, *, num_blocks: bool, engine: str | EngineProfile) -> ServingSpec:
     system, stated, inside = experiment.system, experiment.engine, is_inside(experiment)
-    keys: dict[str, Any] = {ours: stated[name] for name, ours in _LIMITS.items() if stated.get(name) is not None}
+    keys: dict[str, Any] = {ours: stated[name] for name, ours in LIMITS.items() if stated.get(name) is not None}
     if num_blocks and stated.get("num_gpu_kv_blocks"):
         keys["num_gpu_blocks_override"] = stated["num_gpu_kv_blocks"]
     return ServingSpec(

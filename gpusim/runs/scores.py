@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any, Final
 
+from gpusim.runs.gaps import Gap, gaps, mean_gap_errors
 from gpusim.runs.layout import METRICS
 from gpusim.runs.predictions import Prediction
 
@@ -52,6 +53,17 @@ def beside_peers(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         ]
         rows += [_means(peer, theirs), _means(f"{OURS} on its runs", ours)]
     return rows
+
+
+def run_gaps(predictions: Sequence[Prediction]) -> dict[str, list[Gap]]:
+    """Return the gaps between tokens of each run that has them measured, by its name."""
+    found = {p.experiment.name: gaps(p.experiment, p.gap_quantiles) for p in predictions}
+    return {name: mine for name, mine in found.items() if mine}
+
+
+def mean_gaps(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return the mean size of the error of each percentile of gaps between tokens over the scored runs."""
+    return mean_gap_errors(list(run_gaps(_scored(predictions)).values()))
 
 
 def reasons(predictions: Sequence[Prediction]) -> list[dict[str, str]]:

@@ -38,12 +38,21 @@ def workload_of(experiment: Experiment, scratch: Path) -> WorkloadSpec:
     return _profile(stated)
 
 
-def _trace_of(path: Path) -> pl.DataFrame:
-    """Return requests as a trace of ours: arrival, lengths and the text that each begins with."""
+def read_requests(path: Path) -> pl.DataFrame:
+    """Read a file of requests.
+
+    Raises:
+        SpecError: If it is no table.
+    """
     try:
-        rows = pl.read_csv(path, infer_schema_length=None)
+        return pl.read_csv(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SpecError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
+
+
+def _trace_of(path: Path) -> pl.DataFrame:
+    """Return requests as a trace of ours: arrival, lengths and the text that each begins with."""
+    rows = read_requests(path)
     output = next((name for name in ("output_tokens_requested", "output_tokens") if name in rows.columns), None)
     missing = [name for name in ("arrival_s", "prompt_tokens") if name not in rows.columns]
     if output is None or missing:

@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 
 from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND, Kernels, kernels_of
 from gpusim.runtime.fp8_laws import in_fp8, with_sm_bandwidth
+from gpusim.spec.attention_law import AttentionKernelName, AttentionKernelSpec, AttentionLawSpec
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import AttentionKernelName, AttentionKernelSpec, AttentionLawSpec
 
 _OF_ITS_GENERATION: Final = ("flash_attention_3", "trtllm_gen")
 """Kernels whose tiles go with the matrix rate."""

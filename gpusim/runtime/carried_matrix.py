@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import geometric_mean
 from typing import Final
 
 from gpusim.hardware.memory import achieved_fraction
@@ -24,8 +25,9 @@ def matrix_of(device: DeviceSpec, donor: DeviceSpec) -> MatrixSpec:
     assert donor.laws is not None, f"{donor.name} is named as a donor but has no laws"
     matrix = donor.laws.physics.matrix
     clock = device.compute.boost_clock / donor.compute.boost_clock
+    reached = matrix.streaming * (1.0 if are_siblings(device, donor) else _usual_factor(donor))
     changes = {
-        "streaming": _streaming(device, donor, matrix.streaming),
+        "streaming": _streaming(device, donor, reached),
         "l2_fraction": min(max(WHOLE_L2, matrix.l2_fraction), matrix.l2_fraction * _halves(donor) / _halves(device)),
         "sm_bandwidth": matrix.sm_bandwidth * clock if are_siblings(device, donor) else sm_bandwidth(device),
         "row_bandwidth": matrix.row_bandwidth * clock,
@@ -34,6 +36,12 @@ def matrix_of(device: DeviceSpec, donor: DeviceSpec) -> MatrixSpec:
         faster = changes["streaming"] * _achieved(device) / (matrix.streaming * _achieved(donor))
         changes["l2_speedup"] = max(1.0, matrix.l2_speedup / (faster * _demand(device, donor)))
     return matrix.model_copy(update=changes)
+
+
+def _usual_factor(donor: DeviceSpec) -> float:
+    """Return what the donor's kernels reach of its best in the mean: which of them is best elsewhere nobody knows."""
+    assert donor.laws is not None
+    return geometric_mean(law.memory_factor for engine in donor.laws.engines.values() for law in engine.gemm.values())
 
 
 def _streaming(device: DeviceSpec, donor: DeviceSpec, streaming: float) -> float:
@@ -66,7 +74,11 @@ def products_of(device: DeviceSpec, donor: DeviceSpec, engine: str) -> dict[Weig
     has_small = _halves(device) < _halves(donor)
     return {
         stored: law.model_copy(
-            update={"t_single_row": 0.0, "tiles": SMALL_TILES if has_small and law.choice == "rows" else law.tiles}
+            update={
+                "t_single_row": 0.0,
+                "memory_factor": 1.0,
+                "tiles": SMALL_TILES if has_small and law.choice == "rows" else law.tiles,
+            }
         )
         for stored, law in laws.items()
     }

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from gpusim.spec.base import Spec
+from gpusim.spec.collective_law import EngineAllReduceLawSpec, NcclLawSpec
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import EngineAllReduceLawSpec, NcclLawSpec
 from gpusim.spec.names import read
 from gpusim.units import MiB
 

@@ -17,17 +17,11 @@ from gpusim.runtime.carried_experts import carried_experts
 from gpusim.runtime.carried_matrix import matrix_of, products_of
 from gpusim.runtime.default_collectives import all_reduce_of, nccl_of
 from gpusim.runtime.engine_kernels import FLASHINFER_BACKEND
+from gpusim.spec.attention_law import MlaLawSpec
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
-from gpusim.spec.laws import (
-    DEFAULT_ENGINE,
-    DeviceLawsSpec,
-    ElementwiseLawSpec,
-    EngineLawsSpec,
-    LawsSpec,
-    MlaLawSpec,
-    PhysicsSpec,
-)
+from gpusim.spec.elementwise_law import ElementwiseLawSpec
+from gpusim.spec.laws import DEFAULT_ENGINE, DeviceLawsSpec, EngineLawsSpec, LawsSpec, PhysicsSpec
 from gpusim.spec.names import read
 
 _AMPERE, _HOPPER, _BLACKWELL, _GDDR = "a100-sxm-80gb", "h100-sxm", "b200-sxm", "rtx-pro-6000-server"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from gpusim.spec.attention_law import AttentionKernelName
 from gpusim.spec.base import Dtype
 from gpusim.spec.device import AggregateMemorySpec, DeviceSpec
-from gpusim.spec.laws import AttentionKernelName
 
 Kernels = tuple[AttentionKernelName, AttentionKernelName | None]
 """The first, and that for calls which it does not take."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from statistics import geometric_mean, mean
 from typing import Final
 
+from gpusim.spec.attention_law import AttentionLawSpec
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.laws import AttentionLawSpec
 
 _CONVERTS: Final = ("flash_attention_3", "flashinfer")
 """Kernels that transpose or expand fp8 on the SM."""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gpusim.core.clock import FloatArray, IntArray
-from gpusim.errors import SpecError
+from gpusim.files import write_whole
 from gpusim.runtime.default_laws import unmeasured
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.calls import Family
@@ -60,12 +60,7 @@ def write_predictions(rows: pl.DataFrame, path: Path) -> None:
         SpecError: If *path* cannot be written.
     """
     predicted = rows.filter(pl.col(PREDICTED).is_not_null()).select("id", pl.col(PREDICTED).alias(MEASURED))
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        predicted.write_csv(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_whole(path, predicted.write_csv)
 
 
 def _catalog_device(gpu: str) -> DeviceSpec | None:

@@ -17,6 +17,8 @@ class GemmLawSpec(Spec):
     """Launch, and whatever else every call pays."""
     t_single_row: Seconds = Field(default=0.0, ge=0)
     """Extra of a single row where an engine calls the product by itself, as benchmarks do; in no run."""
+    memory_factor: float = Field(default=1.0, gt=0, le=1)
+    """Streaming efficiency of weights relative to what the device does for the best kernels."""
     t_split_k: Seconds = Field(default=0.0, ge=0)
     """Extra time when the reduction is split."""
     splits: tuple[int, ...] = (1, 2, 4, 8, 16)

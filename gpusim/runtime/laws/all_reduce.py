@@ -19,7 +19,7 @@ import numpy as np
 
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.collectives import Algorithm, Connection, Operation, Usable
-from gpusim.spec.laws import EngineAllReduceLawSpec, SymmetricMemoryLawSpec
+from gpusim.spec.collective_law import EngineAllReduceLawSpec, SymmetricMemoryLawSpec
 from gpusim.units import KiB
 
 _SPREAD: Final = (1 * KiB, 16 * KiB)

@@ -29,8 +29,9 @@ from gpusim.runtime.laws.attention_kernels import KERNELS, DecodeKernel, DecodeR
 from gpusim.runtime.laws.dealing import tail_s
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
+from gpusim.spec.attention_law import AttentionKernelSpec, AttentionLawSpec
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import AttentionKernelSpec, AttentionLawSpec, LawsSpec
+from gpusim.spec.laws import LawsSpec
 
 SMOOTHNESS = 3.0
 SPLIT_BUFFER_BYTES = 8.0

@@ -14,7 +14,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.model.work import BoolArray
 from gpusim.runtime.laws.splits import fill_splits, flash3_splits, flash_splits, overfill_splits, xqa_splits
-from gpusim.spec.laws import AttentionKernelName
+from gpusim.spec.attention_law import AttentionKernelName
 
 ALL_HEADS = 64.0
 """Query heads of a tile that holds all that share a KV head, in all but a few models."""

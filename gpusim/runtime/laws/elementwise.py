@@ -27,7 +27,7 @@ from gpusim.core.clock import FloatArray
 from gpusim.model.work import ElementwiseKind
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.timing import KernelTime
-from gpusim.spec.laws import ElementwiseKernels, ElementwiseLawSpec
+from gpusim.spec.elementwise_law import ElementwiseKernels, ElementwiseLawSpec
 
 SMOOTHNESS = 4.0
 FEW_ROWS = 16

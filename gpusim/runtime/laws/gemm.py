@@ -92,7 +92,8 @@ def gemm_time(
     """
     key = law_key("fp8_block" if in_blocks else dtype, laws)
     law = laws[key]
-    rate = matrix.streaming * gpu.bandwidth
+    best_rate = matrix.streaming * gpu.bandwidth
+    rate = law.memory_factor * best_rate
     is_quantised = key.startswith("fp8") and "fp8" in gpu.spec.compute.peak
     tile_m, tile_n, split = np.array(law.configurations, dtype=np.float64).T
     kernel = _Kernel(
@@ -105,7 +106,7 @@ def gemm_time(
         sm_count=gpu.sm_count,
         sm_bandwidth=matrix.sm_bandwidth,
         sm_flops=matrix.efficiency[law_key(key, matrix.efficiency)] * gpu.peak_flops(dtype) / gpu.sm_count,
-        l2_rate=matrix.l2_speedup * rate,
+        l2_rate=matrix.l2_speedup * best_rate,
         t_split_k=law.t_split_k,
     )
     hit = l2_hit(rows.reuse_distance, matrix.l2_fraction * gpu.l2_bytes, SHARPNESS)

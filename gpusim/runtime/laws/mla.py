@@ -33,8 +33,9 @@ from gpusim.model.work import Attention, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.prefill import prefill_law
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
+from gpusim.spec.attention_law import MlaLawSpec
 from gpusim.spec.base import DTYPE_BYTES, Dtype
-from gpusim.spec.laws import LawsSpec, MlaLawSpec
+from gpusim.spec.laws import LawsSpec
 
 SMOOTHNESS = 2.0
 PARTIAL_BYTES = 4.0

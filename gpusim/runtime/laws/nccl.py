@@ -21,7 +21,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.collectives import Algorithm, Connection, Operation, Pattern, ring_steps
 from gpusim.runtime.laws.nccl_tuning import Protocol, nvls_loop, taken
-from gpusim.spec.laws import NcclLawSpec
+from gpusim.spec.collective_law import NcclLawSpec
 from gpusim.units import KiB, us
 
 CHANNELS: Final = 24

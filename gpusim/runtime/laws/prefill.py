@@ -33,7 +33,8 @@ from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attenti
 from gpusim.runtime.laws.dealing import makespan
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.timing import KernelTime, l2_hit
-from gpusim.spec.laws import LawsSpec, PrefillLawSpec
+from gpusim.spec.attention_law import PrefillLawSpec
+from gpusim.spec.laws import LawsSpec
 
 
 def call_time(work: Attention, laws: LawsSpec, gpu: GpuFigures) -> KernelTime:

@@ -11,7 +11,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.timing import KernelTime
-from gpusim.spec.laws import ElementwiseLawSpec
+from gpusim.spec.elementwise_law import ElementwiseLawSpec
 
 SORT_BYTES = 498.0
 """Bytes an element that a GPU streams in the time of the sort.

@@ -67,7 +67,7 @@ def scalar_gemm_s(device, m, n, k, engine, stored):
             one = max(intake / matrix.sm_bandwidth, 2 * tile_m * tile_n * depth / flops)
             tile = cubes(ceil(tiles / sms) * one, (tiles * intake + 2 * m * n) / l2)
             extra = law.t_split_k + 8 * split * m * n / l2 if split > 1 else 0.0
-            best = min(best, cubes(tile, width * n * k / rate) + extra)
+            best = min(best, cubes(tile, width * n * k / (law.memory_factor * rate)) + extra)
     if dtype == "fp8":
         best += ceil(m / sms) * 4 * k / matrix.row_bandwidth + 3 * m * k / l2
     return best + law.t0
@@ -150,7 +150,8 @@ def test_quantising_takes_a_work_item_a_row():
     sms, k = device.compute.sm_count, 65_536
     terms = timing_of(device, rows_of((2, 512, k), (sms, 512, k), (sms + 1, 512, k), dtype="fp8"), stored="fp8")
     matrix = laws_of(device).physics.matrix
-    moved = 3 * k / (matrix.l2_speedup * terms.memory_rate)
+    best_rate = terms.memory_rate / laws_of(device).gemm["fp8"].memory_factor
+    moved = 3 * k / (matrix.l2_speedup * best_rate)
     assert terms.fixed_s[1] - terms.fixed_s[0] == pytest.approx((sms - 2) * moved, rel=1e-6)
     assert terms.fixed_s[2] - terms.fixed_s[1] == pytest.approx(moved + 4 * k / matrix.row_bandwidth, rel=1e-6)
 

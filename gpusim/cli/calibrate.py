@@ -103,7 +103,7 @@ def _engine(  # noqa: PLR0917
     as_json: bool,
 ) -> None:
     from gpusim.calibrate.engine import Simulated, fit_engine, profile_text  # noqa: PLC0415
-    from gpusim.calibrate.writing import write_text  # noqa: PLC0415
+    from gpusim.files import write_text  # noqa: PLC0415
     from gpusim.progress import Progress  # noqa: PLC0415
     from gpusim.report.engine_calibration import print_engine_fit  # noqa: PLC0415
     from gpusim.runs.layout import read_folder  # noqa: PLC0415

@@ -51,7 +51,8 @@ def test_latencies_and_transfers_are_those_of_kernel_detail(background, tp):
         assert abs(len(one.transfers) - len(other.transfers)) <= 1
         assert np.abs(np.array(one.transfers[:number]) - np.array(other.transfers[:number])).max(initial=0) < 10**6
     waiting = [result.explain()["seconds"]["waiting"] for result in (by_kernel, by_step)]
-    assert waiting[1] == pytest.approx(waiting[0], rel=0.05)
+    # Where hardly anything waits (kernels that wait for their tiles hide it) rounding to ticks shows: 10 ns of the whole run.
+    assert waiting[1] == pytest.approx(waiting[0], rel=0.05, abs=1e-8)
     assert waiting[1] > 0
 
 

@@ -143,7 +143,7 @@ def parameter_totals(calibration: Calibration) -> Mapping[str, int]:
     """Return how many numbers were fitted for each family of laws, and for the device."""
     totals: dict[str, int] = {}
     for law in sorted({sample.calls.law for sample in calibration.samples}):
-        family = law[2] if law[0] == "engines" else law[0]
+        family = law[2] if law[0] == "engines" else ".".join(law)
         if family in OWN:
             totals[family] = totals.get(family, 0) + calibration.fits[".".join(law)].parameters
     return {**totals, "physics": calibration.num_physics}

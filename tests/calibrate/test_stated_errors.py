@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpusim.calibrate.calibration import fits_of
+from gpusim.calibrate.calibration import Calibration, fits_of, parameter_totals
 from gpusim.calibrate.fit import samples
 from gpusim.silicon.layout import read_folder
 from gpusim.silicon.machines import device_name
@@ -41,3 +41,18 @@ def others(name):
     """Return what the tables call the other GPUs."""
     gpus = ("a100_sxm", "h100_sxm", "b200_sxm", "rtx_pro_6000_server")
     return [gpu for gpu in gpus if device_name(gpu) != name]
+
+
+def test_every_number_is_counted(folder):
+    """The totals that calibrate prints are those of all laws, NCCL's too."""
+    device = catalog_device("h100-sxm")
+    found = [
+        sample
+        for measured in folder
+        if measured.family.file == "collectives"
+        for sample in samples(measured.family, measured.table.filter(measured.table["gpu"] == "h100_sxm"), device)
+    ]
+    totals = parameter_totals(Calibration(device, found))
+    counted = {law: device.laws.fits[law].parameters for law in {".".join(sample.calls.law) for sample in found}}
+    assert totals["nccl.ring"] == counted["nccl.ring"] > 0
+    assert sum(totals.values()) - totals["physics"] == sum(counted.values())

@@ -10,6 +10,7 @@ import typer
 from gpusim.cli.app import app
 from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
 from gpusim.errors import SpecError
+from gpusim.files import check_parent, write_text
 
 
 @app.command()
@@ -69,7 +70,6 @@ def _device(  # noqa: PLR0917
     from gpusim.calibrate.calibration import calibrate as fit_laws  # noqa: PLC0415 - commands pay for what they use
     from gpusim.calibrate.calibration import parameter_totals  # noqa: PLC0415
     from gpusim.calibrate.writing import with_laws  # noqa: PLC0415
-    from gpusim.files import write_text  # noqa: PLC0415
     from gpusim.report.calibration import calibration_summary, print_calibration  # noqa: PLC0415
     from gpusim.silicon.layout import read_folder  # noqa: PLC0415
     from gpusim.spec.device import DeviceSpec  # noqa: PLC0415
@@ -79,7 +79,7 @@ def _device(  # noqa: PLR0917
     spec = validate(DeviceSpec, read("device", device))
     target = _target(out, spec.name, force=force)
     if rows is not None:
-        _need_folder(rows)
+        check_parent(rows)
     found = fit_laws(spec, read_folder(folder), gpu, source or f"tables of the folder {folder.resolve().name}")
     write_text(target, with_laws(locate("device", device).read_text(encoding="utf-8"), found.laws))
     if rows is not None:
@@ -103,7 +103,6 @@ def _engine(  # noqa: PLR0917
     as_json: bool,
 ) -> None:
     from gpusim.calibrate.engine import Simulated, fit_engine, profile_text  # noqa: PLC0415
-    from gpusim.files import write_text  # noqa: PLC0415
     from gpusim.progress import Progress  # noqa: PLC0415
     from gpusim.report.engine_calibration import print_engine_fit  # noqa: PLC0415
     from gpusim.runs.layout import read_folder  # noqa: PLC0415
@@ -132,10 +131,5 @@ def _target(out: Path | None, name: str, *, force: bool) -> Path:
     target = out or Path(f"{name}.yaml")
     if target.exists() and not force:
         raise SpecError(f"{target}: is there already; --force overwrites it, --out names another file")
-    _need_folder(target)
+    check_parent(target)
     return target
-
-
-def _need_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise SpecError(f"{path}: there is no folder {path.parent}; make it first")

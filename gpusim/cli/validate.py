@@ -9,7 +9,7 @@ import typer
 
 from gpusim.cli.app import app
 from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
-from gpusim.errors import SpecError
+from gpusim.files import check_parent
 
 validate_app = typer.Typer(help="Hold predictions against measurements.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(validate_app, name="validate")
@@ -98,9 +98,7 @@ def serving(  # noqa: PLR0917 - typer reads them by name
 
 def _check_targets(out: Path | None, html: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
-    for path in (out, html):
-        if path is not None and not path.parent.is_dir():
-            raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
+    check_parent(out, html)
     if html is not None:
         from gpusim.report.figures import need_altair  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from math import log
 from typing import Any
 
 from gpusim.errors import SpecError
-from gpusim.silicon.machines import device_name, machine_of
+from gpusim.silicon.machines import device_name, letters_of, machine_of
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
 from gpusim.spec.names import names, read
@@ -32,10 +32,10 @@ def topology_of(system: Mapping[str, Any], devices: Mapping[str, DeviceSpec]) ->
 
 def _device(gpu: str, facts: Mapping[str, Any]) -> DeviceSpec:
     """Return the device of the catalog whose name begins like *gpu*; of several, the one the data sheet's facts fit best."""
-    wanted = _letters(gpu)
+    wanted = letters_of(gpu)
     stated = str(facts.get("memory_gb") or "")
     family = wanted.removesuffix(f"{stated}gb") if stated else wanted
-    known = {name: _letters(name) for name in names("device")}
+    known = {name: letters_of(name) for name in names("device")}
     alike = [name for name, letters in known.items() if family and letters.startswith(family)]
     alike = [name for name in alike if not known[name][len(family) :][:1].isdigit()] or alike
     memory_gb, bandwidth = facts.get("memory_gb"), facts.get("memory_bw_gb_s")
@@ -52,7 +52,3 @@ def _distance(spec: DeviceSpec, memory_gb: float, bandwidth_gb_per_s: float) -> 
     """Say how far a device is from the facts: the logarithms of the ratios of memory and bandwidth."""
     memory = abs(log(spec.memory.capacity / (memory_gb * GiB)))
     return memory + abs(log(spec.memory.bandwidth / (bandwidth_gb_per_s * GB))), spec.name
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -23,9 +23,9 @@ def device_name(gpu: str) -> str | None:
     then the largest memory: ``a100_sxm`` is ``a100-sxm-80gb``. A longer name is the device with whose name it begins.
     ``a100_pairwise`` means PCIe cards that bridges join in pairs.
     """
-    wanted = _letters(gpu).removesuffix(_PAIRWISE)
+    wanted = letters_of(gpu).removesuffix(_PAIRWISE)
     module = "pcie" if is_pairwise(gpu) else "sxm"
-    known = {_letters(name): name for name in names("device")}
+    known = {letters_of(name): name for name in names("device")}
     if wanted in known:
         return known[wanted]
     longer = [name for letters, name in known.items() if letters.startswith(wanted)]
@@ -37,7 +37,7 @@ def device_name(gpu: str) -> str | None:
 
 def is_pairwise(gpu: str) -> bool:
     """Say whether a table means cards that NVLink bridges join in pairs."""
-    return _letters(gpu).endswith(_PAIRWISE)
+    return letters_of(gpu).endswith(_PAIRWISE)
 
 
 def named_devices(assignments: Sequence[str]) -> dict[str, DeviceSpec]:
@@ -55,7 +55,8 @@ def named_devices(assignments: Sequence[str]) -> dict[str, DeviceSpec]:
     return found
 
 
-def _letters(name: str) -> str:
+def letters_of(name: str) -> str:
+    """Return the letters and digits of *name*, small: what names are compared by."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

@@ -61,6 +61,14 @@ def to_svg(chart: alt.TopLevelMixin) -> str:
     return svg
 
 
+def _engine_colour(alt: Any, rows: pl.DataFrame) -> Any:
+    """Return a colour for each engine, with a legend where the table names any."""
+    scale = alt.Scale(scheme="tableau10")
+    if rows["engine"].unique().to_list() == [""]:
+        return alt.Color("engine:N", scale=scale, legend=None)
+    return alt.Color("engine:N", title="engine", scale=scale)
+
+
 def _range(rows: pl.DataFrame) -> tuple[float, float]:
     values = pl.concat([rows["predicted_us"], rows["latency_us"]])
     return float(values.min()) * 0.8, float(values.max()) * 1.25  # type: ignore[arg-type]
@@ -75,7 +83,7 @@ def _panel(alt: Any, rows: pl.DataFrame, gpu: str, axis: dict[str, Any], ends: l
         .encode(
             x=alt.X("latency_us:Q", title="measured / µs", **axis),
             y=alt.Y("predicted_us:Q", title="predicted / µs", **axis),
-            color=alt.Color("engine:N", title="engine", scale=alt.Scale(scheme="tableau10")),
+            color=_engine_colour(alt, rows),
         )
     )
     line = (

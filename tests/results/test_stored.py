@@ -4,6 +4,7 @@ import pytest
 
 import gpusim as gs
 from gpusim.errors import GpusimError
+from gpusim.open_run import open_run
 
 FILES = ("summary.json", "requests.parquet", "segments.parquet", "steps.parquet", "runs.parquet", "scenario.yaml")
 
@@ -52,3 +53,14 @@ def test_a_run_that_is_not_whole_is_an_error(tmp_path):
         gs.read_result(tmp_path / "run")
     with pytest.raises(GpusimError, match="no results of a run here"):
         gs.read_result(tmp_path)
+
+
+def test_a_run_is_named_by_its_directory_or_its_scenario(tmp_path):
+    """Both give the same result; only a scenario can be changed."""
+    few = {"workload.num_requests": 5}
+    result = saved(tmp_path / "run", "chat", **few)
+    assert open_run(tmp_path / "run").summary() == open_run("chat", few).summary() == result.summary()
+    with pytest.raises(GpusimError, match="a saved run cannot be changed"):
+        open_run(tmp_path / "run", few)
+    with pytest.raises(GpusimError, match="no results of a run here"):
+        open_run(tmp_path)

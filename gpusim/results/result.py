@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,11 @@ class Result:
     def explain(self) -> dict[str, Any]:
         """Return where the time of all steps went: seconds and share by resource, which add up to the step time."""
         return attribution(list(self.record.steps.values()))
+
+    def plot(self, name: str = "percentiles", width: int = 720) -> Any:
+        """Return an Altair chart: `percentiles`, `step_time`, `timeline` or `topology` (see docs/report.md)."""
+        # By name: figures stand above results.
+        return import_module("gpusim.report.run_figures").plot(self, name, width)
 
     def to_json(self, path: str | Path) -> None:
         """Write the summary to *path*."""

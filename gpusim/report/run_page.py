@@ -63,6 +63,12 @@ def write_run_page(runs: Runs, path: Path) -> None:
     write_html(path, ", ".join(runs), parts, style() + _STYLE)
 
 
+def summary_html(result: Result) -> str:
+    """Return the summary of *result* for a notebook."""
+    summary = result.summary()
+    return "".join([*_origin(summary["name"] or "run", summary), *_latencies({"run": summary})])
+
+
 def _origin(name: str, summary: Mapping[str, Any]) -> list[str]:
     requests, slo = summary["requests"], summary["slo"]
     text = (

@@ -102,6 +102,10 @@ class Result:
         # By name: figures stand above results.
         return import_module("gpusim.report.run_figures").plot(self, name, width)
 
+    def _repr_html_(self) -> str:
+        text: str = import_module("gpusim.report.run_page").summary_html(self)
+        return text
+
     def to_json(self, path: str | Path) -> None:
         """Write the summary to *path*."""
         Path(path).write_text(to_json(self.summary()), encoding="utf-8")

@@ -12,6 +12,7 @@ from gpusim.core.interrupt import on_interrupt
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
 from gpusim.hardware.cluster import Cluster
+from gpusim.machine import gpu_devices
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
 from gpusim.results.request_log import RequestLog, Status
@@ -82,9 +83,11 @@ class Simulation:
         self.plan = plan
         self.probes = list(probes)
         self.clock = Clock()
-        is_ideal = plan.scenario.efficiency == "ideal"
-        self.cluster = Cluster(self.clock, plan.topology, {}, ideal=is_ideal, probes=self.probes)
-        self._api = {engine.name: 0 if is_ideal else _api_ticks(engine.profile) for engine in plan.engines}
+        is_ideal, what_if = plan.scenario.efficiency == "ideal", plan.scenario.what_if
+        self.cluster = Cluster(self.clock, what_if.machine(plan.topology), {}, ideal=is_ideal, probes=self.probes)
+        self._api = {
+            engine.name: 0 if is_ideal else _api_ticks(what_if.profile(engine.profile)) for engine in plan.engines
+        }
         self.requests = RequestLog(list(self._api), list(self._api.values()))
         self.logs = {engine.name: StepLog(engine.name) for engine in plan.engines}
         scenario = plan.scenario
@@ -95,6 +98,8 @@ class Simulation:
             detail=scenario.detail,
             ranks=scenario.ranks,
             kernel_between=(ticks(kernel_between[0]), ticks(kernel_between[1])),
+            stated=gpu_devices(plan.topology),
+            what_if=what_if,
         )
         self.engines = {engine.name: self._engine(engine) for engine in plan.engines}
         self.background = self._assembly.background

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpusim.results.metrics import LatencyStats, Metrics, measure
+from gpusim.results.explain_itl import explain_itl
+from gpusim.results.explain_ttft import explain_ttft
+from gpusim.results.metrics import LatencyStats, Metrics, measure, measured_requests
 from gpusim.results.store import to_json, write_results
 from gpusim.results.summary import RunRecord, attribution, build_summary, plain
 from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
@@ -93,8 +95,19 @@ class Result:
         return dict(plain(self._summary))
 
     def explain(self) -> dict[str, Any]:
-        """Return where the time of all steps went: seconds and share by resource, which add up to the step time."""
-        return attribution(list(self.record.steps.values()))
+        """Return where the time of all steps went, and that of tokens.
+
+        Returns:
+            `step_time_s` and `num_steps`, `seconds` and `share` by resource, which add up to the step time; `itl` and `ttft`:
+            see `explain_itl` and `explain_ttft`; both of the measured requests that finished.
+        """
+        record = self.record
+        keep = measured_requests(record.requests, record.window) & record.requests.has_status("finished")
+        return {
+            **attribution(list(record.steps.values())),
+            "itl": explain_itl(record.requests, record.steps, keep),
+            "ttft": explain_ttft(record.requests, record.steps, keep, self._times),
+        }
 
     def to_json(self, path: str | Path) -> None:
         """Write the summary to *path*."""

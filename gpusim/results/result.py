@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpusim.results.explain_itl import explain_itl
+from gpusim.results.explain_queue import explain_queue
 from gpusim.results.explain_ttft import explain_ttft
 from gpusim.results.metrics import LatencyStats, Metrics, measure, measured_requests
 from gpusim.results.store import to_json, write_results
@@ -39,6 +40,13 @@ class Result:
     @cached_property
     def _times(self) -> TokenTimes:
         return token_times(self.record.requests, self.record.steps)
+
+    @property
+    def _serving(self) -> dict[str, Any]:
+        """How each engine serves, as the resolved scenario states it; replicas serve alike."""
+        scenario = self.record.scenario
+        stated = {engine["name"]: engine["serving"] for engine in scenario.get("engines") or ()}
+        return {name: stated.get(name) or scenario["serving"] for name in self.record.steps}
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
@@ -98,8 +106,8 @@ class Result:
         """Return where the time of all steps went, and that of tokens.
 
         Returns:
-            `step_time_s` and `num_steps`, `seconds` and `share` by resource, which add up to the step time; `itl` and `ttft`:
-            see `explain_itl` and `explain_ttft`; both of the measured requests that finished.
+            `step_time_s` and `num_steps`, `seconds` and `share` by resource, which add up to the step time; `itl`, `ttft`
+            and `queue`: see `explain_itl`, `explain_ttft` and `explain_queue`; all of the measured requests that finished.
         """
         record = self.record
         keep = measured_requests(record.requests, record.window) & record.requests.has_status("finished")
@@ -107,6 +115,7 @@ class Result:
             **attribution(list(record.steps.values())),
             "itl": explain_itl(record.requests, record.steps, keep),
             "ttft": explain_ttft(record.requests, record.steps, keep, self._times),
+            "queue": explain_queue(record.requests, record.steps, keep, self._times, self._serving),
         }
 
     def to_json(self, path: str | Path) -> None:

@@ -41,11 +41,14 @@ def check_sums(result):
         assert told["ttft"]["all"]["mean_s"] == pytest.approx(result.ttft.mean, rel=1e-9)
         assert told["ttft"]["all"]["seconds"]["queue"] == pytest.approx(result.metrics.queue.mean, rel=1e-9, abs=1e-15)
         assert told["ttft"]["slow"]["mean_s"] >= result.ttft.p99 * (1 - 1e-9)
-    for part in ("itl", "ttft"):
-        for group in told[part].values():
-            assert sum(group["seconds"].values()) == pytest.approx(group["mean_s"], rel=1e-9)
-            assert sum(group["share"].values()) == pytest.approx(1, rel=1e-9)
-            assert min(group["seconds"].values()) >= -1e-13
+    groups = [*told["itl"].values(), *told["ttft"].values()]
+    if told["queue"]:
+        groups.append(told["queue"])
+        assert told["queue"]["mean_s"] == pytest.approx(result.metrics.queue.mean, rel=1e-9, abs=1e-15)
+    for group in groups:
+        assert sum(group["seconds"].values()) == pytest.approx(group["mean_s"], rel=1e-9)
+        assert sum(group["share"].values()) == pytest.approx(1 if group["mean_s"] else 0, rel=1e-9)
+        assert min(group["seconds"].values()) >= -1e-13
 
 
 @pytest.mark.parametrize(("name", "overrides"), EXAMPLES)
@@ -97,3 +100,19 @@ def test_who_is_preempted_pauses():
     told = gs.simulate(gs.load("shortage")).explain()["itl"]
     assert told["slow"]["seconds"]["paused"] > 0
     assert told["median"]["seconds"]["paused"] == 0
+
+
+@pytest.mark.parametrize(
+    ("serving", "cause"),
+    [
+        ({"serving.max_num_seqs": 2, "serving.max_num_batched_tokens": 100_000}, "seats"),
+        ({"serving.max_num_batched_tokens": 512, "serving.max_num_seqs": 512}, "token_budget"),
+        ({"serving.num_gpu_blocks_override": 1024}, "other"),
+    ],
+)
+def test_the_queue_is_put_down_to_what_was_full(serving, cause):
+    """With two seats, a small budget or few KV blocks nearly all of a long wait is for just that."""
+    load = {"workload.arrivals": {"kind": "at_once"}, "serving.enable_prefix_caching": False}
+    told = gs.simulate(gs.load("chat", overrides=load | serving)).explain()["queue"]
+    assert told["share"][cause] > 0.5
+    assert told["share"][cause] == max(told["share"].values())

@@ -19,7 +19,7 @@ _FIGURES: Final = {
     "ttft_p50_s": "TTFT p50",
     "ttft_p99_s": "TTFT p99",
 }
-_GROUPS: Final = {"all": "mean", "median": "median", "slow": "slowest 1 %"}
+_GROUPS: Final = {"all": "mean", "median": "median", "slow": "slowest"}
 
 
 def print_explanation(told: Mapping[str, Any], console: Console) -> None:

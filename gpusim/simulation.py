@@ -167,7 +167,7 @@ class Simulation:
         self._log(engine, request, request.status)
         if self._on_finished is not None:
             self._on_finished(len(self.requests))
-        later = self.logs[engine].later(request.segments[-1][1]) if request.status == "finished" else 0
+        later = 0 if request.finished is None else self.logs[engine].later(request.finished)
         self._source_of[engine].over(request, self._api[engine] + later)
 
     def _log(self, engine: str, request: Request, status: Status) -> None:

@@ -26,7 +26,11 @@ def simulated(**changes):
     return simulation, simulation.run()
 
 
-@pytest.mark.parametrize("workload", [OPEN, CLOSED], ids=["open", "closed"])
+PADDED = CLOSED | {"serving__scheduler": "static", "serving__pad": True}
+"""Clients wait for the end of their batch, in which others get tokens still."""
+
+
+@pytest.mark.parametrize("workload", [OPEN, CLOSED, PADDED], ids=["open", "closed", "padded"])
 @pytest.mark.parametrize("changes", [{}, {"topology": "dgx-a100-80gb", "serving__tensor_parallel_size": 2}])
 def test_both_details_agree(workload, changes):
     """Delivered times, arrivals of a closed loop and requests are the same to the tick."""

@@ -28,8 +28,8 @@ class Delivery:
         self._mean_s = mean_s
         self._times = Column(np.int64)
         self._last_time = 0
-        self._noted: IntArray = np.empty(0, np.int64)
-        self._first_noted = 0
+        self._noted: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
+        """(steps,) Of the steps noted last: when they ended, and when they are delivered."""
         self._drawn: tuple[int, FloatArray] = (-1, np.empty(0))
 
     def note(self, ends: IntArray) -> None:
@@ -41,11 +41,14 @@ class Delivery:
             np.maximum(times, self._last_time, out=times)
         self._times.extend(times)
         self._last_time = int(times[-1])
-        self._first_noted, self._noted = first, times - ends
+        self._noted = (ends, times)
 
-    def later(self, step: int) -> int:
-        """Return by how many ticks the tokens of *step* are later than on average; of the steps noted last only."""
-        return int(self._noted[step - self._first_noted])
+    def later(self, end: int) -> int:
+        """Return by how many ticks more than on average the step is late that ended at tick *end*, one of those noted last."""
+        ends, times = self._noted
+        step = int(np.searchsorted(ends, end))
+        assert ends[step] == end, "one of the steps noted last ended then"
+        return int(times[step]) - end
 
     @property
     def times(self) -> IntArray:

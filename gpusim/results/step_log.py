@@ -166,9 +166,9 @@ class StepLog:
         """Tick at which the tokens of each step are with their clients, but for the API's time (num_steps,)."""
         return self.ends if self._delivery is None else self._delivery.times
 
-    def later(self, step: int) -> int:
-        """Return by how many ticks the tokens of *step*, one of those added last, come after the API's time."""
-        return 0 if self._delivery is None else self._delivery.later(step)
+    def later(self, end: int) -> int:
+        """Return by how many ticks the step that ended at tick *end*, one of those added last, is late beyond the API's time."""
+        return 0 if self._delivery is None else self._delivery.later(end)
 
     def delivered_by(self, delivery: Delivery) -> StepLog:
         """Return the same steps with another delivery of their tokens."""

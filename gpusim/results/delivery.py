@@ -25,7 +25,7 @@ class Delivery:
     def __init__(self, seed: int, engine: str, mean_s: float) -> None:
         self._streams = Streams(seed)
         self._stream = f"jitter/{engine}"
-        self._mean_s = mean_s
+        self.mean_s = mean_s
         self._times = Column(np.int64)
         self._last_time = 0
         self._noted: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -35,7 +35,7 @@ class Delivery:
     def note(self, ends: IntArray) -> None:
         """Add the next steps, which ended at ticks *ends* (steps,)."""
         first = len(self._times)
-        delays = ticks_array(self._delays_s(first, len(ends))) - ticks(self._mean_s)
+        delays = ticks_array(self._delays_s(first, len(ends))) - ticks(self.mean_s)
         times = np.maximum.accumulate(ends + delays)
         if first:
             np.maximum(times, self._last_time, out=times)
@@ -64,7 +64,7 @@ class Delivery:
         blocks = range(first // BLOCK, (first + count - 1) // BLOCK + 1)
         drawn = np.concatenate([self._block(index) for index in blocks])
         start = first - blocks.start * BLOCK
-        delays: FloatArray = drawn[start : start + count] * self._mean_s
+        delays: FloatArray = drawn[start : start + count] * self.mean_s
         return delays
 
     def _block(self, index: int) -> FloatArray:

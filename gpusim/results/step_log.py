@@ -166,6 +166,11 @@ class StepLog:
         """Tick at which the tokens of each step are with their clients, but for the API's time (num_steps,)."""
         return self.ends if self._delivery is None else self._delivery.times
 
+    @property
+    def jitter_s(self) -> float:
+        """Mean of the delays of delivery in seconds; 0 without any."""
+        return 0.0 if self._delivery is None else self._delivery.mean_s
+
     def later(self, end: int) -> int:
         """Return by how many ticks the step that ended at tick *end*, one of those added last, is late beyond the API's time."""
         return 0 if self._delivery is None else self._delivery.later(end)

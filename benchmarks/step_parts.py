@@ -114,7 +114,7 @@ Beyond the formula's other parts the kernels take {_range(s.beyond for s in step
 
 ## What remains
 
-Measured − simulated is {_range(s.remainder for s in steps)} ms a step. None of the following is modelled; no remainder below 0 leaves room for any of
+Measured − simulated is {_range(s.remainder for s in steps)} ms a step. The laws and the profile have none of the following; no remainder below 0 leaves room for any of
 them, so each figure is the most that the run with the largest remainder allows, were it the only cause:
 
 - gaps between the kernels of a CUDA graph: {_at_most(gap_us)} a kernel (largest remainder on one GPU). What of them a benchmark sees that replays a graph is in `t0` already.

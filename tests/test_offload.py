@@ -192,6 +192,15 @@ def test_turns_of_sessions_come_back_from_the_host():
     assert without["prefix_cache"]["hit_tokens"] < with_host["prefix_cache"]["hit_tokens"] == history
 
 
+@pytest.mark.parametrize(("topology", "is_folded"), [("pcie-4gpu-2root", False), ("dgx-a100-80gb", True)])
+def test_copies_that_meet_the_engines_own_collectives_are_played(topology, is_folded):
+    """All-reduces over PCIe share it with copies to the host, those over NVLink do not."""
+    changes = ENGINE | {"topology": topology, "serving__tensor_parallel_size": 2, "detail": "step"}
+    assert (build_simulation(**changes).engines["engine"].folding is not None) == is_folded
+    without = build_simulation(**changes | {"serving__kv_offload": None})
+    assert without.engines["engine"].folding is not None
+
+
 class Request:
     """What a store needs of one."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpusim.errors import CapacityError, GpusimError, SimulationError, SpecError, TopologyError
     from gpusim.plan import load
     from gpusim.results.result import Result
+    from gpusim.results.stored import read_result
     from gpusim.simulation import simulate
     from gpusim.spec.scenario import Scenario
     from gpusim.sweeps import SweepResult, sweep
@@ -32,6 +33,7 @@ _WHERE = {
     "TopologyError": "gpusim.errors",
     "__version__": "gpusim.version",
     "load": "gpusim.plan",
+    "read_result": "gpusim.results.stored",
     "simulate": "gpusim.simulation",
     "sweep": "gpusim.sweeps",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "TopologyError",
     "__version__",
     "load",
+    "read_result",
     "simulate",
     "sweep",
 ]

@@ -25,7 +25,7 @@ TIERS = (
     {"placement", "listing"},
     {"plan", "assembly"},
     {"simulation"},
-    {"sweeps", "silicon"},
+    {"sweeps", "silicon", "open_run"},
     {"runs"},
     {"calibrate"},
     {"checking", "report"},

@@ -60,7 +60,7 @@ class Simulated:
 def felt(profile: EngineProfile, experiment: Experiment) -> EngineProfile:
     """Return *profile* without what a run does not feel: the sorting of logits, where its model's sampling needs none."""
     try:
-        sorts = not is_inside(experiment) and model_of(experiment.model).generation.sorts
+        sorts = not is_inside(experiment) and model_of(experiment.model).generation.logit_passes > 0
     except SpecError:
         sorts = True
     return profile if sorts else profile.model_copy(update={"candidates": 0.0})
@@ -99,8 +99,22 @@ class EngineFit:
         }
 
 
-def fit_engine(base: EngineProfile, experiments: Sequence[Experiment], simulated: Simulated, source: str) -> EngineFit:
+def fit_engine(
+    base: EngineProfile,
+    experiments: Sequence[Experiment],
+    simulated: Simulated,
+    source: str,
+    *,
+    per_sequence: bool = False,
+) -> EngineFit:
     """Fit *base*'s parameters to the scored runs of *experiments*.
+
+    Args:
+        base: To begin with.
+        experiments: Measured runs.
+        simulated: Simulates them.
+        source: Where they come from.
+        per_sequence: Fit `sequence` too; it stays as it is otherwise.
 
     Raises:
         SpecError: If no run can be used.
@@ -111,7 +125,7 @@ def fit_engine(base: EngineProfile, experiments: Sequence[Experiment], simulated
     used = [each.experiment for each in known if each.metrics]
     if not used:
         raise SpecError("no scored run with measured metrics can be simulated; gpusim validate serving says why")
-    runs = _linear(base, used, simulated)
+    runs = _linear(base, used, simulated, {name: STEPS[name] for name in STEPS if per_sequence or name != "sequence"})
     families = [str(each.model.get("name", "")).rpartition("/")[2] for each in used]
     left_out = [
         leave_out(runs, families, "family"),
@@ -125,13 +139,15 @@ def fit_engine(base: EngineProfile, experiments: Sequence[Experiment], simulated
     )
 
 
-def _linear(base: EngineProfile, used: Sequence[Experiment], simulated: Simulated) -> LinearRuns:
-    """Return the effect of each parameter on the runs *used*."""
+def _linear(
+    base: EngineProfile, used: Sequence[Experiment], simulated: Simulated, steps: Mapping[str, float]
+) -> LinearRuns:
+    """Return the effect of API time and of the parameters in *steps* on the runs *used*; none of the others."""
     at_base = _metrics(simulated.runs(used, base))
-    slopes = np.empty((*at_base.shape, len(PARAMETERS)))
-    for number, (name, step) in enumerate(STEPS.items()):
+    slopes = np.zeros((*at_base.shape, len(PARAMETERS)))
+    for name, step in steps.items():
         moved = base.model_copy(update={name: getattr(base, name) + step})
-        slopes[..., number] = (_metrics(simulated.runs(used, moved)) - at_base) / step
+        slopes[..., PARAMETERS.index(name)] = (_metrics(simulated.runs(used, moved)) - at_base) / step
     served = np.array([not is_inside(each) for each in used], dtype=np.float64)
     slopes[..., PARAMETERS.index(API)] = served[:, None] * _MOVED_BY_API
     measured = np.array([[each.measured.get(name, np.nan) for name in FITTED_METRICS] for each in used])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,19 +41,23 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
     processes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs simulated at once. Default: one for each core.")
     ] = None,
+    per_sequence: Annotated[
+        bool, typer.Option("--per-sequence", help="Fit the engine's host time for each sequence too.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the laws of a device to measured kernels and collectives, or an engine profile to serving runs; write its file."""
-    for_devices, for_engines = (rows, gpu), (device, processes)
+    for_devices, for_engines = (rows, gpu), (device, processes, per_sequence or None)
     if engine is not None:
         if len(arguments) != 1 or any(option is not None for option in for_devices):
             raise SpecError("write gpusim calibrate --engine PROFILE DIR; --rows and --gpu are for devices")
-        _engine(engine, Path(arguments[0]), device or [], out, source, processes, force=force, as_json=as_json)
+        fitted = partial(_engine, engine, Path(arguments[0]), device or [], out, source, processes)
+        fitted(per_sequence=per_sequence, force=force, as_json=as_json)
         return
     if len(arguments) != 2 or any(option is not None for option in for_engines):
         forms = "write gpusim calibrate DEVICE DIR, or gpusim calibrate --engine PROFILE DIR"
-        raise SpecError(f"{forms}; --device and --processes are for engines")
+        raise SpecError(f"{forms}; --device, --processes and --per-sequence are for engines")
     _device(arguments[0], Path(arguments[1]), out, rows, gpu, source, force=force, as_json=as_json)
 
 
@@ -99,6 +104,7 @@ def _engine(  # noqa: PLR0917
     source: str | None,
     processes: int | None,
     *,
+    per_sequence: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -117,7 +123,8 @@ def _engine(  # noqa: PLR0917
     experiments = read_folder(folder)
     with Progress("simulations", None) as progress:
         simulated = Simulated(named_devices(devices), processes or cores(), progress.update)
-        found = fit_engine(base, experiments, simulated, source or f"the folder {folder.resolve().name}")
+        name = source or f"the folder {folder.resolve().name}"
+        found = fit_engine(base, experiments, simulated, name, per_sequence=per_sequence)
     write_text(target, profile_text(found.profile))
     if as_json:
         print_json(found.summary())

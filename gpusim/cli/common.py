@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gpusim.errors import SpecError
+
+if TYPE_CHECKING:
+    from gpusim.results.result import Result
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
 
 ScenarioArgument = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example (see gpusim list examples).")
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The directory of a run (gpusim run --out), or a scenario to simulate now.")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -40,6 +46,18 @@ def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
             raise SpecError(f"{text!r}: write KEY=VALUE, e.g. serving.max_num_seqs=64")
         parsed[path] = parse_scalar(value)
     return parsed
+
+
+def opened(source: str, overrides: list[str] | None = None) -> Result:
+    """Return the run that *source* names; a scenario is simulated, with a bar where that takes long."""
+    from gpusim.open_run import open_run  # noqa: PLC0415
+    from gpusim.progress import Progress  # noqa: PLC0415
+
+    with Progress("requests") as progress:
+        result = open_run(source, parse_assignments(overrides), on_finished=progress.update)
+    if not result.record.complete:
+        note(f"{source}: this run was interrupted; these are the requests that had finished")
+    return result
 
 
 def console() -> Any:

@@ -11,6 +11,10 @@ from gpusim.cli.app import app
 from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
 from gpusim.files import check_parent
 
+LeftOutOption = Annotated[
+    bool, typer.Option("--left-out", help="Take each GPU for unmeasured: laws from its data sheet and other GPUs.")
+]
+
 validate_app = typer.Typer(help="Hold predictions against measurements.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(validate_app, name="validate")
 
@@ -25,9 +29,7 @@ def silicon(  # noqa: PLR0917 - typer reads them by name
         Path | None, typer.Option(metavar="FILE", help="Write a page with all errors and scatter plots.")
     ] = None,
     device: DeviceOption = None,
-    left_out: Annotated[
-        bool, typer.Option("--left-out", help="Take each GPU for unmeasured: laws from its data sheet and other GPUs.")
-    ] = False,
+    left_out: LeftOutOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time every measured kernel and collective of a folder on an idle GPU, as a simulation would."""
@@ -65,6 +67,7 @@ def serving(  # noqa: PLR0917 - typer reads them by name
     engine: Annotated[
         str, typer.Option(metavar="PROFILE", help="The engine profile (name or file); none: the GPU's time only.")
     ] = "vllm",
+    left_out: LeftOutOption = False,
     processes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs simulated at once. Default: one for each core.")
     ] = None,
@@ -82,7 +85,12 @@ def serving(  # noqa: PLR0917 - typer reads them by name
     devices = named_devices(device or [])
     with Progress("experiments", len(experiments)) as progress:
         predictions = predict_all(
-            experiments, devices, engine=engine, processes=processes or cores(), on_done=progress.update
+            experiments,
+            devices,
+            engine=engine,
+            left_out=left_out,
+            processes=processes or cores(),
+            on_done=progress.update,
         )
     if out is not None:
         write_predictions(predictions, out)

@@ -199,7 +199,7 @@ class Lowering:
         )
         draw = (*self._candidates(num_sampled), sample)
         if self.waits_for_host:
-            draw = (*draw, HostWork("host", sequences=num_sampled, sorts=int(self.sampling.sorts)))
+            draw = (*draw, HostWork("host", sequences=num_sampled, logit_passes=self.sampling.logit_passes))
         return (self._norm("final_norm", num_sampled), head, *gather, *capped, *draw)
 
     def _candidates(self, num_sampled: Count) -> tuple[Kernel, ...]:

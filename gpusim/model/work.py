@@ -217,8 +217,8 @@ class HostWork:
     """1 where it is done once a step."""
     sequences: Count = 0
     """For which it is done once each."""
-    sorts: int = 0
-    """1 where logits are sorted."""
+    logit_passes: int = 0
+    """What is done to the logits before a token is drawn, each in many small kernels: finding candidates, penalties."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,12 @@ class RequestLog:
             self._segments.append((row, code, first, last))
         return row
 
+    def extend(self, requests: Records, segments: Records) -> None:
+        """Add requests of dtype `REQUEST` and their segments, of dtype `SEGMENT`, to an empty log."""
+        assert not len(self), "segments name rows of these requests"
+        self._requests.extend(requests)
+        self._segments.extend(segments)
+
     def _reason_code(self, reason: str | None) -> int:
         if reason is None:
             return NONE

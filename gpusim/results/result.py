@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.store import to_json, write_results
 from gpusim.results.summary import RunRecord, attribution, build_summary, plain
-from gpusim.results.tables import all_tables, requests_table, steps_table
+from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
 from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.spec.document import dump_yaml
 
@@ -76,6 +76,16 @@ class Result:
     def steps(self) -> pl.DataFrame:
         """One row a step."""
         return steps_table(self.record.steps)
+
+    @property
+    def segments(self) -> pl.DataFrame:
+        """One row for successive steps in which a request got a token each."""
+        return segments_table(self.record.requests)
+
+    @property
+    def runs(self) -> pl.DataFrame:
+        """One row for successive steps of an unchanged batch, with where their time went."""
+        return runs_table(self.record.steps)
 
     def summary(self) -> dict[str, Any]:
         """Return everything in `summary.json`, as plain data."""

@@ -7,6 +7,7 @@ from math import log
 from typing import Any
 
 from gpusim.errors import SpecError
+from gpusim.runtime.default_laws import unmeasured
 from gpusim.silicon.machines import device_name, letters_of, machine_of
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import validate
@@ -15,19 +16,22 @@ from gpusim.spec.topology import TopologySpec
 from gpusim.units import GB, GiB
 
 
-def topology_of(system: Mapping[str, Any], devices: Mapping[str, DeviceSpec]) -> TopologySpec:
+def topology_of(
+    system: Mapping[str, Any], devices: Mapping[str, DeviceSpec], *, left_out: bool = False
+) -> TopologySpec:
     """Return a machine with the GPUs that *system* states.
 
     Args:
         system: Of an experiment.
         devices: Devices by the name experiments have for them, where the catalog's are not meant.
+        left_out: Take the GPU for unmeasured: its laws are those that the default rule gives it from others.
 
     Raises:
         SpecError: If the catalog has no such GPU.
     """
     gpu = str(system.get("gpu", ""))
     device = devices.get(gpu) or _device(gpu, system.get("gpu_facts") or {})
-    return machine_of(device, int(system.get("num_gpus") or 1))
+    return machine_of(unmeasured(device) if left_out else device, int(system.get("num_gpus") or 1))
 
 
 def _device(gpu: str, facts: Mapping[str, Any]) -> DeviceSpec:

@@ -24,6 +24,7 @@ from gpusim.runs.scenarios import scenario_of
 from gpusim.simulation import simulate
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.engine_profile import EngineProfile
+from gpusim.spec.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,19 @@ class Prediction:
 
 
 def predict(
-    experiment: Experiment, devices: Mapping[str, DeviceSpec] | None = None, engine: str | EngineProfile = "vllm"
+    experiment: Experiment,
+    devices: Mapping[str, DeviceSpec] | None = None,
+    engine: str | EngineProfile = "vllm",
+    *,
+    left_out: bool = False,
 ) -> Prediction:
     """Simulate one experiment; see `scenario_of`."""
     start = perf_counter()
     try:
         with TemporaryDirectory(prefix="gpusim-") as scratch:
-            result = _simulated(experiment, Path(scratch), devices, engine)
+            result = _simulated(
+                partial(scenario_of, experiment, Path(scratch), devices, engine=engine, left_out=left_out)
+            )
         requests = finished(result)
         metrics = run_metrics(requests)
     except GpusimError as error:
@@ -74,6 +81,7 @@ def predict_all(
     devices: Mapping[str, DeviceSpec] | None = None,
     *,
     engine: str | EngineProfile = "vllm",
+    left_out: bool = False,
     processes: int = 1,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
@@ -83,10 +91,11 @@ def predict_all(
         experiments: What to simulate.
         devices: See `scenario_of`.
         engine: The engine profile, or its name or path.
+        left_out: Take every GPU for unmeasured.
         processes: How many at once.
         on_done: Called with the number of those that are done.
     """
-    one = partial(predict, devices=devices, engine=engine)
+    one = partial(predict, devices=devices, engine=engine, left_out=left_out)
     done = on_done or (lambda _: None)
     if processes == 1:
         return [_told(one(experiment), number, done) for number, experiment in enumerate(experiments, 1)]
@@ -122,16 +131,14 @@ def _pool(processes: int) -> Executor:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
-def _simulated(
-    experiment: Experiment, scratch: Path, devices: Mapping[str, DeviceSpec] | None, engine: str | EngineProfile
-) -> Result:
+def _simulated(scenario: Callable[..., Scenario]) -> Result:
     """Simulate with the KV blocks that were recorded; with what memory holds, where it does not hold those."""
     try:
-        return simulate(scenario_of(experiment, scratch, devices, engine=engine))
+        return simulate(scenario())
     except (CapacityError, SpecError) as error:
         if "num_gpu_blocks_override" not in str(error):
             raise
-        return simulate(scenario_of(experiment, scratch, devices, num_blocks=False, engine=engine))
+        return simulate(scenario(num_blocks=False))
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:

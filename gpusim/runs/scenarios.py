@@ -53,6 +53,7 @@ def scenario_of(
     *,
     num_blocks: bool = True,
     engine: str | EngineProfile = "vllm",
+    left_out: bool = False,
 ) -> Scenario:
     """Return the scenario of an experiment.
 
@@ -62,6 +63,7 @@ def scenario_of(
         devices: Devices by the name experiments have for them, where the catalog's are not meant.
         num_blocks: Take the KV blocks that were recorded, where they were; else what memory holds.
         engine: The engine profile, or its name or path.
+        left_out: Take the GPU for unmeasured.
 
     Raises:
         SpecError: If it cannot be told; the message is the reason.
@@ -73,7 +75,7 @@ def scenario_of(
     return Scenario(
         schema_number=1,
         name=experiment.name,
-        topology=topology_of(system, devices or {}),
+        topology=topology_of(system, devices or {}, left_out=left_out),
         model=model_of(experiment.model),
         dtype=DtypeSpec(weights=_dtype(stated, "weight_dtype"), kv=_dtype(stated, "kv_dtype")),
         serving=_serving(experiment, num_blocks=num_blocks, engine=engine),

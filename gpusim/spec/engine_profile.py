@@ -25,7 +25,8 @@ class EngineProfile(Spec):
     sequence: Seconds = Field(default=0.0, ge=0)
     """Likewise, for each sequence that gets a token."""
     candidates: Seconds = Field(default=0.0, ge=0)
-    """Likewise, in every step that sorts logits (top-p, top-k): launches of the many small kernels beside the sort."""
+    """Likewise, in every step that sorts logits (top-p, top-k), and once more in one that penalises repeated tokens: launches
+    of the many small kernels that do it."""
     request: Seconds = Field(default=0.0, ge=0)
     """From the client to the engine: HTTP, tokenisation, hand-over."""
     token: Seconds = Field(default=0.0, ge=0)

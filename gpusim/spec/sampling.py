@@ -28,3 +28,8 @@ class SamplingSpec(Spec):
     def penalises(self) -> bool:
         """Whether the tokens seen before have to be counted."""
         return self.repetition_penalty != 1
+
+    @property
+    def logit_passes(self) -> int:
+        """How many of the two there are; each takes many small kernels over all logits."""
+        return int(self.sorts) + int(self.penalises)

@@ -14,6 +14,7 @@ from gpusim.runs.layout import read_folder
 from gpusim.runs.predictions import predict
 from gpusim.spec.document import read_document, validate
 from gpusim.spec.engine_profile import EngineProfile
+from gpusim.spec.sampling import SamplingSpec
 from measured_runs import EXPERIMENT, MODEL
 
 BASE = EngineProfile(name="base", request=4e-3, token=1.8e-3)
@@ -40,7 +41,8 @@ def folder_of(path, profile):
 def fit(tmp_path_factory):
     """Fit runs made with `TRUE`, beginning with `BASE`."""
     simulated = Simulated({}, 1, lambda _: None)
-    return fit_engine(BASE, read_folder(folder_of(tmp_path_factory.mktemp("runs"), TRUE)), simulated, "test"), simulated
+    experiments = read_folder(folder_of(tmp_path_factory.mktemp("runs"), TRUE))
+    return fit_engine(BASE, experiments, simulated, "test", per_sequence=True), simulated
 
 
 def test_the_profile_put_in_comes_out(fit):
@@ -65,6 +67,13 @@ def test_a_run_is_not_simulated_twice_for_what_it_does_not_feel(fit):
     """Runs that sort no logits are alike whatever sorting costs: 4 runs at 5 profiles, but for 2 of them once."""
     _, simulated = fit
     assert simulated.count == 4 * 5 - 2
+
+
+def test_a_penalty_is_felt_like_a_sort():
+    """Qwen2.5 penalises what it said and searches candidates; both take many small kernels."""
+    assert SamplingSpec(top_p=0.9, repetition_penalty=1.05).logit_passes == 2
+    assert SamplingSpec(repetition_penalty=1.05).logit_passes == SamplingSpec(top_k=20).logit_passes == 1
+    assert SamplingSpec().logit_passes == 0
 
 
 def test_each_family_is_left_out(fit):

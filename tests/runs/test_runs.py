@@ -140,6 +140,16 @@ def test_measured_values_only_score(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_gpu_can_be_taken_for_unmeasured(tmp_path):
+    """Its laws are then its donor's, and the run a little faster or slower."""
+    experiment = one(tmp_path)
+    device = scenario_of(experiment, tmp_path, left_out=True).topology.nodes[0].device
+    assert (device.name, device.laws) == ("h100-sxm", None)
+    own, lent = (predict(experiment, left_out=left_out).metrics["itl_mean_s"] for left_out in (False, True))
+    assert own != lent
+    assert lent == pytest.approx(own, rel=0.3)
+
+
 def test_the_order_of_experiments_is_of_no_account(tmp_path):
     """Each is simulated by itself, from its own inputs; its name is none."""
     changes = ({}, {"engine": EXPERIMENT["engine"] | {"max_num_seqs": 4}})

@@ -1,4 +1,4 @@
-"""What the GPU waits for the host: ``t = step + sequences · sequence + [sorts] candidates``, of the engine's profile.
+"""What the GPU waits for the host: ``t = step + sequences · sequence + logit_passes · candidates``, of the engine's profile.
 
 It is no work of the GPU's, so no bytes and no other traffic stretch it.
 """
@@ -18,7 +18,7 @@ def host_time(work: HostWork, profile: EngineProfile, gpu: GpuFigures) -> Kernel
     sequences = np.atleast_1d(np.asarray(work.sequences, dtype=np.float64))
     zero = np.zeros_like(sequences)
     return KernelTime(
-        fixed_s=work.steps * profile.step + sequences * profile.sequence + work.sorts * profile.candidates,
+        fixed_s=work.steps * profile.step + sequences * profile.sequence + work.logit_passes * profile.candidates,
         other_s=zero,
         l2_s=zero,
         even_bytes=zero,

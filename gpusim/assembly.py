@@ -28,6 +28,7 @@ from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.host import NOTHING_BESIDE, OverlappedHost
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
 from gpusim.runtime.lockstep import Lockstep, Replica
 from gpusim.runtime.mover import HostMover
@@ -217,8 +218,15 @@ class Assembly:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
+        profile = plan.profile if plan.serving.async_scheduling else plan.profile.in_turn()
         timer = ProgramTimer(
-            figures, self._laws(figures, plan.profile), gpus[0].memory, group, remote, experts=self._experts
+            figures,
+            self._laws(figures, profile),
+            gpus[0].memory,
+            group,
+            remote,
+            experts=self._experts,
+            host=NOTHING_BESIDE if self.is_ideal else OverlappedHost.of(profile),
         )
         folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
         meet = None if self._lockstep is None else self._lockstep.meet

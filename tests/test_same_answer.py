@@ -200,6 +200,14 @@ def kinds_of(data, simulation):
     if ((rows["reason"] < 0) & (-(-tokens // sizes) > -(-rows["prompt_tokens"] // sizes))).any():
         yield "block boundary crossed"
     yield from kinds_of_steps(simulation)
+    if any(is_bound_by_host(engine, simulation.logs[name]) for name, engine in simulation.engines.items()):
+        yield "bound by the host"
+
+
+def is_bound_by_host(engine, log):
+    """Say whether a step took what the host does beside it."""
+    host_ticks = engine.executor.timer.host.ticks(np.arange(20))
+    return np.isin(log.ends - log.starts, host_ticks[host_ticks > 0]).any()
 
 
 def kinds_of_preemption(simulation):
@@ -300,6 +308,34 @@ def cached(draw):
 def test_cached_prefixes_give_the_same_tokens():
     """What is found in the cache or on hosts, and when it is lost, is alike where requests say what they begin with."""
     compare_all(cached(), 60, CACHED)
+
+
+HELD = {
+    "bound by the host": 25,
+    "2 replicas": 3,
+    "several engines": 8,
+    "TP 2": 3,
+    "steps in flight": 30,
+    "plan given up": 1,
+}
+
+
+@st.composite
+def held(draw):
+    """Engines, most with steps in flight, with host time beside the GPU: shorter than a step, about as long, or longer."""
+    kinds = st.tuples(st.sampled_from(ARRIVALS), st.sampled_from([*MACHINES, "replicas"]))
+    data = draw(kinds.flatmap(lambda choice: scenarios(*choice)))
+    for engine in data.get("engines", [data]):
+        step = draw(st.sampled_from(["60 us", "150 us", "400 us", "2 ms"]))
+        host = {"overlapped_step": step, "overlapped_sequence": draw(st.sampled_from(["0 s", "17 us"]))}
+        engine["serving"] |= {"engine": {"schema": 1, "name": "host", **host}, "scheduler": "continuous", "pad": False}
+        engine["serving"] |= {"async_scheduling": draw(st.sampled_from([True, True, False]))}
+    return data
+
+
+def test_steps_bound_by_the_host_give_the_same_tokens():
+    """The longer of GPU and host is the same to the tick, in runs that are cut, in plans given up, of replicas in step."""
+    compare_all(held(), 60, HELD)
 
 
 @st.composite

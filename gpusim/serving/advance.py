@@ -110,7 +110,7 @@ class StepAdvancer:
 
     def _learn(self, shapes: StepShapes, folded: FoldedSteps) -> None:
         if self._num_outlooks % LEARN_EVERY == 0:
-            self._forecast.learn(shapes, folded.ticks - folded.fixed.ticks)
+            self._forecast.learn(shapes, folded.attention_ticks)
         self._num_outlooks += 1
 
     def _learn_reach(self, outlook: Outlook, right: int) -> None:

@@ -27,6 +27,10 @@ class EngineProfile(Spec):
     candidates: Seconds = Field(default=0.0, ge=0)
     """Likewise, in every step that sorts logits (top-p, top-k), and once more in one that penalises repeated tokens: launches
     of the many small kernels that do it."""
+    overlapped_step: Seconds = Field(default=0.0, ge=0)
+    """In every step, while the GPU computes, which waits for what is left of it; without steps in flight for all of it."""
+    overlapped_sequence: Seconds = Field(default=0.0, ge=0)
+    """Likewise, for each sequence that gets a token."""
     request: Seconds = Field(default=0.0, ge=0)
     """From the client to the engine: HTTP, tokenisation, hand-over."""
     token: Seconds = Field(default=0.0, ge=0)
@@ -40,6 +44,11 @@ class EngineProfile(Spec):
         if any(size < 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
             raise ValueError("write whole numbers from 1 on, each larger than the one before")
         return sizes
+
+    def in_turn(self) -> EngineProfile:
+        """Return the profile of the same engine without steps in flight: its GPU waits for all that the host does."""
+        host = {"step": self.step + self.overlapped_step, "sequence": self.sequence + self.overlapped_sequence}
+        return self.model_copy(update={**host, "overlapped_step": 0.0, "overlapped_sequence": 0.0})
 
     def sizes_up_to(self, max_num_seqs: int) -> tuple[int, ...]:
         """Return the graphs there are where a batch holds *max_num_seqs*: none for more than two tokens a sequence."""

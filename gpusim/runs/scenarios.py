@@ -92,12 +92,18 @@ def is_inside(experiment: Experiment) -> bool:
     return str(experiment.workload.get("kind", "")).startswith("sharegpt")
 
 
+def stated_jitter(experiment: Experiment, engine: str | EngineProfile) -> float:
+    """Return the mean jitter in seconds that an engine profile, or its name or path, states for an experiment."""
+    profile = _profile(engine, inside=is_inside(experiment))
+    return profile.jitter if isinstance(profile, EngineProfile) else 0.0
+
+
 def _profile(engine: str | EngineProfile, *, inside: bool) -> EngineProfile | str:
     """Return an engine profile, by its name where that is given, without what a server adds where there is none."""
     if engine == NO_PROFILE.name:
         return engine
     profile = validate(EngineProfile, read("engine", engine)) if isinstance(engine, str) else engine
-    return profile.model_copy(update={"request": 0.0, "token": 0.0}) if inside else profile
+    return profile.model_copy(update={"request": 0.0, "token": 0.0, "jitter": 0.0}) if inside else profile
 
 
 def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:

@@ -89,6 +89,9 @@ class ServingSpec(Spec):
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str | EngineProfile = "none"
     """Engine profile (host time, API time, CUDA graphs): a name, a path, or the profile itself; none: the GPU's time only."""
+    jitter: bool = False
+    """Tokens of some steps reach their clients later than those of others, by draws with the mean that the engine profile
+    states; steps and the means of latencies are as without."""
     sampling: SamplingSpec | None = None
     """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 

@@ -19,7 +19,8 @@ from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.names import read
 from gpusim.spec.sampling import SamplingSpec
 from gpusim.spec.scenario import DtypeSpec, Scenario
-from gpusim.spec.serving import ServingSpec
+from gpusim.spec.serving import KvOffloadSpec, ServingSpec
+from gpusim.units import GiB
 
 _DTYPES: Final[dict[str, Dtype]] = {
     "bfloat16": "bf16",
@@ -39,6 +40,8 @@ LIMITS: Final = {
     "gpu_memory_utilization": "gpu_memory_utilization",
 }
 """Of an experiment's engine, with our names; a limit that is not recorded has our default."""
+OFFLOADED: Final = 8 * GiB
+"""Host memory for offloaded KV where an experiment does not say how much: that of all those which do."""
 ASYNCHRONOUS_FROM: Final = (0, 14)
 """Version of vLLM that schedules asynchronously unless told otherwise (its release notes)."""
 
@@ -120,10 +123,21 @@ def _serving(experiment: Experiment, *, num_blocks: bool, engine: str | EnginePr
         enable_expert_parallel=int(system.get("expert_parallel") or 1) > 1,
         enable_prefix_caching=bool(stated.get("prefix_caching")),
         async_scheduling=_is_asynchronous(stated),
+        kv_offload=_offload(experiment),
         engine=_profile(engine, inside=inside),
         sampling=SamplingSpec(temperature=0) if inside else None,
         **keys,
     )
+
+
+def _offload(experiment: Experiment) -> KvOffloadSpec | None:
+    """Return how KV is offloaded: vLLM's `kv_offloading_size` is that of all ranks together."""
+    system, stated = experiment.system, experiment.engine
+    if not (stated.get("kv_cpu_offload") and stated.get("prefix_caching")):
+        return None
+    ranks = int(system.get("tensor_parallel") or 1)
+    size_gib = stated.get("kv_cpu_offload_gib")
+    return KvOffloadSpec(size=(OFFLOADED if size_gib is None else float(size_gib) * GiB) / ranks)
 
 
 def _is_asynchronous(stated: Mapping[str, Any]) -> bool:

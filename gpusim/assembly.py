@@ -16,7 +16,14 @@ from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import KernelExecutor
 from gpusim.runtime.folding import Folder
-from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine, used_by_swaps
+from gpusim.runtime.foreign import (
+    Resources,
+    do_ranks_meet,
+    is_alone,
+    used_by_engine,
+    used_by_stores,
+    used_by_swaps,
+)
 from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
@@ -205,9 +212,10 @@ class Assembly:
         return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
     def _others(self, plan: EnginePlan) -> list[Resources]:
-        """Return what other engines, their swapped KV and background collectives load."""
+        """Return what other engines, their KV on its way, its own beside its steps, and background collectives load."""
         engines = [used | self._swapped[name] for name, used in self._used.items() if name != plan.name]
-        return [*engines, *self._collective_resources()]
+        own = [used_by_stores(self.cluster, plan.hosts)] if plan.serving.kv_offload is not None else []
+        return [*engines, *own, *self._collective_resources()]
 
     def _collective_resources(self) -> list[Resources]:
         return [entry.group.resources() for entry in self.background if entry.group is not None]

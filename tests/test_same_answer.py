@@ -129,6 +129,9 @@ def compare(data):
         other = step.engines[name]
         assert other.bound_s == engine.bound_s
         assert other.kv.peak_used == engine.kv.peak_used
+        if engine.store is not None:
+            stores = [(each.store.used, each.store.blocks_out, each.store.blocks_in) for each in (other, engine)]
+            assert stores[0] == stores[1]
         if engine.host is not None:
             counts = [(each.host.num_swaps, each.host.blocks_out, each.host.peak_used) for each in (other, engine)]
             assert counts[0] == counts[1]
@@ -214,6 +217,11 @@ def kinds_of_preemption(simulation):
         yield "swapped"
     if 0 < swaps < simulation.requests.rows["num_preemptions"].sum():
         yield "swapped or not"
+    stores = [engine.store for engine in simulation.engines.values() if engine.store is not None]
+    if any(store.blocks_out for store in stores):
+        yield "stored on hosts"
+    if any(store.blocks_in for store in stores):
+        yield "restored"
 
 
 def kinds_of_steps(simulation):
@@ -274,6 +282,7 @@ def test_replicas_that_share_experts_give_the_same_tokens():
 
 
 CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}
+CACHED |= {"steps in flight": 10, "stored on hosts": 20, "restored": 3}
 
 
 @st.composite
@@ -290,12 +299,15 @@ def cached(draw):
         engine["serving"] |= {"scheduler": "continuous", "pad": False, "enable_prefix_caching": True}
         engine["serving"]["block_size"] = draw(st.sampled_from([2, 4, 1]))
         engine["serving"]["num_gpu_blocks_override"] = 28 // engine["serving"]["block_size"]
+        engine["serving"]["kv_offload"] = draw(
+            st.sampled_from([None, {"size": "1 MiB"}, {"size": "1 MiB"}, {"size": "16 KiB"}])
+        )
     return data
 
 
 def test_cached_prefixes_give_the_same_tokens():
-    """What is found in the cache, and when it is lost, is alike where requests say what they begin with."""
-    compare_all(cached(), 50, CACHED)
+    """What is found in the cache or on hosts, and when it is lost, is alike where requests say what they begin with."""
+    compare_all(cached(), 60, CACHED)
 
 
 HELD = {

@@ -168,7 +168,8 @@ def with_parameters(base: EngineProfile, values: FloatArray) -> EngineProfile:
     """Return *base* with *values*; of the sum, `token` stays as it is where it can."""
     *host, api = values.tolist()
     token = min(base.token, api)
-    return base.model_copy(update=dict(zip(STEPS, host, strict=True)) | {"request": api - token, "token": token})
+    api_times = {"request": api - token, "token": token, "jitter": min(base.jitter, token)}
+    return base.model_copy(update=dict(zip(STEPS, host, strict=True)) | api_times)
 
 
 def profile_text(profile: EngineProfile) -> str:

@@ -26,6 +26,7 @@ _PARTS: Final = {
     "waiting": "waiting for other traffic",
     "transfer": "waiting for KV from host memory",
     "paused": "pauses in which the engine did not work on them",
+    "jitter": "jitter on the way to the client",
 }
 _MOST: Final = 0.5
 """Of the slow tokens' steps with prompts of others, from where on that is their reason."""

@@ -19,6 +19,9 @@ from gpusim.runtime.attribution import CATEGORIES
 PAUSED: Final = "paused"
 """From the end of the step with the last token to the start of the step with this one, where another came between."""
 
+JITTER: Final = "jitter"
+"""By how much longer tokens are under way to their client than the tokens before them; below 0 if shorter."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Gaps:
@@ -29,13 +32,15 @@ class _Gaps:
     """That ends the gap."""
     paused_ps: IntArray
     """Before that step started."""
+    jitter_ps: IntArray
+    """Of the delivery of that step's tokens, less that of the step before the gap."""
     weights: IntArray
     context: IntArray
     """Tokens that all decodes of the step attend to."""
 
     @property
     def ticks(self) -> IntArray:
-        length: IntArray = self.paused_ps + self.spent.ends[self.steps] - self.spent.starts[self.steps]
+        length: IntArray = self.paused_ps + self.jitter_ps + self.spent.ends[self.steps] - self.spent.starts[self.steps]
         return length
 
 
@@ -43,7 +48,7 @@ def explain_itl(requests: RequestLog, steps: Mapping[str, StepLog], keep: BoolAr
     """Say where the gaps went, of all tokens of the requests in *keep*, of the median and of the slow ones.
 
     Returns:
-        By `GROUPS`: `count` of tokens, `mean_s`, `seconds` and `share` by category and `paused`, which add up to it;
+        By `GROUPS`: `count` of tokens, `mean_s`, `seconds` and `share` by category, `paused` and `jitter`, which add up to it;
         `beside_prefill`: `share` of the tokens whose step carried prompt tokens too, `mean_s` of their gaps and
         `alone_mean_s` of the others; `step`: means of `decodes`, `prefill_tokens` and `context_tokens`. Empty without gaps.
     """
@@ -62,19 +67,20 @@ def _joined(engines: list[_Gaps], name: str) -> IntArray:
 
 
 def _group(engines: list[_Gaps], masks: list[BoolArray]) -> dict[str, Any]:
-    spent, paused = np.zeros(len(CATEGORIES)), 0.0
+    spent, paused, jitter = np.zeros(len(CATEGORIES)), 0.0, 0.0
     columns: list[tuple[IntArray, ...]] = []
     for gaps, mask in zip(engines, masks, strict=True):
         at, weights = gaps.steps[mask], gaps.weights[mask]
         spent += gaps.spent.of_steps(at, weights.astype(np.float64))
         paused += float(gaps.paused_ps[mask] @ weights.astype(np.float64))
+        jitter += float(gaps.jitter_ps[mask] @ weights.astype(np.float64))
         counts = [gaps.spent.count(name)[at] for name in ("num_decodes", "num_prefill_tokens")]
         columns.append((weights, gaps.ticks[mask], *counts, gaps.context[mask]))
     weights, ticks, decodes, prefill, context = (np.concatenate(column) for column in zip(*columns, strict=True))
     beside = prefill > 0
     seconds = ticks / TICKS_PER_S
     return {
-        **parts_of({**dict(zip(CATEGORIES, spent, strict=True)), PAUSED: paused}, int(weights.sum())),
+        **parts_of({**dict(zip(CATEGORIES, spent, strict=True)), PAUSED: paused, JITTER: jitter}, int(weights.sum())),
         "beside_prefill": {
             "share": mean_of(beside.astype(np.int64), weights),
             "mean_s": mean_of(seconds[beside], weights[beside]),
@@ -97,9 +103,12 @@ def _gaps(requests: RequestLog, code: int, log: StepLog, keep: BoolArray) -> _Ga
     continues = np.flatnonzero(np.diff(segments["request"]) == 0) + 1
     resumed, before = segments["first_step"][continues], segments["last_step"][continues - 1]
     all_steps = np.concatenate([steps, resumed])
-    paused_ps = spent.starts[all_steps] - spent.ends[np.concatenate([steps - 1, before])]
+    steps_before = np.concatenate([steps - 1, before])
+    paused_ps = spent.starts[all_steps] - spent.ends[steps_before]
+    later = log.delivered - log.ends
+    jitter_ps = later[all_steps] - later[steps_before]
     weights = np.concatenate([coverage[steps], np.ones(len(resumed), np.int64)])
-    return _Gaps(spent, all_steps, paused_ps, weights, _context(requests, every, len(log))[all_steps])
+    return _Gaps(spent, all_steps, paused_ps, jitter_ps, weights, _context(requests, every, len(log))[all_steps])
 
 
 def _coverage(segments: Records, values: IntArray, num_steps: int) -> IntArray:

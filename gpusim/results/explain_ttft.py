@@ -17,7 +17,7 @@ from gpusim.runtime.attribution import CATEGORIES
 
 PARTS: Final = ("queue", *CATEGORIES, "paused", "api")
 """Before the first step with a part of it; by category, of steps from there on that computed prompts; the others, and the time
-between steps; to the engine and back."""
+between steps; to the engine and back, jitter included."""
 
 
 def explain_ttft(
@@ -44,19 +44,21 @@ def _table(
     requests: RequestLog, steps: Mapping[str, StepLog], rows: np.ndarray[Any, Any], times: TokenTimes
 ) -> FloatArray:
     """Return ticks by part (rows, parts)."""
-    asked, api_ps = requests.rows[rows], requests.api_ps[rows]
-    engine_ps = times.first_ps[rows] - api_ps
+    asked, segments = requests.rows[rows], requests.segments
+    is_first = np.diff(segments["request"], prepend=-1) != 0
+    first_step = np.zeros(len(requests), np.int64)
+    first_step[segments["request"][is_first]] = segments["first_step"][is_first]
     table = np.zeros((len(rows), len(PARTS)))
     table[:, 0] = asked["scheduled_ps"] - asked["arrival_ps"]
-    table[:, -1] = api_ps
     for code, name in enumerate(requests.engines):
         here = np.flatnonzero(asked["engine"] == code)
         if not len(here):
             continue
         spent = TimeSpent(steps[name])
         first = np.searchsorted(spent.starts, asked["scheduled_ps"][here])
-        last = np.searchsorted(spent.ends, engine_ps[here])
+        last = first_step[rows[here]]
         prefilling = spent.between(first, last, spent.runs["num_prefill_tokens"] > 0)
         table[here, 1:-2] = prefilling
-        table[here, -2] = (engine_ps - asked["scheduled_ps"])[here] - prefilling.sum(axis=1)
+        table[here, -2] = spent.ends[last] - asked["scheduled_ps"][here] - prefilling.sum(axis=1)
+        table[here, -1] = times.first_ps[rows[here]] - spent.ends[last]
     return table

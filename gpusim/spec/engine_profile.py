@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gpusim.spec.base import SchemaNumber, Spec
 from gpusim.spec.laws import DEFAULT_ENGINE
@@ -35,6 +35,8 @@ class EngineProfile(Spec):
     """From the client to the engine: HTTP, tokenisation, hand-over."""
     token: Seconds = Field(default=0.0, ge=0)
     """From the engine to the client: detokenisation, HTTP."""
+    jitter: Seconds = Field(default=0.0, ge=0)
+    """Mean of the part of `token` that varies from step to step, exponentially; it does with `serving.jitter` only."""
     graph_sizes: tuple[int, ...] = ()
     """Tokens of the steps for which there are CUDA graphs; a step is padded to the next of them. Larger steps are not."""
 
@@ -44,6 +46,14 @@ class EngineProfile(Spec):
         if any(size < 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
             raise ValueError("write whole numbers from 1 on, each larger than the one before")
         return sizes
+
+    @model_validator(mode="after")
+    def _jitter_is_part_of_token(self) -> EngineProfile:
+        if self.jitter > self.token:
+            raise ValueError(
+                f"jitter = {self.jitter:g} s is the mean of a part of token = {self.token:g} s: raise the one or lower the other"
+            )
+        return self
 
     def in_turn(self) -> EngineProfile:
         """Return the profile of the same engine without steps in flight: its GPU waits for all that the host does."""

@@ -17,7 +17,16 @@ TIMES: Final = ("link_latency", "launch", "host")
 """Factors on times: above 1 is slower."""
 FACTORS: Final = ("hbm_bandwidth", "flops", "link_bandwidth", "link_latency", "launch", "host")
 
-_HOST_TIMES: Final = ("step", "sequence", "candidates", "overlapped_step", "overlapped_sequence", "request", "token")
+_HOST_TIMES: Final = (
+    "step",
+    "sequence",
+    "candidates",
+    "overlapped_step",
+    "overlapped_sequence",
+    "request",
+    "token",
+    "jitter",
+)
 
 
 class WhatIfSpec(Spec):

@@ -1,6 +1,7 @@
 """How often `gpusim compare` is right: pairs of runs that differ by seed only, and pairs that differ by 5 % of HBM bandwidth.
 
     python benchmarks/compare_coverage.py [PAIRS [light|medium|heavy]...]
+    FIRST_SEED=200 python benchmarks/compare_coverage.py 100 heavy
 
 Prints, for each load, in how many pairs the verdict was "no change within noise" where there was none, how often each
 metric's interval held the truth, and in how many pairs a change of 5 % was found.
@@ -8,6 +9,7 @@ metric's interval held the truth, and in how many pairs a change of 5 % was foun
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -50,8 +52,9 @@ def study(name: str, load: float, pairs: int) -> None:
     began = time.perf_counter()
     verdicts, held, known, found = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     spent_s, lengths = 0.0, []
-    before = run_of(load, 0)
-    for seed in range(1, pairs + 1):
+    first = int(os.environ.get("FIRST_SEED", "0"))
+    before = run_of(load, first)
+    for seed in range(first + 1, first + pairs + 1):
         run = run_of(load, seed)
         slow = run_of(load, seed, bandwidth=SLOWER)
         start = time.perf_counter()

@@ -20,6 +20,8 @@ from gpusim.results.summary import scenario_hash
 
 NUM_SAMPLES: Final = 400
 """Bootstrap samples: a spread is then known to 4 %."""
+UNPAIRED_BLOCKS: Final = 2
+"""Runs of different requests share no queue that would cancel, and the rule for blocks finds those of one run too short."""
 MIN_BEYOND: Final = 10
 """Observations beyond a percentile, below which nothing is said of how sure it is."""
 
@@ -172,12 +174,18 @@ class _Run:
         }
 
 
+def _block_length(a: _Run, b: _Run, *, is_paired: bool) -> int:
+    """Return the requests in a block: the longer of both, and `UNPAIRED_BLOCKS` times that where queues do not cancel."""
+    length = max(a.observed.block_length, b.observed.block_length)
+    return min(math.ceil(length if is_paired else UNPAIRED_BLOCKS * length), len(a.observed), len(b.observed))
+
+
 def _versus(name: str, a: _Run, b: _Run, *, metrics: list[str], confidence: float, at_least: float) -> Versus:
     numbers = len(a.observed), len(b.observed)
     if not all(numbers):
         raise GpusimError("a run without measured requests cannot be compared; shorten measure.warmup and cooldown")
-    length = min(math.ceil(max(a.observed.block_length, b.observed.block_length)), *numbers)
     is_paired = a.is_like(b)
+    length = _block_length(a, b, is_paired=is_paired)
     streams = [""] * 2 if is_paired else [f"{scenario_hash(run.scenario)}/{run.seed}" for run in (a, b)]
     old, new = (run.replicates(length, stream) for run, stream in zip((a, b), streams, strict=True))
     changes = [

@@ -68,7 +68,7 @@ def trace(  # noqa: PLR0917 - typer reads them by name
     _say(target, window, traced, result, as_json=as_json)
     if end is None and not as_json:
         note("without --to: up to 100 steps, or 1 s if that is less")
-    if not traced.reached(window):
+    if not traced.is_whole:
         note("interrupted: the timeline ends there")
         raise typer.Exit(INTERRUPTED)
 

@@ -32,16 +32,13 @@ class Traced:
     record: RunRecord
     """Up to the end of the window."""
     num_events: int
+    is_whole: bool
+    """Whether it went on to the end of the window; not if it was interrupted."""
 
     def agrees(self, run: RunRecord) -> bool:
         """Whether its steps ended in the same ticks as those of *run*."""
         pairs = [(log.ends, run.steps[name].ends) for name, log in self.record.steps.items()]
         return all(np.array_equal(ends, expected[: len(ends)]) for ends, expected in pairs)
-
-    def reached(self, window: Window) -> bool:
-        """Whether it went on to the end of *window*; not if it was interrupted."""
-        last = max((int(log.ends[-1]) for log in self.record.steps.values() if len(log)), default=0)
-        return last >= window.last_end
 
 
 def trace(plan: Plan, file: TextIO, window: Window, on_finished: OnFinished | None = None) -> Traced:
@@ -64,11 +61,12 @@ def trace(plan: Plan, file: TextIO, window: Window, on_finished: OnFinished | No
     simulation.probes.append(probe)
     simulation.clock.call_in(window.last_end + 1, lambda _: simulation.stop())
     record = simulation.run().record
+    is_whole = record.complete or simulation.clock.now > window.last_end
     window = replace(window, last_end=min(window.last_end, simulation.clock.now))
     probe.close()
     write_requests(stage, window, record.requests, record.steps, probe.engines)
     writer.close()
-    return Traced(record, writer.num_events)
+    return Traced(record, writer.num_events, is_whole)
 
 
 def write_timeline(plan: Plan, path: Path, window: Window, on_finished: OnFinished | None = None) -> Traced:

@@ -108,7 +108,7 @@ def test_arrows_lead_from_a_request_to_its_steps(llama):
 
 
 def test_a_hundred_steps_stay_small(llama, tmp_path):
-    """Measured on these steps, 100 take a tenth of 100 MB; `benchmarks/timeline.py` measures them all."""
+    """By the size of these steps, 100 take less than 10 MB; `benchmarks/timeline.py` writes as many."""
     plan, (simulation, *_) = build_plan(**LLAMA), llama
     window = find_window(simulation.logs, None, None)
     write_timeline(plan, tmp_path / "t.json.gz", window)

@@ -16,11 +16,19 @@ from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.executor import KernelExecutor
 from gpusim.runtime.folding import Folder
-from gpusim.runtime.foreign import Resources, do_ranks_meet, is_alone, used_by_engine, used_by_swaps
+from gpusim.runtime.foreign import (
+    Resources,
+    do_ranks_meet,
+    is_alone,
+    used_by_engine,
+    used_by_stores,
+    used_by_swaps,
+)
 from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.host import NOTHING_BESIDE, OverlappedHost
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws
 from gpusim.runtime.lockstep import Lockstep, Replica
 from gpusim.runtime.mover import HostMover
@@ -195,9 +203,10 @@ class Assembly:
         return not meet and not self._feels_copies(plan) and is_alone(self._used[plan.name], self._others(plan))
 
     def _others(self, plan: EnginePlan) -> list[Resources]:
-        """Return what other engines, their swapped KV and background collectives load."""
+        """Return what other engines, their KV on its way, its own beside its steps, and background collectives load."""
         engines = [used | self._swapped[name] for name, used in self._used.items() if name != plan.name]
-        return [*engines, *self._collective_resources()]
+        own = [used_by_stores(self.cluster, plan.hosts)] if plan.serving.kv_offload is not None else []
+        return [*engines, *own, *self._collective_resources()]
 
     def _collective_resources(self) -> list[Resources]:
         return [entry.group.resources() for entry in self.background if entry.group is not None]
@@ -209,8 +218,15 @@ class Assembly:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
         figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
+        profile = plan.profile if plan.serving.async_scheduling else plan.profile.in_turn()
         timer = ProgramTimer(
-            figures, self._laws(figures, plan.profile), gpus[0].memory, group, remote, experts=self._experts
+            figures,
+            self._laws(figures, profile),
+            gpus[0].memory,
+            group,
+            remote,
+            experts=self._experts,
+            host=NOTHING_BESIDE if self.is_ideal else OverlappedHost.of(profile),
         )
         folded = self._ranks == "folded" and len(gpus) > 1 and self._is_undisturbed(plan)
         meet = None if self._lockstep is None else self._lockstep.meet

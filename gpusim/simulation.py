@@ -14,6 +14,7 @@ from gpusim.errors import SimulationError
 from gpusim.hardware.cluster import Cluster
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
+from gpusim.results.delivery import Delivery
 from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
@@ -87,7 +88,7 @@ class Simulation:
         self.cluster = Cluster(self.clock, plan.topology, {}, ideal=is_ideal, probes=self.probes)
         self._api = {engine.name: 0 if is_ideal else _api_ticks(engine.profile) for engine in plan.engines}
         self.requests = RequestLog(list(self._api), list(self._api.values()))
-        self.logs = {engine.name: StepLog(engine.name) for engine in plan.engines}
+        self.logs = {engine.name: StepLog(engine.name, self._delivery(engine)) for engine in plan.engines}
         scenario = plan.scenario
         self._assembly = Assembly(
             self.cluster,
@@ -161,12 +162,20 @@ class Simulation:
     def _engine(self, plan: EnginePlan) -> Engine:
         return self._assembly.engine(plan, self.logs[plan.name], lambda request: self._over(plan.name, request))
 
+    def _delivery(self, plan: EnginePlan) -> Delivery | None:
+        """Return when tokens are delivered, where not all are equally late."""
+        scenario = self.plan.scenario
+        if not plan.serving.jitter or scenario.efficiency == "ideal":
+            return None
+        return Delivery(scenario.seed, plan.name, plan.profile.jitter)
+
     def _over(self, engine: str, request: Request) -> None:
         """Log a request that is finished or rejected, and let its source go on."""
         self._log(engine, request, request.status)
         if self._on_finished is not None:
             self._on_finished(len(self.requests))
-        self._source_of[engine].over(request, self._api[engine])
+        later = 0 if request.finished is None else self.logs[engine].later(request.finished)
+        self._source_of[engine].over(request, self._api[engine] + later)
 
     def _log(self, engine: str, request: Request, status: Status) -> None:
         self.requests.append(

@@ -103,6 +103,10 @@ class Fabric(Component):
         """Return `loads` of bytes that the target's processors use as they arrive: only the read loads a memory."""
         return self._loads(traffic, is_read=True, is_written=False)
 
+    def writes(self, traffic: Iterable[tuple[str, str, float]]) -> Loads:
+        """Return `loads` of bytes whose read loads no memory: only the write does."""
+        return self._loads(traffic, is_read=False, is_written=True)
+
     def together(self, parts: Iterable[Loads]) -> Loads:
         """Return what several pieces of traffic load when they move at the same time."""
         amounts, parts = np.zeros(len(self.capacity)), tuple(parts)

@@ -36,7 +36,7 @@ EVENTS_PER_REMOTE_READ: Final = 2
 EVENTS_PER_COLLECTIVE: Final = 3
 """Its flow starts; the fabric is through with its bytes; it ends."""
 EVENTS_PER_STEP: Final = 1
-"""It is decided what the next one computes."""
+"""It is decided what the next one computes; one more where the host takes longer than the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ class _Run:
         self.over = over
         """Happens with the end of its last step."""
         self.ends: list[int] = []
+        self.begun: int
+        """Tick at which the step under way began."""
         self.steps = timed.program.steps
         """After which it is over."""
         self.is_between = False
@@ -204,6 +206,7 @@ class KernelExecutor:
 
     def _play(self, run: _Run) -> None:
         parts = run.parts if self._ranks[0].gpu.probes else ()
+        run.begun = self.clock.now
         for rank in self._ranks:
             rank.play(run.operations, parts)
 
@@ -214,7 +217,7 @@ class KernelExecutor:
             return
         self._missing = len(self._ranks)
         if collective is None:
-            self._end_step()
+            self._await_host()
         elif collective.among == "expert":
             assert self._meet_others is not None, "replicas that share experts meet"
             self._meet_others(collective, partial(self._go_on, collective, self.clock.now))
@@ -228,6 +231,22 @@ class KernelExecutor:
             if rank.gpu.probes:
                 rank.show(collective.full_name, start)
             rank.proceed()
+
+    def _await_host(self) -> None:
+        """End the step, or wait for what the host does beside it."""
+        run, now = self._run, self.clock.now
+        assert run is not None, "only a run that is being played has steps"
+        host_end = run.begun + run.timed.host_ticks
+        if host_end > now:
+            self.clock.call_in(host_end - now, partial(self._end_wait, now))
+        else:
+            self._end_step()
+
+    def _end_wait(self, start: int, _: simpy.Event) -> None:
+        for rank in self._ranks:
+            if rank.gpu.probes:
+                rank.gpu.emit("host", start)
+        self._end_step()
 
     def _end_step(self) -> None:
         """Note the time; the run is over, or it is decided whether another step follows."""

@@ -12,7 +12,7 @@ import numpy as np
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.work import Attention, Collective, Kernel, StepProgram
-from gpusim.runtime.attribution import in_ticks
+from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows, StepTotals
 from gpusim.runtime.laws.timing import KernelTime
@@ -58,11 +58,13 @@ class TimedProgram:
     fixed: StepTotals
     """One row: the sums over all operations but attention, which alone grows with the context."""
     step_ticks: IntArray
-    """(steps,) Sum over the operations, each rounded to the clock before."""
+    """(steps,) Sum over the operations, each rounded to the clock before, or what the host takes beside them if that is more."""
     attribution_ps: IntArray
     """(steps, categories) Where that time goes; rows sum to step_ticks."""
     bound_ps: IntArray
     """(steps,) Sum of the operations' bounds."""
+    host_ticks: int
+    """What the host takes beside each step."""
 
     @property
     def operations(self) -> tuple[TimedOperation, ...]:
@@ -125,9 +127,13 @@ class ProgramTimer(KernelTimer):
             step_ticks += count * kernel.rows.ticks
             attribution_s += count * kernel.rows.attribution_s
             bound_s += count * kernel.rows.bound_s
-        return TimedProgram(
-            program, parts, fixed, step_ticks, in_ticks(attribution_s, step_ticks), ticks_array(bound_s)
-        )
+        attribution_ps = in_ticks(attribution_s, step_ticks)
+        num_sampled = program.shape.num_sampled
+        wait_ticks = self.host.wait_ticks(step_ticks, num_sampled)
+        attribution_ps[:, LAUNCH] += wait_ticks
+        step_ticks += wait_ticks
+        host_ticks = int(self.host.ticks(num_sampled)[0])
+        return TimedProgram(program, parts, fixed, step_ticks, attribution_ps, ticks_array(bound_s), host_ticks)
 
     def _totals(self, program: StepProgram) -> StepTotals:
         """Return the sums over what does not grow with the context, computed once for all programs alike in it."""

@@ -11,7 +11,8 @@ from gpusim.core.probe import Probe
 from gpusim.model.lower import Lowering
 from gpusim.runtime.executor import Executor
 from gpusim.runtime.step_executor import StepExecutor
-from gpusim.serving.advance import Advancer, Blocks, KernelAdvancer, StepAdvancer
+from gpusim.serving.advance import Advancer, KernelAdvancer, StepAdvancer
+from gpusim.serving.blocks import Blocks
 from gpusim.serving.commit import Advance, Commit, RunLog
 from gpusim.serving.feed import NEVER, Feed
 from gpusim.serving.host_blocks import HostBlocks, Mover
@@ -89,7 +90,7 @@ class Engine(Component):
         self.steps_by_kernel = 0
         """Steps that were not folded."""
         self._kernel_between = kernel_between
-        self._commit = Commit(kv, channels, log, host, store)
+        self._commit = Commit(kv, channels, log, host)
         self._blocks = Blocks(clock, kv, channels, self._commit, mover=mover, store=store)
 
     @property
@@ -148,7 +149,6 @@ class Engine(Component):
     def _loop(self) -> Process:
         while True:
             if self.roster.is_idle:
-                yield from self._blocks.store()
                 yield from self._wait_for_arrival()
             # What completes or arrives in this tick comes before the decision.
             yield self.clock.timeout(0, priority=DECISION)

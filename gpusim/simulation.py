@@ -20,6 +20,7 @@ from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
+from gpusim.runtime.executor import KernelExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin
@@ -118,17 +119,23 @@ class Simulation:
         for engine in self.engines.values():
             engine.start()
         try:
-            with on_interrupt(self._stop), rare_collections():
+            with on_interrupt(self.stop), rare_collections():
                 self.clock.run(until=self._drained)
         except KeyboardInterrupt:
             self._is_complete = False
         return Result(self._record(complete=self._is_complete))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """End the run early, with the tick under way."""
         self._is_complete = False
         if not self._drained.triggered:
             self._drained.succeed()
+
+    def played_for(self) -> dict[str, list[str]]:
+        """Return the GPUs that are played at kernel detail for others too, each with those others."""
+        executors = [engine.executor for engine in self.engines.values()]
+        ranks = [each.ranks_alike for each in executors if isinstance(each, KernelExecutor)]
+        return {first: others for first, *others in ranks if others}
 
     def _start_sources(self) -> None:
         """Open the streams of requests: one of each engine that has its own, one that the others share."""

@@ -12,7 +12,8 @@ help:
 	@echo "make demo   install gpusim into $(VENV), run the study and one chat run"
 	@echo "make test   everything that CI checks: lint, format, types, tests"
 	@echo "make bench  speed and memory of whole runs (minutes); QUICK=1: short runs only; JSON=FILE: all figures"
-	@echo "make accuracy  docs/accuracy.md anew from measured kernels in DATA=FOLDER (default ../shared/data)"
+	@echo "make accuracy  docs/accuracy.md, serving-accuracy.md and step-parts.md anew from measurements in DATA=FOLDER (default"
+	@echo "            ../shared/data); FIT=FILE: also what gpusim calibrate --engine vllm FOLDER/serving --json printed"
 	@echo "make clean  remove $(VENV) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
@@ -39,10 +40,12 @@ unit: $(INSTALLED_DEV)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
-# Errors of every law against measurements, which are not part of the repository.
+# Errors of every law and of serving runs against measurements, which are not part of the repository.
 DATA ?= ../shared/data
 accuracy: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/accuracy.py $(DATA)/silicon --out docs/accuracy.md
+	$(BIN)/python benchmarks/serving_accuracy.py $(DATA)/serving --out docs/serving-accuracy.md $(if $(FIT),--fit $(FIT))
+	$(BIN)/python benchmarks/step_parts.py $(DATA)/serving --out docs/step-parts.md
 
 # The stamps make a second call install nothing, unless pyproject.toml has changed.
 $(INSTALLED): pyproject.toml | $(BIN)/python

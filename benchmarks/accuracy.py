@@ -42,7 +42,7 @@ Every row is timed by the simulator's own kernel path on an idle GPU (`gpusim va
 1|; MAPE is its mean, p90 its 90th percentile. *Core* rows are those that the data's own README calls so. *Kept out*: only rows of shapes that no fit
 has read (a quarter of the shapes, chosen by a checksum of the shape). *Left out*: all core rows, the GPU taken for one nobody
 measured, so that its laws come from its data sheet and the other GPUs ([the rule](default-laws.md)). *Plain*: `t0 + bytes / rate`, two numbers
-fitted for each engine and stored type on the same rows, on the rows kept out.
+fitted for each engine and stored type on the same rows, on the rows kept out. Whole serving runs have [a page of their own](serving-accuracy.md).
 """
 
 

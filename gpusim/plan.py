@@ -53,6 +53,8 @@ class Plan:
         else:
             scenario = scenario.model_copy(update={"serving": self.engines[0].serving})
         data = scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if scenario.what_if.is_neutral:
+            del data["what_if"]
         return {"schema": data.pop("schema"), "name": data.pop("name"), **data}
 
 
@@ -169,12 +171,20 @@ class _Planner:
     def _with_profile(self, serving: ServingSpec, where: Location) -> ServingSpec:
         """Return *serving* with its engine profile written out."""
         name = serving.engine
-        if isinstance(name, EngineProfile) or name == NO_PROFILE.name:
-            return serving
-        profile = self.problems.attempt(
-            (*where, "serving", "engine"), lambda: validate(EngineProfile, read("engine", name, self.folder))
-        )
-        return serving if profile is None else serving.model_copy(update={"engine": profile})
+        if not (isinstance(name, EngineProfile) or name == NO_PROFILE.name):
+            profile = self.problems.attempt(
+                (*where, "serving", "engine"), lambda: validate(EngineProfile, read("engine", name, self.folder))
+            )
+            if profile is None:
+                return serving
+            serving = serving.model_copy(update={"engine": profile})
+        if serving.jitter and not serving.profile.jitter:
+            self.problems.add(
+                (*where, "serving", "engine"),
+                f"the profile {serving.profile.name} states no jitter, and jitter: true needs some; name one that does, "
+                "such as engine: vllm, or leave jitter out",
+            )
+        return serving
 
     def _model(self, stated: str | ModelSpec | None, where: Location) -> ModelSpec | None:
         """Return a model as published."""

@@ -129,6 +129,9 @@ def compare(data):
         other = step.engines[name]
         assert other.bound_s == engine.bound_s
         assert other.kv.peak_used == engine.kv.peak_used
+        if engine.store is not None:
+            stores = [(each.store.used, each.store.blocks_out, each.store.blocks_in) for each in (other, engine)]
+            assert stores[0] == stores[1]
         if engine.host is not None:
             counts = [(each.host.num_swaps, each.host.blocks_out, each.host.peak_used) for each in (other, engine)]
             assert counts[0] == counts[1]
@@ -197,6 +200,14 @@ def kinds_of(data, simulation):
     if ((rows["reason"] < 0) & (-(-tokens // sizes) > -(-rows["prompt_tokens"] // sizes))).any():
         yield "block boundary crossed"
     yield from kinds_of_steps(simulation)
+    if any(is_bound_by_host(engine, simulation.logs[name]) for name, engine in simulation.engines.items()):
+        yield "bound by the host"
+
+
+def is_bound_by_host(engine, log):
+    """Say whether a step took what the host does beside it."""
+    host_ticks = engine.executor.timer.host.ticks(np.arange(20))
+    return np.isin(log.ends - log.starts, host_ticks[host_ticks > 0]).any()
 
 
 def kinds_of_preemption(simulation):
@@ -206,6 +217,11 @@ def kinds_of_preemption(simulation):
         yield "swapped"
     if 0 < swaps < simulation.requests.rows["num_preemptions"].sum():
         yield "swapped or not"
+    stores = [engine.store for engine in simulation.engines.values() if engine.store is not None]
+    if any(store.blocks_out for store in stores):
+        yield "stored on hosts"
+    if any(store.blocks_in for store in stores):
+        yield "restored"
 
 
 def kinds_of_steps(simulation):
@@ -266,6 +282,7 @@ def test_replicas_that_share_experts_give_the_same_tokens():
 
 
 CACHED = {"closed loop": 3, "turn after a think time": 5, "preempted and resumed": 3, "prefix found": 20}
+CACHED |= {"steps in flight": 10, "stored on hosts": 20, "restored": 3}
 
 
 @st.composite
@@ -282,12 +299,43 @@ def cached(draw):
         engine["serving"] |= {"scheduler": "continuous", "pad": False, "enable_prefix_caching": True}
         engine["serving"]["block_size"] = draw(st.sampled_from([2, 4, 1]))
         engine["serving"]["num_gpu_blocks_override"] = 28 // engine["serving"]["block_size"]
+        engine["serving"]["kv_offload"] = draw(
+            st.sampled_from([None, {"size": "1 MiB"}, {"size": "1 MiB"}, {"size": "16 KiB"}])
+        )
     return data
 
 
 def test_cached_prefixes_give_the_same_tokens():
-    """What is found in the cache, and when it is lost, is alike where requests say what they begin with."""
-    compare_all(cached(), 50, CACHED)
+    """What is found in the cache or on hosts, and when it is lost, is alike where requests say what they begin with."""
+    compare_all(cached(), 60, CACHED)
+
+
+HELD = {
+    "bound by the host": 25,
+    "2 replicas": 3,
+    "several engines": 8,
+    "TP 2": 3,
+    "steps in flight": 30,
+    "plan given up": 1,
+}
+
+
+@st.composite
+def held(draw):
+    """Engines, most with steps in flight, with host time beside the GPU: shorter than a step, about as long, or longer."""
+    kinds = st.tuples(st.sampled_from(ARRIVALS), st.sampled_from([*MACHINES, "replicas"]))
+    data = draw(kinds.flatmap(lambda choice: scenarios(*choice)))
+    for engine in data.get("engines", [data]):
+        step = draw(st.sampled_from(["60 us", "150 us", "400 us", "2 ms"]))
+        host = {"overlapped_step": step, "overlapped_sequence": draw(st.sampled_from(["0 s", "17 us"]))}
+        engine["serving"] |= {"engine": {"schema": 1, "name": "host", **host}, "scheduler": "continuous", "pad": False}
+        engine["serving"] |= {"async_scheduling": draw(st.sampled_from([True, True, False]))}
+    return data
+
+
+def test_steps_bound_by_the_host_give_the_same_tokens():
+    """The longer of GPU and host is the same to the tick, in runs that are cut, in plans given up, of replicas in step."""
+    compare_all(held(), 60, HELD)
 
 
 @st.composite

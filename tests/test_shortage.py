@@ -272,7 +272,7 @@ LONELY = {
         ({"serving__swap_space": "300 GiB"}, "serving.swap_space: 300 GiB for the GPUs of cpu0, which has 256 GiB"),
         ({"serving__swap_space": 4}, "write the unit"),
         ({"serving__kv_placement": "pooled"}, "not yet: swapping or offloading pooled KV"),
-        ({"serving__async_scheduling": True}, "not yet: swapping or offloading with steps in flight"),
+        ({"serving__async_scheduling": True}, "not yet: preemption_mode: swap with steps in flight"),
         ({"serving__preemption_mode": "swop"}, 'did you mean "swap"?'),
         ({"serving__watermark": 1.0}, "serving.watermark: must be less than 1"),
     ],

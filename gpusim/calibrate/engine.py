@@ -26,6 +26,7 @@ API: Final = "request + token"
 STEPS: Final = {"step": 0.2 * ms, "sequence": 10 * us, "candidates": 0.2 * ms}
 """How far the simulation that tells a parameter's effect is from the base profile."""
 PARAMETERS: Final = (*STEPS, API)
+"""Overlapped host time is not among them, but lent by the base profile: the longer of two times is not linear in it."""
 _MOVED_BY_API: Final = np.array([name != "itl_mean_s" for name in FITTED_METRICS], dtype=np.float64)
 
 
@@ -167,7 +168,8 @@ def with_parameters(base: EngineProfile, values: FloatArray) -> EngineProfile:
     """Return *base* with *values*; of the sum, `token` stays as it is where it can."""
     *host, api = values.tolist()
     token = min(base.token, api)
-    return base.model_copy(update=dict(zip(STEPS, host, strict=True)) | {"request": api - token, "token": token})
+    api_times = {"request": api - token, "token": token, "jitter": min(base.jitter, token)}
+    return base.model_copy(update=dict(zip(STEPS, host, strict=True)) | api_times)
 
 
 def profile_text(profile: EngineProfile) -> str:

@@ -56,8 +56,8 @@ class Cluster(Component):
         self._add_nodes(self.graph, devices)
         self.fabric = Fabric(clock, "fabric", self.graph, self.banks, ideal=ideal, probes=self.probes)
 
-    def copy(self, source: str, target: str, size_bytes: float) -> Process:
-        """Move *size_bytes* from the memory of *source* to that of *target*.
+    def copy(self, source: str, target: str, size_bytes: float, *, is_read: bool = True) -> Process:
+        """Move *size_bytes* from the memory of *source* to that of *target*; only if it *is_read* that loads the former.
 
         Holds a copy engine of *source*, or of *target* where *source* is no GPU. Alone it takes the latency of the
         route and then the bytes over the slowest of links and memories.
@@ -68,13 +68,14 @@ class Cluster(Component):
         Raises:
             TopologyError: If no links lead from *source* to *target*.
         """
-        loads = self.fabric.loads([(source, target, size_bytes)], memory=True)
+        part = (source, target, size_bytes)
+        loads = self.fabric.loads([part], memory=True) if is_read else self.fabric.writes([part])
         gpu = self.gpus.get(source) or self.gpus.get(target)
         with nullcontext() if gpu is None else gpu.copy_engines.request() as turn:
             if turn is not None:
                 yield turn
             start = self.clock.now
-            yield self.fabric.transfer(loads, latency_s=loads.latency_s).done
+            yield self.fabric.transfer(loads, latency_s=loads.latency_s, name="copy").done
         self.emit("copy", start, source=source, target=target, size_bytes=size_bytes)
         return start, self.clock.now
 

@@ -25,9 +25,14 @@ def runs_summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "runs": run_rows(predictions),
         "mean": mean_errors(predictions),
         "peers": beside_peers(predictions),
-        "token_gaps": {"runs": gap_summary(run_gaps(predictions)), "mean": mean_gaps(predictions)},
+        "token_gaps": {**_gaps_part(predictions), "with_jitter": _gaps_part(predictions, jitter=True)},
         "without_prediction": reasons(predictions),
     }
+
+
+def _gaps_part(predictions: Sequence[Prediction], *, jitter: bool = False) -> dict[str, Any]:
+    runs = gap_summary(run_gaps(predictions, jitter=jitter))
+    return {"runs": runs, "mean": mean_gaps(predictions, jitter=jitter)}
 
 
 def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
@@ -45,26 +50,35 @@ def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
         sweep_table(found, columns, console, title="Mean size of the error in %, scored runs")
     else:
         console.print("nothing was measured, so there is nothing to hold the predictions against", highlight=False)
-    gaps = gap_rows(predictions)
-    if gaps:
+    for title, gaps in gap_tables(predictions).items():
         columns = [TableColumn(name, name) for name in gaps[0]]
-        sweep_table(gaps, columns, console, title="Signed errors in % of gaps between tokens, by percentile")
+        sweep_table(gaps, columns, console, title=title)
     without = reasons(predictions)
     if without:
         columns = [TableColumn("experiment", "experiment"), TableColumn("reason", "reason")]
         sweep_table(without, columns, console, title="Without a prediction")
 
 
-def gap_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return signed errors in per cent of gaps between tokens, a row for each run and one with the mean size."""
-    found = run_gaps(predictions)
+def gap_tables(predictions: Sequence[Prediction]) -> dict[str, list[dict[str, Any]]]:
+    """Return by title the tables of errors of gaps between tokens, without jitter and with it; none that is empty."""
+    title = "Signed errors in % of gaps between tokens, by percentile (p99.8: rare stalls, not simulated)"
+    tables = {
+        title: _gap_rows(predictions, jitter=False),
+        f"{title}, with the profile's jitter": _gap_rows(predictions, jitter=True),
+    }
+    return {title: rows for title, rows in tables.items() if rows}
+
+
+def _gap_rows(predictions: Sequence[Prediction], *, jitter: bool) -> list[dict[str, Any]]:
+    """Return signed errors in per cent, a row for each run and one with the mean size."""
+    found = run_gaps(predictions, jitter=jitter)
     scored = {p.experiment.name: p.experiment.is_scored for p in predictions}
-    names = sorted({gap.percentile for gaps in found.values() for gap in gaps}, key=lambda name: int(name[1:]))
+    names = sorted({gap.percentile for gaps in found.values() for gap in gaps}, key=lambda name: float(name[1:]))
     rows = [
         {"experiment": run if scored[run] else f"({run})"} | {gap.percentile: f"{100 * gap.error:+.1f}" for gap in gaps}
         for run, gaps in found.items()
     ]
-    means = {name: f"{100 * value:.1f}" for name, value in mean_gaps(predictions).items()}
+    means = {name: f"{100 * value:.1f}" for name, value in mean_gaps(predictions, jitter=jitter).items()}
     rows += [{"experiment": "mean size, scored runs"} | means] if means else []
     return [{name: row.get(name) for name in ("experiment", *names)} for row in rows]
 

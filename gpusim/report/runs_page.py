@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gpusim.report.numbers import SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table, write_html
-from gpusim.report.runs import TITLES, gap_rows, percentages, run_percentages
+from gpusim.report.runs import TITLES, gap_tables, percentages, run_percentages
 from gpusim.report.runs_figures import metrics_scatter, percentile_curves
 from gpusim.runs.distributions import measured_quantiles
 from gpusim.runs.gaps import gaps
@@ -59,9 +59,8 @@ def _overview(predictions: Sequence[Prediction]) -> list[str]:
     if points:
         rows = [_columns(run_percentages(row), "experiment", "mean_decodes") for row in run_rows(predictions)]
         parts += [heading(2, "Signed errors in %"), metrics_scatter(points), table(rows, _OVERVIEW, _WORDS)]
-    gap_errors = gap_rows(predictions)
-    if gap_errors:
-        parts += [heading(2, "Signed errors in % of gaps between tokens, by percentile"), table(gap_errors, {}, _WORDS)]
+    for title, rows in gap_tables(predictions).items():
+        parts += [heading(2, title), table(rows, {}, _WORDS)]
     return parts
 
 

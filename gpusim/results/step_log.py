@@ -8,6 +8,7 @@ import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.results.columns import Column, Records
+from gpusim.results.delivery import Delivery
 from gpusim.runtime.attribution import CATEGORIES
 
 RUN: Final = np.dtype(
@@ -36,10 +37,12 @@ class StepLog:
 
     Args:
         engine: Name of the engine.
+        delivery: When its tokens are with their clients; None: at the end of their step. Costs 8 bytes a step more.
     """
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, delivery: Delivery | None = None) -> None:
         self.engine = engine
+        self._delivery = delivery
         self._ends = Column(np.int64)
         self._runs = Column(RUN)
         self._last_end = 0
@@ -128,6 +131,8 @@ class StepLog:
         self._runs.extend(self._continued(rows) if continues else rows)
         self._ends.extend(ends)
         self._last_end = int(ends[-1])
+        if self._delivery is not None:
+            self._delivery.note(ends)
         return first_step
 
     def _check(
@@ -158,12 +163,43 @@ class StepLog:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._ends.nbytes + self._runs.nbytes
+        return self._ends.nbytes + self._runs.nbytes + (0 if self._delivery is None else self._delivery.nbytes)
 
     @property
     def ends(self) -> IntArray:
         """Tick at which each step ended (num_steps,)."""
         return self._ends.array()
+
+    @property
+    def delivered(self) -> IntArray:
+        """Tick at which the tokens of each step are with their clients, but for the API's time (num_steps,)."""
+        return self.ends if self._delivery is None else self._delivery.times
+
+    @property
+    def jitter_s(self) -> float:
+        """Mean of the delays of delivery in seconds; 0 without any."""
+        return 0.0 if self._delivery is None else self._delivery.mean_s
+
+    def later(self, end: int) -> int:
+        """Return by how many ticks the step that ended at tick *end*, one of those added last, is late beyond the API's time."""
+        return 0 if self._delivery is None else self._delivery.later(end)
+
+    def delivered_by(self, delivery: Delivery) -> StepLog:
+        """Return the same steps with another delivery of their tokens."""
+        log = StepLog(self.engine, delivery)
+        runs = self.runs
+        if len(runs):
+            log.extend(
+                runs["start_ps"],
+                self.run_lengths,
+                self.ends,
+                num_decodes=runs["num_decodes"],
+                num_prefill_tokens=runs["num_prefill_tokens"],
+                num_tokens=runs["num_tokens"],
+                attribution_ps=runs["attribution_ps"],
+                kv_blocks=runs["kv_blocks"],
+            )
+        return log
 
     @property
     def starts(self) -> IntArray:

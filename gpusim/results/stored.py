@@ -12,6 +12,7 @@ import numpy as np
 from gpusim.core.clock import IntArray
 from gpusim.errors import GpusimError
 from gpusim.results.columns import Records
+from gpusim.results.delivery import Delivery
 from gpusim.results.request_log import NONE, REQUEST, SEGMENT, STATUSES, RequestLog
 from gpusim.results.result import Result
 from gpusim.results.step_log import COUNTS, StepLog
@@ -44,7 +45,7 @@ def read_result(directory: str | Path) -> Result:
         return _table(path / f"{stem}.parquet")
 
     try:
-        steps = {name: _steps(name, table) for name in summary["engines"]}
+        steps = {name: _steps(name, table, _delivery(summary, name)) for name in summary["engines"]}
         record = _record(summary, _requests(steps, table), steps)
         return Result(_with_facts(record, summary["engines"]))
     except (KeyError, AssertionError, IndexError, TypeError, ValueError, PolarsError) as error:
@@ -62,8 +63,13 @@ def _table(file: Path) -> pl.DataFrame:
         raise GpusimError(f"{file}: not a table of a run: {str(error).splitlines()[0]}; simulate it again") from error
 
 
-def _steps(engine: str, table: Table) -> StepLog:
-    log = StepLog(engine)
+def _delivery(summary: Mapping[str, Any], engine: str) -> Delivery | None:
+    mean_s = summary["engines"][engine].get("jitter_s")
+    return Delivery(summary["seed"], engine, mean_s) if mean_s else None
+
+
+def _steps(engine: str, table: Table, delivery: Delivery | None) -> StepLog:
+    log = StepLog(engine, delivery)
     runs, steps = (table(stem).filter(engine=engine) for stem in ("runs", "steps"))
     if len(runs):
         first = runs["first_step"].to_numpy()
@@ -80,7 +86,7 @@ def _steps(engine: str, table: Table) -> StepLog:
 
 
 def _requests(steps: Mapping[str, StepLog], table: Table) -> RequestLog:
-    """Return the log of all requests; what the API takes is what tokens are later than their steps."""
+    """Return the log of all requests; what the API takes is what tokens are later than their delivery."""
     rows, segments = table("requests"), table("segments")
     # Numbers are of a workload: engines with workloads of their own have the same ones.
     owners = segments.join(
@@ -122,13 +128,13 @@ def _ticks(seconds: pl.Series) -> IntArray:
 
 
 def _api(rows: pl.DataFrame, segments: Records, steps: Mapping[str, StepLog]) -> list[int]:
-    """Return the ticks by which tokens of each engine are later for the client than their step."""
+    """Return the ticks by which tokens of each engine are later for the client than their delivery."""
     first_tokens = rows["first_token_ps"].fill_null(NONE).to_numpy()
     api: list[int] = []
     for code, log in enumerate(steps.values()):
         own = np.flatnonzero(segments["engine"] == code)[:1]
         first = segments[own]
-        api += (first_tokens[first["request"]] - log.ends[first["first_step"]]).tolist() or [0]
+        api += (first_tokens[first["request"]] - log.delivered[first["first_step"]]).tolist() or [0]
     return api
 
 

@@ -155,6 +155,7 @@ def _engine_part(record: RunRecord, name: str, metrics: Metrics, times: TokenTim
         "produced_tokens": log.total("num_tokens"),
         "prefill_tokens": log.total("num_prefill_tokens"),
         "mean_decodes": log.total("num_decodes") / len(log) if len(log) else None,
+        "jitter_s": log.jitter_s,
         **_metrics_part(metrics),
         "attribution": attribution([log]),
         "bounds": record.bounds.get(name, {}),

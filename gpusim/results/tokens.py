@@ -36,7 +36,7 @@ class _Gaps:
 
 
 def token_times(requests: RequestLog, steps: Mapping[str, StepLog]) -> TokenTimes:
-    """Look up first and last token of each request; a token's time is the end of its step, and what the API takes."""
+    """Look up first and last token of each request; a token's time is the end of its step, and what its delivery takes."""
     segments = requests.segments
     owners = segments["request"].copy()
     first = np.full(len(requests), NONE, np.int64)
@@ -71,7 +71,7 @@ def token_gaps(requests: RequestLog, steps: Mapping[str, StepLog], keep: BoolArr
     for code, engine in enumerate(requests.engines):
         own = segments if len(requests.engines) == 1 else segments[segments["engine"] == code]
         if len(own):
-            parts.append(_gaps_within(own, steps[engine].ends))
+            parts.append(_gaps_within(own, steps[engine].delivered))
     parts = [part for part in parts if len(part.values)] or parts[:1]
     if len(parts) == 1:
         return Sample(parts[0].values, parts[0].weights)
@@ -128,6 +128,6 @@ def _segment_ends(segments: Records, requests: RequestLog, steps: Mapping[str, S
     lasts = np.empty(len(segments), np.int64)
     for code, engine in enumerate(requests.engines):
         here = segments["engine"] == code
-        firsts[here] = steps[engine].ends[segments["first_step"][here]]
-        lasts[here] = steps[engine].ends[segments["last_step"][here]]
+        firsts[here] = steps[engine].delivered[segments["first_step"][here]]
+        lasts[here] = steps[engine].delivered[segments["last_step"][here]]
     return firsts, lasts

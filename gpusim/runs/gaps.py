@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Final
 
+from gpusim.results.delivery import Delivery
 from gpusim.results.result import Result
 from gpusim.results.statistics import quantiles_s
+from gpusim.results.step_log import StepLog
 from gpusim.results.tokens import token_gaps
 from gpusim.runs.layout import Experiment
 
 _PER_MILLE: Final = range(1, 1000)
-_LOWEST, _HIGHEST = 490, 980
-"""Per mille of the percentiles that are compared: above p98 measured gaps are rare stalls, not steps."""
+_LOWEST: Final = 490
+"""Per mille of the lowest percentile that is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Gap:
     """One percentile of the gaps of a run."""
 
     percentile: str
-    """Rounded: what files call p49.7 is p50."""
+    """Rounded below p99: what files call p49.7 is p50. Above p98 measured gaps are rare stalls, not steps."""
     measured_s: float
     predicted_s: float
 
@@ -35,17 +37,30 @@ class Gap:
 
 def gap_quantiles(result: Result) -> list[float]:
     """Return the quantiles, at 1 to 999 per mille, of all gaps in seconds; none if no request has two tokens."""
-    record = result.record
-    sample = token_gaps(record.requests, record.steps, record.requests.has_status("finished"))
+    return _quantiles(result, result.record.steps)
+
+
+def jittered_gap_quantiles(result: Result, mean_s: float) -> list[float]:
+    """Return likewise those of an open loop without jitter as they would be with some of mean *mean_s*; none if that is 0."""
+    if not mean_s:
+        return []
+    logs = result.record.steps
+    deliveries = {name: Delivery(result.record.seed, name, mean_s) for name in logs}
+    return _quantiles(result, {name: log.delivered_by(deliveries[name]) for name, log in logs.items()})
+
+
+def _quantiles(result: Result, steps: Mapping[str, StepLog]) -> list[float]:
+    requests = result.record.requests
+    sample = token_gaps(requests, steps, requests.has_status("finished"))
     return quantiles_s(sample, _PER_MILLE) if sample.count else []
 
 
 def gaps(experiment: Experiment, predicted: Sequence[float]) -> list[Gap]:
-    """Return percentiles p50 to p98 that were measured, each beside the one of *predicted* at its level.
+    """Return percentiles from p50 on that were measured, each beside the one of *predicted* at its level.
 
     Args:
         experiment: With what was measured.
-        predicted: As `gap_quantiles` returns it.
+        predicted: As `gap_quantiles` or `jittered_gap_quantiles` returns it.
     """
     stated = experiment.data.get("measured")
     measured = stated.get("token_gap_s") if isinstance(stated, Mapping) else None
@@ -53,10 +68,14 @@ def gaps(experiment: Experiment, predicted: Sequence[float]) -> list[Gap]:
         return []
     levels = {_per_mille(name): value for name, value in measured.items() if value}
     return [
-        Gap(f"p{round(level / 10)}", float(value), predicted[_PER_MILLE.index(level)])
+        Gap(_name(level), float(value), predicted[_PER_MILLE.index(level)])
         for level, value in sorted(levels.items())
-        if _LOWEST <= level <= _HIGHEST
+        if _LOWEST <= level <= _PER_MILLE[-1]
     ]
+
+
+def _name(level: int) -> str:
+    return f"p{level / 10 if level > 990 else round(level / 10)}"
 
 
 def _per_mille(name: str) -> int:
@@ -73,5 +92,5 @@ def gap_summary(found: Mapping[str, Sequence[Gap]]) -> dict[str, Any]:
 def mean_gap_errors(found: Sequence[Sequence[Gap]]) -> dict[str, float]:
     """Return the mean size of the error of each percentile over runs, in order of the percentiles."""
     every = [gap for mine in found for gap in mine]
-    names = sorted({gap.percentile for gap in every}, key=lambda name: int(name[1:]))
+    names = sorted({gap.percentile for gap in every}, key=lambda name: float(name[1:]))
     return {name: fmean(abs(gap.error) for gap in every if gap.percentile == name) for name in names}

@@ -17,10 +17,10 @@ from gpusim.errors import CapacityError, GpusimError, SpecError
 from gpusim.files import write_text
 from gpusim.results.result import Result
 from gpusim.runs.distributions import quantiles
-from gpusim.runs.gaps import gap_quantiles
+from gpusim.runs.gaps import gap_quantiles, jittered_gap_quantiles
 from gpusim.runs.layout import METRICS, Experiment
 from gpusim.runs.metrics import finished, run_metrics
-from gpusim.runs.scenarios import scenario_of
+from gpusim.runs.scenarios import scenario_of, stated_jitter
 from gpusim.simulation import simulate
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.engine_profile import EngineProfile
@@ -44,6 +44,8 @@ class Prediction:
     """Over finished requests; see `distributions.quantiles`."""
     gap_quantiles: list[float] = field(default_factory=list)
     """Over all gaps between tokens; see `gaps.gap_quantiles`."""
+    jittered_gap_quantiles: list[float] = field(default_factory=list)
+    """Likewise with the jitter that the engine profile states; empty if it states none."""
 
 
 def predict(
@@ -73,6 +75,7 @@ def predict(
         runtime_s=perf_counter() - start,
         quantiles=quantiles(requests),
         gap_quantiles=gap_quantiles(result),
+        jittered_gap_quantiles=jittered_gap_quantiles(result, stated_jitter(experiment, engine)),
     )
 
 

@@ -19,7 +19,8 @@ from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.names import read
 from gpusim.spec.sampling import SamplingSpec
 from gpusim.spec.scenario import DtypeSpec, Scenario
-from gpusim.spec.serving import ServingSpec
+from gpusim.spec.serving import KvOffloadSpec, ServingSpec
+from gpusim.units import GiB
 
 _DTYPES: Final[dict[str, Dtype]] = {
     "bfloat16": "bf16",
@@ -39,6 +40,8 @@ LIMITS: Final = {
     "gpu_memory_utilization": "gpu_memory_utilization",
 }
 """Of an experiment's engine, with our names; a limit that is not recorded has our default."""
+OFFLOADED: Final = 8 * GiB
+"""Host memory for offloaded KV where an experiment does not say how much: that of all those which do."""
 ASYNCHRONOUS_FROM: Final = (0, 14)
 """Version of vLLM that schedules asynchronously unless told otherwise (its release notes)."""
 
@@ -89,12 +92,18 @@ def is_inside(experiment: Experiment) -> bool:
     return str(experiment.workload.get("kind", "")).startswith("sharegpt")
 
 
+def stated_jitter(experiment: Experiment, engine: str | EngineProfile) -> float:
+    """Return the mean jitter in seconds that an engine profile, or its name or path, states for an experiment."""
+    profile = _profile(engine, inside=is_inside(experiment))
+    return profile.jitter if isinstance(profile, EngineProfile) else 0.0
+
+
 def _profile(engine: str | EngineProfile, *, inside: bool) -> EngineProfile | str:
     """Return an engine profile, by its name where that is given, without what a server adds where there is none."""
     if engine == NO_PROFILE.name:
         return engine
     profile = validate(EngineProfile, read("engine", engine)) if isinstance(engine, str) else engine
-    return profile.model_copy(update={"request": 0.0, "token": 0.0}) if inside else profile
+    return profile.model_copy(update={"request": 0.0, "token": 0.0, "jitter": 0.0}) if inside else profile
 
 
 def _dtype(stated: Mapping[str, Any], key: str) -> Dtype:
@@ -114,10 +123,21 @@ def _serving(experiment: Experiment, *, num_blocks: bool, engine: str | EnginePr
         enable_expert_parallel=int(system.get("expert_parallel") or 1) > 1,
         enable_prefix_caching=bool(stated.get("prefix_caching")),
         async_scheduling=_is_asynchronous(stated),
+        kv_offload=_offload(experiment),
         engine=_profile(engine, inside=inside),
         sampling=SamplingSpec(temperature=0) if inside else None,
         **keys,
     )
+
+
+def _offload(experiment: Experiment) -> KvOffloadSpec | None:
+    """Return how KV is offloaded: vLLM's `kv_offloading_size` is that of all ranks together."""
+    system, stated = experiment.system, experiment.engine
+    if not (stated.get("kv_cpu_offload") and stated.get("prefix_caching")):
+        return None
+    ranks = int(system.get("tensor_parallel") or 1)
+    size_gib = stated.get("kv_cpu_offload_gib")
+    return KvOffloadSpec(size=(OFFLOADED if size_gib is None else float(size_gib) * GiB) / ranks)
 
 
 def _is_asynchronous(stated: Mapping[str, Any]) -> bool:

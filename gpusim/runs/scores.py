@@ -55,15 +55,18 @@ def beside_peers(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     return rows
 
 
-def run_gaps(predictions: Sequence[Prediction]) -> dict[str, list[Gap]]:
-    """Return the gaps between tokens of each run that has them measured, by its name."""
-    found = {p.experiment.name: gaps(p.experiment, p.gap_quantiles) for p in predictions}
+def run_gaps(predictions: Sequence[Prediction], *, jitter: bool = False) -> dict[str, list[Gap]]:
+    """Return the gaps between tokens, with or without jitter, of each run that has them measured, by its name."""
+    found = {
+        p.experiment.name: gaps(p.experiment, p.jittered_gap_quantiles if jitter else p.gap_quantiles)
+        for p in predictions
+    }
     return {name: mine for name, mine in found.items() if mine}
 
 
-def mean_gaps(predictions: Sequence[Prediction]) -> dict[str, float]:
+def mean_gaps(predictions: Sequence[Prediction], *, jitter: bool = False) -> dict[str, float]:
     """Return the mean size of the error of each percentile of gaps between tokens over the scored runs."""
-    return mean_gap_errors(list(run_gaps(_scored(predictions)).values()))
+    return mean_gap_errors(list(run_gaps(_scored(predictions), jitter=jitter).values()))
 
 
 def reasons(predictions: Sequence[Prediction]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication",
 waiting for what other traffic held; KV on its way to host memory or back, for which a step waits."""
 
 COMMUNICATION: Final = CATEGORIES.index("communication")
+LAUNCH: Final = CATEGORIES.index("launch")
 WAITING: Final = CATEGORIES.index("waiting")
 TRANSFER: Final = CATEGORIES.index("transfer")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -36,7 +36,7 @@ EVENTS_PER_REMOTE_READ: Final = 2
 EVENTS_PER_COLLECTIVE: Final = 3
 """Its flow starts; the fabric is through with its bytes; it ends."""
 EVENTS_PER_STEP: Final = 1
-"""It is decided what the next one computes."""
+"""It is decided what the next one computes; one more where the host takes longer than the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ class _Run:
         self.over = over
         """Happens with the end of its last step."""
         self.ends: list[int] = []
+        self.begun: int
+        """Tick at which the step under way began."""
         self.steps = timed.program.steps
         """After which it is over."""
         self.is_between = False
@@ -107,6 +109,11 @@ class _Run:
         parts = [[self._operation(operation) for operation in part] for _, part in timed.parts]
         for number in timed.program.sequence:
             self.operations += parts[number]
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The part of the step that each operation belongs to, for probes."""
+        return self.timed.part_names
 
     def move_to(self, step: int) -> None:
         """Make the operations those of *step*."""
@@ -162,6 +169,11 @@ class KernelExecutor:
         self._missing = len(played)
         self._run: _Run | None = None
 
+    @property
+    def ranks_alike(self) -> list[str]:
+        """The GPU that is played for all, first, and the others; only the first rank where each is played."""
+        return [gpu.name for gpu in (self.gpus if self.ranks == "folded" else self.gpus[:1])]
+
     def run(
         self, program: StepProgram, *, kv_channels: Sequence[FloatArray] | None = None
     ) -> Generator[simpy.Event, Any, RunResult]:
@@ -193,8 +205,10 @@ class KernelExecutor:
         return Reader(self.fabric, loads, remote.latency_s)
 
     def _play(self, run: _Run) -> None:
+        parts = run.parts if self._ranks[0].gpu.probes else ()
+        run.begun = self.clock.now
         for rank in self._ranks:
-            rank.play(run.operations)
+            rank.play(run.operations, parts)
 
     def _meet(self, collective: TimedCollective | None) -> None:
         """Count a rank that has come to a collective or to the end of the step; the last one sets off what follows."""
@@ -203,7 +217,7 @@ class KernelExecutor:
             return
         self._missing = len(self._ranks)
         if collective is None:
-            self._end_step()
+            self._await_host()
         elif collective.among == "expert":
             assert self._meet_others is not None, "replicas that share experts meet"
             self._meet_others(collective, partial(self._go_on, collective, self.clock.now))
@@ -215,8 +229,24 @@ class KernelExecutor:
         """Let the ranks go on after a collective."""
         for rank in self._ranks:
             if rank.gpu.probes:
-                rank.gpu.emit(f"{collective.operation} {collective.name}", start)
+                rank.show(collective.full_name, start)
             rank.proceed()
+
+    def _await_host(self) -> None:
+        """End the step, or wait for what the host does beside it."""
+        run, now = self._run, self.clock.now
+        assert run is not None, "only a run that is being played has steps"
+        host_end = run.begun + run.timed.host_ticks
+        if host_end > now:
+            self.clock.call_in(host_end - now, partial(self._end_wait, now))
+        else:
+            self._end_step()
+
+    def _end_wait(self, start: int, _: simpy.Event) -> None:
+        for rank in self._ranks:
+            if rank.gpu.probes:
+                rank.gpu.emit("host", start)
+        self._end_step()
 
     def _end_step(self) -> None:
         """Note the time; the run is over, or it is decided whether another step follows."""

@@ -21,7 +21,7 @@ from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
 from gpusim.model.work import Attention, Kernel, StepShapes
-from gpusim.runtime.attribution import in_ticks
+from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.foreign_load import IDLE, Load
 from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, StepTotals
 from gpusim.runtime.laws.timing import KernelTime
@@ -101,6 +101,11 @@ class FoldedSteps:
     """Tick at which each starts, back to back but for idle times."""
     ends: IntArray
 
+    @property
+    def attention_ticks(self) -> IntArray:
+        """(steps,) Of attention in all layers, on idle resources."""
+        return sum((count * rows.ticks for count, _, rows in self.attention), np.zeros_like(self.ticks))
+
 
 class Folder:
     """Times steps of one engine without playing them.
@@ -124,6 +129,10 @@ class Folder:
     def sampling_ticks(self, num_sampled: int) -> int:
         """Return the ticks of the kernels that depend on the number of sampled sequences alone."""
         return self._by_sampled.ticks(num_sampled)
+
+    def host_ticks(self, num_sampled: int) -> int:
+        """Return the ticks of the host beside a step, before which it does not end."""
+        return int(self.timer.host.ticks(num_sampled)[0])
 
     def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
         """Return the ticks of the attention of decode steps whose KV is spread evenly, (steps,), in layers with *window*.
@@ -176,11 +185,14 @@ class Folder:
             attribution_s += count * rows.attribution_s
             bound_s += count * rows.bound_s
         attribution_ps = in_ticks(attribution_s, step_ticks)
+        wait_ticks = self.timer.host.wait_ticks(step_ticks, shapes.num_sampled)
+        attribution_ps[:, LAUNCH] += wait_ticks
+        step_ticks += wait_ticks
         starts, ends = back_to_back(step_ticks, now, wakes)
         return FoldedSteps(step_ticks, attribution_ps, ticks_array(bound_s), fixed, attention, starts, ends)
 
     def loaded_ticks(self, shapes: StepShapes, kv_peak: Sequence[FloatArray] | None, load: Load) -> IntArray:
-        """Return the ticks of steps beside foreign traffic of constant rate, (steps,); see `time`."""
+        """Return what the GPU takes for steps beside foreign traffic of constant rate, (steps,); see `time`."""
         if load not in self._loaded:
             kinds = (self.lowering.token_kernels, self.lowering.sampling_kernels)
             by_tokens, by_sampled = (TotalsTable(self.timer, kernels, load) for kernels in kinds)

@@ -40,6 +40,11 @@ def used_by_swaps(cluster: Cluster, hosts: Mapping[str, str]) -> Resources:
     return frozenset(resource for each in loads for resource in each.resources)
 
 
+def used_by_stores(cluster: Cluster, hosts: Mapping[str, str]) -> Resources:
+    """Return what KV that goes to *hosts* beside steps loads: links and the hosts' memory, not that of GPUs."""
+    return cluster.fabric.writes((*pair, 1.0) for pair in hosts.items()).resource_set
+
+
 def do_ranks_meet(fabric: Fabric, remote: RemoteKv | None) -> bool:
     """Say whether the ranks of an engine hold each other up where they read KV from the same memories.
 

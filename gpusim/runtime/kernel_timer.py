@@ -17,6 +17,7 @@ from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
 from gpusim.runtime.laws.collectives import Pattern
 from gpusim.runtime.laws.gpu import GpuFigures
+from gpusim.runtime.laws.host import NOTHING_BESIDE, OverlappedHost
 from gpusim.runtime.laws.kernels import KernelLaws
 from gpusim.runtime.laws.timing import KernelTime
 
@@ -164,6 +165,7 @@ class KernelTimer:
         collectives: Of the group; None for a single rank.
         remote: Where the KV lies, if not in the bank.
         experts: All ranks over which experts are dealt, where those are more than the group.
+        host: What it does while a step is computed.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class KernelTimer:
         remote: RemoteKv | None = None,
         *,
         experts: CollectiveGroup | None = None,
+        host: OverlappedHost = NOTHING_BESIDE,
     ) -> None:
         self.figures = figures
         self.laws = laws
@@ -182,6 +185,7 @@ class KernelTimer:
         self.collectives = collectives
         self.remote = remote
         self.experts = experts
+        self.host = host
 
     def group_of(self, collective: Collective) -> CollectiveGroup:
         """Return the ranks that take part in *collective*."""

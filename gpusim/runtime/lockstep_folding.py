@@ -4,7 +4,7 @@ From dispatch to combine all have the same to do; between meetings the slowest d
 
     ticks = gathered(all rows) + Σ stretches · max over replicas (own kernels + attention in the stretch)
 
-and the stretch behind the last meeting ends with sampling.
+and the stretch behind the last meeting ends with sampling. No step ends before the host of each replica is through.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class LockstepFolder:
         shapes, peak = _joined([own.shapes for own in work]), [kind.max(axis=1) for kind in read] or None
         alike = self._gathered.rows(np.full(len(work), gathered))
         folded = self._folder.time(shapes, peak, start, padded=np.array(rows), gathered=alike)
-        ticks = self._ticks(folded, rows, shapes.num_sampled) + int(alike.ticks[0])
+        on_gpus = self._ticks(folded, rows, shapes.num_sampled) + int(alike.ticks[0])
+        ticks = max(on_gpus, int(folded.ticks.max()))
         for count, each in self._met(gathered):
             self._executors[0].fabric.account(each.loads, count, each.link_s)
         results = []

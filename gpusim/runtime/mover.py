@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import simpy
 
 from gpusim.core.component import Process
 from gpusim.hardware.cluster import Cluster
@@ -27,6 +29,19 @@ class HostMover:
 
     def move(self, num_blocks: int, *, to_host: bool) -> Process:
         """Move *num_blocks*, each GPU its shard of them; return when the last byte has arrived."""
+        yield self._copies(num_blocks, [pair if to_host else pair[::-1] for pair in self._hosts.items()])
+
+    def store(self, num_blocks: int, *, behind: simpy.Event | None) -> Process:
+        """Move *num_blocks* to host memory beside steps, once the copy *behind* which it stands is over.
+
+        It loads links and the host's memory, and not that of the GPU: the kernels that it runs beside do not feel it.
+        """
+        if behind is not None:
+            yield behind
+        yield self._copies(num_blocks, list(self._hosts.items()), is_read=False)
+
+    def _copies(self, num_blocks: int, pairs: Iterable[tuple[str, str]], *, is_read: bool = True) -> simpy.Event:
+        """Begin the copies of all shards; the event comes with the last byte."""
         env, size_bytes = self._cluster.clock.env, num_blocks * self._block_bytes
-        pairs = [pair if to_host else pair[::-1] for pair in self._hosts.items()]
-        yield env.all_of([env.process(self._cluster.copy(*pair, size_bytes)) for pair in pairs])
+        copies = [self._cluster.copy(*pair, size_bytes, is_read=is_read) for pair in pairs]
+        return env.all_of([env.process(copy) for copy in copies])

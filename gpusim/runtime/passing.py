@@ -20,14 +20,17 @@ class Passing:
 
     Args:
         timeline: The load.
-        ticks_under: Returns what each step takes under a load, (steps,).
+        gpu_ticks_under: Returns what the GPU takes for each step under a load, (steps,).
+        host_ticks: (steps,) What the host takes beside each, before which it does not end.
     """
 
-    def __init__(self, timeline: ForeignTimeline, ticks_under: Callable[[Load], IntArray]) -> None:
+    def __init__(
+        self, timeline: ForeignTimeline, gpu_ticks_under: Callable[[Load], IntArray], host_ticks: IntArray
+    ) -> None:
         self._timeline = timeline
-        self._ticks_under = ticks_under
-        self._sums: dict[Load, list[int]] = {}
-        """Ticks of all steps before each, and of all."""
+        self._gpu_ticks_under = gpu_ticks_under
+        self._host_ticks = host_ticks
+        self._known: dict[Load, tuple[list[int], list[int]]] = {}
 
     def ends(self, num_steps: int, now: int, wakes: Mapping[int, int]) -> IntArray:
         """Return the tick at which each step ends, back to back from tick *now* on.
@@ -45,25 +48,34 @@ class Passing:
 
     def _pass(self, step: int, behind: int, now: int, ends: list[int]) -> None:
         """Let the steps from *step* to the one before *behind* pass from tick *now* on."""
-        done = 0.0  # of the first of them
+        while step < behind:
+            load, until = self._timeline.at(now)
+            _, sums = self._under(load)
+            reached = min(behind, bisect_right(sums, sums[step] + until - now) - 1)
+            ends += [now + total - sums[step] for total in sums[step + 1 : reached + 1]]
+            if reached < behind:
+                ends.append(self._end_of(reached, ends[-1] if reached > step else now))
+            step, now = reached + 1, ends[-1]
+
+    def _end_of(self, step: int, start: int) -> int:
+        """Return the tick at which a step ends during which the load changes."""
+        now, done = start, 0.0
         while True:
             load, until = self._timeline.at(now)
-            sums = self._sums_of(load)
-            begun = sums[step] + done * (sums[step + 1] - sums[step])
-            # Ticks of this load that are over when it changes, on the same count as the sums.
-            over = begun + (until - now)
-            reached = min(behind, bisect_right(sums, over) - 1)
-            ends += [now + round(total - begun) for total in sums[step + 1 : reached + 1]]
-            if reached == behind:
-                return
-            step = reached
-            done = (over - sums[step]) / (sums[step + 1] - sums[step])
+            gpu_ticks, _ = self._under(load)
+            left = round((1.0 - done) * gpu_ticks[step])
+            if now + left <= until:
+                return max(now + left, start + int(self._host_ticks[step]))
+            done += (until - now) / gpu_ticks[step]
             now = until
 
-    def _sums_of(self, load: Load) -> list[int]:
-        if load not in self._sums:
-            self._sums[load] = [0, *np.cumsum(self._ticks_under(load)).tolist()]
-        return self._sums[load]
+    def _under(self, load: Load) -> tuple[list[int], list[int]]:
+        """Return what the GPU takes for each step under *load*, and the ticks of all steps before each, and of all."""
+        if load not in self._known:
+            gpu_ticks = self._gpu_ticks_under(load)
+            sums = np.cumsum(np.maximum(gpu_ticks, self._host_ticks))
+            self._known[load] = gpu_ticks.tolist(), [0, *sums.tolist()]
+        return self._known[load]
 
 
 def _blocks(num_steps: int, wakes: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.work import Attention, Collective, Kernel, StepProgram
-from gpusim.runtime.attribution import in_ticks
+from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows, StepTotals
 from gpusim.runtime.laws.timing import KernelTime
@@ -58,16 +58,27 @@ class TimedProgram:
     fixed: StepTotals
     """One row: the sums over all operations but attention, which alone grows with the context."""
     step_ticks: IntArray
-    """(steps,) Sum over the operations, each rounded to the clock before."""
+    """(steps,) Sum over the operations, each rounded to the clock before, or what the host takes beside them if that is more."""
     attribution_ps: IntArray
     """(steps, categories) Where that time goes; rows sum to step_ticks."""
     bound_ps: IntArray
     """(steps,) Sum of the operations' bounds."""
+    host_ticks: int
+    """What the host takes beside each step."""
 
     @property
     def operations(self) -> tuple[TimedOperation, ...]:
         """All operations of a step, one after the other."""
         return tuple(operation for number in self.program.sequence for operation in self.parts[number][1])
+
+    @property
+    def part_names(self) -> list[str]:
+        """Where in the model each of `operations` is: ``embedding``, ``layer 0`` and so on, ``head``."""
+        sequence, last = self.program.sequence, len(self.parts) - 1
+        names = [
+            "embedding" if n == 0 else "head" if n == last else f"layer {place - 1}" for place, n in enumerate(sequence)
+        ]
+        return [name for name, n in zip(names, sequence, strict=True) for _ in self.parts[n][1]]
 
     @property
     def attribution_s(self) -> FloatArray:
@@ -116,9 +127,13 @@ class ProgramTimer(KernelTimer):
             step_ticks += count * kernel.rows.ticks
             attribution_s += count * kernel.rows.attribution_s
             bound_s += count * kernel.rows.bound_s
-        return TimedProgram(
-            program, parts, fixed, step_ticks, in_ticks(attribution_s, step_ticks), ticks_array(bound_s)
-        )
+        attribution_ps = in_ticks(attribution_s, step_ticks)
+        num_sampled = program.shape.num_sampled
+        wait_ticks = self.host.wait_ticks(step_ticks, num_sampled)
+        attribution_ps[:, LAUNCH] += wait_ticks
+        step_ticks += wait_ticks
+        host_ticks = int(self.host.ticks(num_sampled)[0])
+        return TimedProgram(program, parts, fixed, step_ticks, attribution_ps, ticks_array(bound_s), host_ticks)
 
     def _totals(self, program: StepProgram) -> StepTotals:
         """Return the sums over what does not grow with the context, computed once for all programs alike in it."""

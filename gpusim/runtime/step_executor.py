@@ -64,7 +64,8 @@ class StepExecutor:
         if foreign is None or foreign.at(now) == (IDLE, NEVER):
             return folded
         foreign.forget(now)
-        passing = Passing(foreign, lambda load: self.folder.loaded_ticks(shapes, kv_peak, load))
+        host_ticks = self.folder.timer.host.ticks(shapes.num_sampled)
+        passing = Passing(foreign, lambda load: self.folder.loaded_ticks(shapes, kv_peak, load), host_ticks)
         ends = passing.ends(len(folded.ticks), now, wakes)
         starts = np.concatenate(([now], ends[:-1]))
         for step, tick in wakes.items():

@@ -9,19 +9,15 @@ import numpy as np
 import simpy
 
 from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
-from gpusim.core.component import Process
 from gpusim.model.lower import Lowering
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor, RunResult
 from gpusim.runtime.folding import FoldedSteps
 from gpusim.runtime.step_executor import StepExecutor
-from gpusim.serving.commit import Advance, Commit, Played
+from gpusim.serving.blocks import Blocks
+from gpusim.serving.commit import Advance, Played
 from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
-from gpusim.serving.host_blocks import Mover
-from gpusim.serving.kv_cache import KvCache, Tenures
-from gpusim.serving.kv_channels import KvChannels
-from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.planner import Horizon, Planner
 from gpusim.serving.roster import Roster
@@ -52,67 +48,6 @@ class Advancer(Protocol):
         ...
 
 
-class Blocks:
-    """Gives the steps of an outlook their KV blocks.
-
-    Args:
-        clock: Of the simulation.
-        kv: The blocks.
-        channels: Where they lie; None if memory has no channels.
-        commit: Takes blocks from whom an outlook preempts.
-        mover: Moves blocks to host memory and back; None: none ever move.
-        store: KV of finished requests in host memory; None: none is kept.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        kv: KvCache,
-        channels: KvChannels | None,
-        commit: Commit,
-        *,
-        mover: Mover | None = None,
-        store: HostStore | None = None,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._kv = kv
-        self._channels = channels
-        self._commit = commit
-        self._mover = mover
-
-    def place(self, outlook: Outlook) -> Sequence[IntArray] | None:
-        """Take the blocks of all steps; return the bytes each reads on each channel, (steps, channels) by kind of KV."""
-        self._commit.preempt(outlook, self._clock.now)
-        tenures = Tenures.of(outlook)
-        self._kv.take(outlook, tenures)
-        return None if self._channels is None else self._channels.look_ahead(outlook, tenures)
-
-    def move(self, outlook: Outlook) -> Generator[simpy.Event, Any, int]:
-        """Move the blocks that *outlook* swaps; return the ticks that its first step waits for them."""
-        start = self._clock.now
-        out, back = (
-            sum(self._kv.blocks_for(cached) for _, cached in swapped)
-            for swapped in (outlook.swapped_out, outlook.swapped_in)
-        )
-        yield from self.store()
-        yield from self._move(out, to_host=True)
-        yield from self._move(back + sum(count for *_, count in outlook.restored), to_host=False)
-        return self._clock.now - start
-
-    def store(self) -> Process:
-        """Move what finished requests leave to host memory."""
-        if self._store is not None:
-            num_blocks = self._store.take_pending()
-            yield from self._move(num_blocks, to_host=True)
-            self._store.blocks_out += num_blocks
-
-    def _move(self, num_blocks: int, *, to_host: bool) -> Process:
-        if num_blocks:
-            assert self._mover is not None, "only who can move blocks swaps them"
-            yield from self._mover.move(num_blocks, to_host=to_host)
-
-
 class StepAdvancer:
     """Many steps planned ahead, timed at once, and waited for together.
 
@@ -128,6 +63,7 @@ class StepAdvancer:
         self, scheduler: Scheduler, feed: Feed, blocks: Blocks, executor: StepExecutor, *, lags: bool = False
     ) -> None:
         self._windows = executor.folder.lowering.model.windows
+        self._feed = feed
         self._forecast = Forecast(executor.folder, self._windows)
         self._planner = Planner(scheduler, feed, self._forecast, lags=lags)
         self._blocks = blocks
@@ -150,10 +86,14 @@ class StepAdvancer:
         right = self._planner.confirmed(outlook, folded.starts, roster.fixed)
         # The first step was decided in time, whatever it waited for.
         right = max(1, min(right, int(np.searchsorted(folded.starts, until))))
+        # Nothing cuts steps where all arrivals are known; who is over in them is then known before they pass.
+        is_sure = self._feed.is_open
+        if is_sure:
+            planned = self._leave(roster, planned, outlook, folded.ends[:right])
         steps = yield from self._executor.run(folded, right, read)
+        if not is_sure:
+            planned = self._leave(roster, planned, outlook, folded.ends[:steps])
         self._learn_reach(outlook, right)
-        if steps < outlook.num_steps:
-            planned = self._planner.replay(roster, outlook, steps)
         played = Played(starts, folded.ends[:steps], folded.attribution_ps[:steps], int(folded.bound_ps[:steps].sum()))
         return Advance(outlook, runs, planned, played.after(moved), read)
 
@@ -161,9 +101,16 @@ class StepAdvancer:
         """See `Advancer.cut`."""
         self._executor.cut(in_flight=int(self._planner.lags))
 
+    def _leave(self, roster: Roster, planned: Roster, outlook: Outlook, ends: IntArray) -> Roster:
+        """Return the roster after the steps with these *ends*; host memory keeps what they leave."""
+        if len(ends) < outlook.num_steps:
+            planned = self._planner.replay(roster, outlook, len(ends))
+        self._blocks.keep(outlook, ends)
+        return planned
+
     def _learn(self, shapes: StepShapes, folded: FoldedSteps) -> None:
         if self._num_outlooks % LEARN_EVERY == 0:
-            self._forecast.learn(shapes, folded.ticks - folded.fixed.ticks)
+            self._forecast.learn(shapes, folded.attention_ticks)
         self._num_outlooks += 1
 
     def _learn_reach(self, outlook: Outlook, right: int) -> None:
@@ -221,6 +168,7 @@ class KernelAdvancer:
         steps = len(result.ends)
         if steps < outlook.num_steps:
             planned = self._planner.replay(roster, outlook, steps)
+        self._blocks.keep(outlook, result.ends)
         played = Played(np.array([result.start]), result.ends, result.attribution_ps[None], result.bound_ps)
         return Advance(outlook, runs, planned, played.after(moved), read, is_by_kernel=not result.is_folded)
 

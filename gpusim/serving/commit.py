@@ -13,7 +13,6 @@ from gpusim.runtime.attribution import TRANSFER
 from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
 from gpusim.serving.kv_channels import KvChannels
-from gpusim.serving.offload import HostStore
 from gpusim.serving.outlook import Outlook, RunColumns
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
@@ -92,7 +91,6 @@ class Commit:
         channels: Where they lie; None if memory has no channels.
         log: Gets every run of steps.
         host: Blocks of swapped KV; None: nothing is swapped.
-        store: KV of finished requests in host memory; None: none is kept.
     """
 
     def __init__(
@@ -101,10 +99,8 @@ class Commit:
         channels: KvChannels | None,
         log: RunLog,
         host: HostBlocks | None = None,
-        store: HostStore | None = None,
     ) -> None:
         self._kv = kv
-        self._store = store
         self._host = host
         self._channels = channels
         self._log = log
@@ -140,11 +136,6 @@ class Commit:
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
         self._resume(outlook, int(played.starts[0]))
-        if self._store is not None:
-            for entry in outlook.restored:
-                self._store.bring_back(*entry)
-            for _, request in finished:
-                self._store.keep(request)
         gone = [
             (final if roster.lags else since, since, request) for final, since, request in outlook.gone if final < steps
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
@@ -32,6 +33,10 @@ class StepTimes(Protocol):
 
     def fixed_ticks(self, num_tokens: int, num_sampled: int) -> int:
         """Return the ticks of a step without its attention."""
+        ...
+
+    def host_ticks(self, num_sampled: int) -> int:
+        """Return the ticks of the host beside a step, before which it does not end."""
         ...
 
     def attention_ticks(self, num_sequences: IntArray, context: IntArray, window: int | None = None) -> IntArray:
@@ -59,6 +64,7 @@ class Forecast:
         self._local = [(InWindow(window), _Lines(times, window)) for window in windows]
         self._off = self._off_per_token = 0.0
         self._chunks = ChunkTimes()
+        self._host_ticks = cache(times.host_ticks)
 
     def begin(self, decoding: Iterable[Request]) -> None:
         """Forget the steps of an earlier plan; one begins in which these requests decode."""
@@ -83,7 +89,8 @@ class Forecast:
         base, slope = self.line(sequences, (context - 1) // (sequences * CELL))
         fixed = self._times.fixed_ticks(tokens, sampled)
         more = self._chunks.ticks(context, pairs, tokens, sequences)
-        return fixed + base + slope * context + more + self._in_windows(sequences, 0)[0]
+        on_gpu = fixed + base + slope * context + more + self._in_windows(sequences, 0)[0]
+        return max(on_gpu, self._host_ticks(sampled))
 
     def decodes(self, num_decodes: int, context: int, steps: int, left: float | None) -> tuple[int, float]:
         """Return how many of up to *steps* decode steps begin within *left* ticks, and the ticks they take.
@@ -94,7 +101,7 @@ class Forecast:
             steps: At most, at least one.
             left: None: all of them.
         """
-        fixed = self._times.fixed_ticks(num_decodes, num_decodes)
+        fixed, host_ticks = self._times.fixed_ticks(num_decodes, num_decodes), self._host_ticks(num_decodes)
         done, spent = 0, 0.0
         while done < steps:
             cell = (context - 1) // (num_decodes * CELL)
@@ -104,6 +111,8 @@ class Forecast:
             if self._local:
                 local, local_growth = self._in_windows(num_decodes, done)
                 first, growth = first + local, growth + local_growth
+            if first < host_ticks:
+                first, growth = host_ticks, 0.0
             if left is not None and left - spent <= in_cell * first * 1.5:
                 number = (left - spent) / first
                 number = (left - spent) / (first + growth * min(number, in_cell) / 2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from simpy import Event
+
 from gpusim.core.clock import IntArray
 from gpusim.core.component import Process
 from gpusim.serving.free_blocks import FreeBlocks
@@ -16,6 +18,10 @@ class Mover(Protocol):
 
     def move(self, num_blocks: int, *, to_host: bool) -> Process:
         """Move *num_blocks*, each GPU its shard of them; return when the last byte has arrived."""
+        ...
+
+    def store(self, num_blocks: int, *, behind: Event | None) -> Process:
+        """Move *num_blocks* to host memory beside steps, once the copy *behind* which it stands is over."""
         ...
 
 

@@ -12,7 +12,8 @@ from gpusim.core.component import Process
 from gpusim.runtime.executor import RunResult
 from gpusim.runtime.lockstep import Replica
 from gpusim.runtime.lockstep_folding import Work
-from gpusim.serving.advance import Blocks, KernelAdvancer, fractions_of, shape_of
+from gpusim.serving.advance import KernelAdvancer, fractions_of, shape_of
+from gpusim.serving.blocks import Blocks
 from gpusim.serving.engine import Engine
 from gpusim.serving.feed import Feed
 from gpusim.serving.outlook import Outlook, RunColumns

@@ -1,13 +1,13 @@
-"""KV of finished requests in host memory, for those to come that begin alike; as vLLM's connectors keep it.
+"""KV of former requests in host memory, for those to come that begin alike; as vLLM's OffloadingConnector keeps it.
 
-Blocks are known by what they hold, as on the GPU (`gpusim.serving.prefix_keys`). When a request is over, its blocks of
-stated content that are not there yet are copied to host memory before the next step. A request that begins with blocks that
-the GPU has lost and the host has gets them back before its first step, instead of computing them.
+Blocks are known by what they hold, as on the GPU (`gpusim.serving.prefix_keys`). When a request is over or preempted, its
+full blocks that are not there yet are copied to host memory while steps go on. A request that begins with blocks that the
+GPU has lost and the host has gets them back before its first step, instead of computing them.
 """
 
 from __future__ import annotations
 
-from gpusim.serving.prefix_keys import block_keys
+from gpusim.serving.prefix_keys import block_keys, own_keys
 from gpusim.serving.request import Request
 
 
@@ -24,7 +24,7 @@ class HostStore:
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
         self.blocks_out = self.blocks_in = 0
-        """Blocks that went to host memory, and copies that came back."""
+        """Blocks that set out for host memory, and copies that came back."""
         self._block_size = block_size
         self._known: dict[int, None] = {}
         """Keys, those used longest ago first."""
@@ -37,7 +37,7 @@ class HostStore:
 
     def find(self, request: Request, first: int) -> int:
         """Count the blocks of a request that waits, from its *first* on, that can come back; its last token is computed."""
-        keys = block_keys(request, self._block_size)
+        keys = block_keys(request, self._block_size) if request.block_keys is None else request.block_keys
         number = 0
         for key in keys[first : (request.target - 1) // self._block_size]:
             if key not in self._known:
@@ -45,11 +45,11 @@ class HostStore:
             number += 1
         return number
 
-    def keep(self, request: Request) -> None:
-        """Keep the blocks of a request that is over."""
-        full = request.most_cached_tokens // self._block_size
+    def keep(self, request: Request, cached: int) -> None:
+        """Keep the full blocks of a request that is over or preempted, which had *cached* tokens in the cache."""
+        full = cached // self._block_size
         # A block is of use only behind those before it, so the first ones are to stay longest.
-        for key in reversed(block_keys(request, self._block_size)[:full]):
+        for key in reversed(self._keys(request, full)):
             if key in self._known:
                 del self._known[key]
             else:
@@ -61,12 +61,18 @@ class HostStore:
     def bring_back(self, request: Request, first: int, count: int) -> None:
         """Note that blocks of *request* were copied to the GPU."""
         self.blocks_in += count
-        for key in reversed(block_keys(request, self._block_size)[first : first + count]):
+        for key in reversed(self._keys(request, first + count)[first:]):
             if key in self._known:
                 del self._known[key]
                 self._known[key] = None
 
+    def _keys(self, request: Request, full: int) -> list[int]:
+        """Return the keys of the first *full* blocks of a request."""
+        keys = block_keys(request, self._block_size)[:full]
+        return keys + own_keys(request, len(keys), full)
+
     def take_pending(self) -> int:
         """Return how many blocks must go to host memory now."""
         pending, self._pending = min(self._pending, self.num_blocks), 0
+        self.blocks_out += pending
         return pending

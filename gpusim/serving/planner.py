@@ -119,7 +119,7 @@ class Planner:
         look.sure_blocks -= free_blocks + roster.num_released - num_released - roster.free_blocks
         # Whose blocks move is decided for sure, and who comes when another is through is not known ahead.
         moves = batch.preempted or batch.swapped_in or batch.restored
-        stores = roster.store is not None and any(request.content for request in finished)
+        stores = roster.store is not None and finished and not self.feed.is_open
         is_followed = not self.feed.is_open and any(request.is_followed for request in finished)
         return not (moves or stores or is_followed or runs + 1 == horizon.decisions)
 

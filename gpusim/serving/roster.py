@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 
 from gpusim.serving.batch import Batch
 from gpusim.serving.known_blocks import CachedBlock
@@ -224,6 +225,17 @@ class Roster:
     def restorable(self, request: Request, first: int) -> int:
         """Count the blocks of a request that waits that can come from host memory, from its *first* on."""
         return 0 if self.store is None else self.store.find(request, first)
+
+    def may_ask_host(self, max_num_seqs: int, free_blocks: int) -> bool:
+        """Tell whether the GPU may lack blocks of somebody who comes next, while at least *free_blocks* are free."""
+        if self.store is None or self.prefix is None:
+            return False
+        coming = islice(self.waiting, max(0, max_num_seqs - len(self.running)))
+        return any(
+            len(self.prefix.find(request, free_blocks)) < (request.target - 1) // self.block_size
+            for request in coming
+            if request.content or request.num_preemptions
+        )
 
     def admit(self, request: Request, shared: list[CachedBlock] | None = None, restored: int = 0) -> None:
         """Move the first request that waits among those that run; it begins with *shared* blocks, then *restored* ones."""

@@ -23,7 +23,7 @@ class KvOffloadSpec(Spec):
     size: Bytes = Field(gt=0)
     """Host memory for it, for each GPU."""
     when: Literal["finished", "evicted"] = "finished"
-    """finished: blocks of stated content go there when their request is over; evicted: when the GPU gives them up."""
+    """finished: full blocks go there when their request is over or preempted; evicted: when the GPU gives them up."""
 
     @field_validator("when")
     @classmethod
@@ -89,6 +89,9 @@ class ServingSpec(Spec):
     """sharded: KV beside the weights; pooled: on GPUs and memory pools no engine computes on, read over the fabric."""
     engine: str | EngineProfile = "none"
     """Engine profile (host time, API time, CUDA graphs): a name, a path, or the profile itself; none: the GPU's time only."""
+    jitter: bool = False
+    """Tokens of some steps reach their clients later than those of others, by draws with the mean that the engine profile
+    states; steps and the means of latencies are as without."""
     sampling: SamplingSpec | None = None
     """How the next token is drawn. Default: as the model's makers publish (`generation` of the model)."""
 
@@ -122,8 +125,8 @@ class ServingSpec(Spec):
             raise not_yet(
                 "preemption_mode: swap with another scheduler than continuous, or another policy than fcfs; use recompute"
             )
-        if self.uses_host and self.async_scheduling:
-            raise not_yet("swapping or offloading with steps in flight; leave async_scheduling out, or recompute")
+        if self.swaps and self.async_scheduling:
+            raise not_yet("preemption_mode: swap with steps in flight; leave async_scheduling out, or recompute")
         return self
 
     @model_validator(mode="after")

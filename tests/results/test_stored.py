@@ -22,6 +22,7 @@ def saved(path, scenario, **overrides):
         ("chat", {"workload.num_requests": 60}),
         ("chat", {"workload.num_requests": 60, "serving.engine": "vllm", "measure.warmup": "2 s"}),
         ("chat", {"workload.num_requests": 60, "serving.max_model_len": 1500}),
+        ("chat", {"workload.num_requests": 60, "serving.engine": "vllm", "serving.jitter": True}),
         ("two-engines", {}),
         ("busy-neighbour", {"workload.num_requests": 5}),
         ("shortage", {"workload.num_requests": 12}),

@@ -12,6 +12,7 @@ from gpusim.runs.models import model_of
 from gpusim.runs.predictions import predict, predict_all, write_predictions
 from gpusim.runs.scenarios import scenario_of
 from gpusim.runs.scores import beside_peers, mean_errors
+from gpusim.units import GiB
 from helpers import shared_data
 from measured_runs import EXPERIMENT, MODEL
 
@@ -67,6 +68,20 @@ def test_prompts_are_cycled_and_hit_the_cache(tmp_path):
     assert not prediction.reason
     cold = one(tmp_path, engine=EXPERIMENT["engine"] | {"prefix_caching": False})
     assert predict(cold, engine="none").metrics["ttft_mean_s"] > prediction.metrics["ttft_mean_s"]
+
+
+def test_offload_is_taken_as_stated(tmp_path):
+    """Host memory is that of all ranks together, 8 GiB where it is not recorded; without a prefix cache nothing is kept."""
+
+    def offload(system, **engine):
+        stated = one(tmp_path, system=EXPERIMENT["system"] | system, engine=EXPERIMENT["engine"] | engine)
+        return scenario_of(stated, tmp_path).serving.kv_offload
+
+    assert offload({}) is None
+    assert offload({}, kv_cpu_offload=True).size == 8 * GiB
+    two = {"num_gpus": 2, "tensor_parallel": 2}
+    assert offload(two, kv_cpu_offload=True, kv_cpu_offload_gib=16).size == 8 * GiB
+    assert offload({}, kv_cpu_offload=True, prefix_caching=False) is None
 
 
 def test_requests_are_replayed_from_their_file(tmp_path):

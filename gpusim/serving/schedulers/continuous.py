@@ -66,12 +66,13 @@ class ContinuousScheduler(Admission):
         """See `Scheduler.runs_short`."""
         if roster.swapped and may_swap_in(roster, self.max_num_seqs):
             return True
-        if roster.store is not None and any(request.content for request in roster.waiting):
-            return True
         needed = roster.num_decodes + len(roster.ready) + self.spare
         if roster.prefilling:
             needed += roster.blocks_for(self.budget) + 1
-        return blocks < needed or (bool(roster.waiting) and blocks < needed + self.most_admitted_blocks(roster))
+        if not roster.waiting:
+            return blocks < needed
+        needed += self.most_admitted_blocks(roster)
+        return blocks < needed or roster.may_ask_host(self.max_num_seqs, roster.free_blocks - needed)
 
     def _demand(self, roster: Roster, request: Request, turns: dict[Request, int]) -> tuple[int, int]:
         """Return what a request needs as its turn comes; *turns* gets the tokens that are left for its prompt then."""

@@ -47,3 +47,15 @@ def check_parent(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise SpecError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder *path* where there is none.
+
+    Raises:
+        SpecError: If it cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"{path}: no folder can be made there: {error.strerror or error}") from None

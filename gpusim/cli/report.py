@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import note, opened
+from gpusim.cli.common import JsonOption, note, opened, print_json
 
 
 @app.command()
@@ -21,22 +21,31 @@ def report(
         Path | None, typer.Option(metavar="DIR", help="Also write each figure to this folder, as PNG.")
     ] = None,
     svg: Annotated[Path | None, typer.Option(metavar="DIR", help="The same as SVG.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page of one or several runs; it opens offline."""
-    from gpusim.files import check_parent  # noqa: PLC0415 - commands pay for what they use
+    from gpusim.files import check_parent, make_folder  # noqa: PLC0415 - commands pay for what they use
+    from gpusim.report.compare import comparison_rows  # noqa: PLC0415
     from gpusim.report.figures import need_altair  # noqa: PLC0415
     from gpusim.report.run_figures import write_figures  # noqa: PLC0415
     from gpusim.report.run_page import write_run_page  # noqa: PLC0415
+    from gpusim.report.run_verdicts import check_number  # noqa: PLC0415
 
     need_altair()
+    check_number(runs)
     check_parent(out, png, svg)
     found = {name: opened(source) for name, source in _names(runs).items()}
-    write_run_page(found, out)
+    comparison = write_run_page(found, out)
+    written = [out]
     for folder, suffix in ((png, "png"), (svg, "svg")):
         if folder is not None:
-            folder.mkdir(exist_ok=True)
-            write_figures(found, folder, suffix)
-    note(f"{out}: written")
+            make_folder(folder)
+            written += write_figures(found, folder, suffix)
+    if as_json:
+        files = [{"path": str(path), "size_bytes": path.stat().st_size} for path in written]
+        print_json({"files": files, "comparison": None if comparison is None else comparison_rows(comparison)})
+    else:
+        note(f"{out}: written")
 
 
 def _names(sources: list[str]) -> dict[str, str]:

@@ -62,7 +62,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for versus in comparison:
         console.print(f"A: {comparison.baseline}", markup=False, highlight=False)
         console.print(f"B: {versus.name}", markup=False, highlight=False)
-        for line in (*_differing(versus.differences), _how(versus, comparison.confidence)):
+        for line in (*differing(versus.differences), how(versus, comparison.confidence)):
             console.print(line, markup=False, highlight=False)
         columns = [
             TableColumn("metric", "metric"),
@@ -73,7 +73,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             TableColumn("interval", "interval"),
             TableColumn("verdict", "verdict"),
         ]
-        sweep_table([_row(change) for change in versus.changes], columns, console)
+        sweep_table([change_texts(change) for change in versus.changes], columns, console)
         console.print(f"{versus.verdict}\n", markup=False, highlight=False)
 
 
@@ -83,7 +83,8 @@ def sentence(change: Change) -> str:
     return f"{_title(change.metric)} {_written(change)}{interval}, {change.verdict}"
 
 
-def _differing(found: Sequence[Difference]) -> list[str]:
+def differing(found: Sequence[Difference]) -> list[str]:
+    """Say which keys of two scenarios differ, a line each; of many the first few."""
     if not found:
         return ["the scenarios are the same"]
     if [difference.key for difference in found] == ["seed"]:
@@ -93,13 +94,15 @@ def _differing(found: Sequence[Difference]) -> list[str]:
     return ["what differs:", *lines, *([f"  and {left} more keys"] if left else [])]
 
 
-def _how(versus: Versus, confidence: float) -> str:
+def how(versus: Versus, confidence: float) -> str:
+    """Say how sure the changes of *versus* are, and of what that was found."""
     a, b = versus.num_requests
     what = f"paired, the same {a} requests in both" if versus.is_paired else f"not paired, {a} and {b} requests"
     return f"intervals at {100 * confidence:g} %, verdicts together: {what}, drawn again in blocks of {versus.block_length}"
 
 
-def _row(change: Change) -> dict[str, str]:
+def change_texts(change: Change) -> dict[str, str]:
+    """Return the cells of *change* in a table."""
     unit = _unit(change)
     scale = SCALES.get(unit, 1.0)
     return {

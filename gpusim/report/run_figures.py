@@ -52,16 +52,21 @@ def figure(name: str, runs: Runs, width: int = WIDE) -> Any:
     return SINGLE[name](result, width).configure(**LOOK)
 
 
-def write_figures(runs: Runs, folder: Path, suffix: str) -> None:
+def write_figures(runs: Runs, folder: Path, suffix: str) -> list[Path]:
     """Write every figure of *runs* to *folder* as NAME.svg or NAME.png, as *suffix* says; those of one run as RUN-NAME.
+
+    Returns:
+        The files.
 
     Raises:
         SpecError: If one cannot be written.
     """
     charts = {name: figure(name, runs) for name in COMMON}
     charts |= {f"{run}-{name}": figure(name, {run: result}) for run, result in runs.items() for name in SINGLE}
-    for name, chart in charts.items():
-        write_whole(folder / f"{name}.{suffix}", lambda path, chart=chart: chart.save(path, format=suffix))  # type: ignore[misc]
+    paths = {folder / f"{name}.{suffix}": chart for name, chart in charts.items()}
+    for path, chart in paths.items():
+        write_whole(path, lambda target, chart=chart: chart.save(target, format=suffix))  # type: ignore[misc]
+    return list(paths)
 
 
 def plot(result: Result, name: str = "percentiles", width: int = 720) -> Any:

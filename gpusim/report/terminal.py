@@ -153,12 +153,12 @@ def _latency_table(summary: Mapping[str, Any]) -> Table:
         # The median should read well; rare extremes may take more digits.
         unit = time_unit([stats["p50"] or stats["mean"]])
         mean, *others = (digits(stats[key], SCALES[unit]) for key in ("mean", "p50", "p90", "p99", "max"))
-        table.add_row(title, unit, mean, _half_width(stats), *others, str(stats["count"]))
+        table.add_row(title, unit, mean, half_width(stats), *others, str(stats["count"]))
     return table
 
 
-def _half_width(stats: Mapping[str, Any]) -> str:
-    """Return half the confidence interval of the mean, as a part of it: nobody reads more than that from it."""
+def half_width(stats: Mapping[str, Any]) -> str:
+    """Write half the confidence interval of the mean, as a part of it: nobody reads more than that from it."""
     if stats["mean_ci95"] is None or not stats["mean"]:
         return ABSENT
     low, high = stats["mean_ci95"]

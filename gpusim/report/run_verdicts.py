@@ -1,0 +1,79 @@
+"""Several runs side by side on a page: the values of each, and what changed against the first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from gpusim.errors import SpecError
+from gpusim.report.compare import change_texts, differing, how
+from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.page import heading, paragraph, table
+from gpusim.report.theme import RUNS
+from gpusim.results.change import UNITS, Change
+from gpusim.results.comparison import Comparison, Versus, compare
+from gpusim.results.result import Result
+
+MOST_RUNS: Final = len(RUNS)
+"""Runs on one page: as many as there are colours that everybody tells apart."""
+
+
+def check_number(runs: Collection[str]) -> None:
+    """See that a page can show so many *runs*.
+
+    Raises:
+        SpecError: If there are too many.
+    """
+    if len(runs) > MOST_RUNS:
+        raise SpecError(
+            f"{len(runs)} runs are too many for one page, which shows {MOST_RUNS} at most; "
+            "make several pages, or compare them in a table with gpusim sweep"
+        )
+
+
+def compared(runs: Mapping[str, Result]) -> Comparison | None:
+    """Compare *runs* with the first of them; None if there is no other, or one measured no request."""
+    results = list(runs.values())
+    if len(results) == 1 or not all(result.summary()["measured"]["requests"] for result in results):
+        return None
+    return compare(results[0], results[1], *results[2:], names=list(runs))
+
+
+def verdicts_html(comparison: Comparison) -> list[str]:
+    """Return what *comparison* says: in a sentence for each run, and in a table of all metrics."""
+    parts = [heading(2, f"Against {comparison.baseline}")]
+    for versus in comparison:
+        parts.append(paragraph(f"{versus.name}: {versus.verdict}."))
+        parts.append(paragraph(f"{_differing(versus)}; {how(versus, comparison.confidence)}."))
+    titles = {"value0": comparison.baseline}
+    for place, versus in enumerate(comparison, 1):
+        of = f" of {versus.name}" if len(comparison.runs) > 1 else ""
+        titles |= {f"value{place}": versus.name, f"change{place}": f"change{of}", f"verdict{place}": f"verdict{of}"}
+    by_metric = [{change.metric: change for change in versus.changes} for versus in comparison]
+    rows = [_row([found.get(metric) for found in by_metric]) for metric in UNITS if any(metric in f for f in by_metric)]
+    return [*parts, table(rows, titles, {"metric", "unit", *(key for key in titles if key.startswith("verdict"))})]
+
+
+def _row(changes: Sequence[Change | None]) -> dict[str, str]:
+    """Return the values of all runs in one unit, then change and verdict of each but the baseline."""
+    first = next(change for change in changes if change is not None)
+    texts = change_texts(first)
+    values = [first.a, *(None if change is None else change.b for change in changes)]
+    unit = time_unit(values) if first.unit == "s" else texts["unit"]
+    row = {"metric": texts["metric"], "unit": unit}
+    row |= {f"value{place}": digits(value, SCALES.get(unit, 1.0)) for place, value in enumerate(values)}
+    for place, change in enumerate(changes, 1):
+        written = None if change is None else change_texts(change)
+        row[f"change{place}"] = ABSENT if written is None else _written(written)
+        row[f"verdict{place}"] = ABSENT if written is None else written["verdict"]
+    return row
+
+
+def _written(texts: Mapping[str, str]) -> str:
+    return texts["change"] if texts["interval"] == ABSENT else f"{texts['change']} ({texts['interval']})"
+
+
+def _differing(versus: Versus) -> str:
+    first, *more = differing(versus.differences)
+    text = " ".join([first, "; ".join(line.strip() for line in more)]).strip()
+    return text[0].upper() + text[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
@@ -32,7 +32,7 @@ def origin(name: str, summary: Mapping[str, Any]) -> list[str]:
         f"{requests['finished']} of {requests['submitted']} requests finished"
     )
     if requests["preempted"]:
-        text += f", {requests['preempted']} were preempted, {requests['preemptions']} times in all"
+        text += f", {requests['preempted']} preempted, {requests['preemptions']} times in all"
     if slo["attainment"] is not None:
         targets = [f"{_LATENCIES[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
         text += f"; SLO: {digits(slo['attainment'], 100)} % of the requests meet {' and '.join(targets)}"
@@ -47,12 +47,13 @@ def summary_tables(summaries: Summaries) -> list[str]:
         [_rates(run, summary) for run, summary in summaries.items()],
         [_engine(run, *item) for run, s in summaries.items() if len(s["engines"]) > 1 for item in s["engines"].items()],
     )
-    shown = (rows if several else [_without_run(row) for row in rows] for rows in tables)
-    return [heading(2, "Summary"), *(table(rows, {}, _WORDS) for rows in shown)]
+    return [heading(2, "Summary"), *(table(_told(rows, several=several), {}, _WORDS) for rows in tables)]
 
 
-def _without_run(row: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in row.items() if key != "run"}
+def _told(rows: Sequence[Mapping[str, str]], *, several: bool) -> list[dict[str, str]]:
+    """Return *rows* without the columns that say nothing: the name of the only run, and what no run has."""
+    kept = {key for row in rows for key, cell in row.items() if cell != ABSENT and (several or key != "run")}
+    return [{key: cell for key, cell in row.items() if key in kept} for row in rows]
 
 
 def _latencies(key: str, summaries: Summaries) -> list[dict[str, str]]:
@@ -91,18 +92,17 @@ def _target(slo: Mapping[str, Any], latency: str) -> str:
 def _rates(run: str, summary: Mapping[str, Any]) -> dict[str, str]:
     row = {"run": run} | {f"{what}/s": digits(summary["throughput"][key]) for what, key in _RATES.items()}
     met = summary["slo"]["attainment"]
-    return row | {
-        "goodput/s": digits(summary["goodput_per_s"]),
-        "requests within the SLO": f"{digits(met, 100)} %" if met is not None else ABSENT,
-    }
+    row["goodput/s"] = digits(summary["goodput_per_s"])
+    return row | {"requests within the SLO": ABSENT if met is None else f"{digits(met, 100)} %"}
 
 
 def _engine(run: str, name: str, engine: Mapping[str, Any]) -> dict[str, str]:
     row = {"run": run, "engine": name, "requests": str(engine["requests"]["finished"])}
+    row["preemptions"] = str(engine["requests"]["preemptions"])
     row["output tokens/s"] = digits(engine["throughput"]["output_tokens_per_s"])
     row["goodput/s"] = digits(engine["goodput_per_s"])
+    row["decodes a step"] = digits(engine["mean_decodes"])
     for key in ("ttft_s", "tpot_s", "itl_s"):
         for statistic in ("p50", "p99"):
             row[f"{_LATENCIES[key]} {statistic} ms"] = digits(engine[key][statistic], 1e3)
-    row |= {"decodes a step": digits(engine["mean_decodes"]), "preemptions": str(engine["requests"]["preemptions"])}
     return row

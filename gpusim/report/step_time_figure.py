@@ -33,7 +33,7 @@ def step_time(runs: Mapping[str, Result], width: int) -> Any:
     colours = {name: CATEGORY_COLOURS[name] for name in present} | {_BOUND: MUTED}
     room = min(160, max((len(row) for row in rows), default=0) * _FONT + 14)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    legend = alt.Legend(orient="bottom", columns=max(1, int(width / 105)))
+    legend = alt.Legend(orient="bottom", columns=max(1, width // 120))
     bars = (
         alt.Chart(alt.Data(values=parts))
         .mark_bar(stroke=PAPER, strokeWidth=1)

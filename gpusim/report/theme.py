@@ -1,6 +1,7 @@
 """Colours of the figures of a run, and how a figure drawn on white follows the page into the dark.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"), which readers with any kind of colour vision tell apart.
+Hues are those of Okabe and Ito (2008, "Color Universal Design"), which readers with any kind of colour vision tell apart,
+made darker on white and lighter on black until each has a contrast of 3 with its background (WCAG 2.2, 1.4.11).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import re
 from typing import Final
 
 PAPER, INK, MUTED, GRID = "#ffffff", "#1b1b1b", "#6b6b6b", "#dcdcdc"
-BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
-SKY, PURPLE, YELLOW, GREY = "#56b4e9", "#cc79a7", "#f0e442", "#9a9a9a"
+BLUE, ORANGE, GREEN, VERMILLION = "#0060a8", "#c48700", "#007a55", "#b84a00"
+SKY, PURPLE, GREY = "#3d9bd6", "#b8478a", "#8f8f8f"
 
 RUNS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Of runs side by side; there are no more than these."""
@@ -21,21 +22,24 @@ CATEGORY_COLOURS: Final = {
     "compute": ORANGE,
     "communication": VERMILLION,
     "launch": GREY,
-    "waiting": YELLOW,
+    "waiting": INK,
     "transfer": GREEN,
 }
 """Of where a step's time goes."""
-_DARK: Final = {
+DARK: Final = {
     PAPER: "#15181c",
     INK: "#e8e8e8",
     MUTED: "#a0a4a8",
     GRID: "#33383e",
-    BLUE: "#3b9fe0",
-    GREEN: "#1fbf92",
-    VERMILLION: "#f07a28",
+    BLUE: "#2f7fd0",
+    ORANGE: "#f0b429",
+    GREEN: "#1fa87f",
+    VERMILLION: "#e2611c",
+    SKY: "#8fd0f5",
+    PURPLE: "#d98abb",
     GREY: "#8a8f94",
 }
-"""What takes the place of colours that are hard to see on black."""
+"""What takes the place of each colour on a dark page."""
 LOOK: Final = {
     "background": PAPER,
     "font": "system-ui, sans-serif",
@@ -59,18 +63,18 @@ LOOK: Final = {
 
 def style() -> str:
     """Return the variables that `themed` figures and the page take their colours from, for light and dark."""
-    dark = ";".join(f"{_variable(colour)}:{there}" for colour, there in _DARK.items())
+    dark = ";".join(f"{_variable(colour)}:{there}" for colour, there in DARK.items())
     return f":root{{color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def colour(which: str) -> str:
     """Return *which* as a page writes it, so that it may be another in the dark."""
-    return f"var({_variable(which)},{which})" if which in _DARK else which
+    return f"var({_variable(which)},{which})" if which in DARK else which
 
 
 def themed(svg: str, prefix: str) -> str:
     """Return *svg* for a page: colours of the page, numbers as tooltips, ids that begin with *prefix*."""
-    for which in _DARK:
+    for which in DARK:
         svg = svg.replace(f'"{which}"', f'"{colour(which)}"')
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = svg.replace("url(#", f"url(#{prefix}")

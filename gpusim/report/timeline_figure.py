@@ -9,7 +9,7 @@ from typing import Any, Final
 from gpusim.core.clock import FloatArray
 from gpusim.report.figures import need_altair
 from gpusim.report.numbers import digits
-from gpusim.report.theme import BLUE, CATEGORY_COLOURS, GREEN, INK, MUTED, ORANGE, SKY, VERMILLION
+from gpusim.report.theme import BLUE, CATEGORY_COLOURS, GREEN, MUTED, ORANGE, SKY, VERMILLION
 from gpusim.results.result import Result
 from gpusim.results.timeline import Levels, Timeline, timeline
 
@@ -29,7 +29,8 @@ _COLOURS: Final = {
     "launch": CATEGORY_COLOURS["launch"],
     "waiting, transfer": CATEGORY_COLOURS["transfer"],
 }
-_SHORT: Final = ".3~s"
+_COUNT: Final = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
+"""How an axis writes a number of things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def timeline_panels(result: Result, width: int) -> Any:
         _lines(alt, found, "sequences decoding in a step", [_Line("decodes", GREEN, levels["num_decodes"])]),
         _lines(alt, found, "prompt tokens in a step", [_Line("prefill", VERMILLION, levels["num_prefill_tokens"])]),
         _lines(alt, found, f"KV blocks in use, of {blocks}", [_Line("KV blocks", SKY, levels["kv_blocks"])], blocks),
-        _shares(alt, found),
+        _shares(alt, found, columns=3 if width < 600 else 5),
     ]
     size = {"width": width - _LEFT - 22, "height": 92}
     whole = [panel.properties(**size) for panel in panels]
@@ -72,7 +73,7 @@ def _lines(alt: Any, found: Timeline, title: str, lines: Sequence[_Line], limit:
         for time, mean, most in _steps(found, line.levels.mean, line.levels.most)
     ]
     scale = alt.Scale(domain=[line.name for line in lines], range=[line.colour for line in lines])
-    legend = alt.Legend(orient="top-right", direction="horizontal", offset=-18, padding=14) if len(lines) > 1 else None
+    legend = alt.Legend(orient="top", direction="horizontal", offset=2, symbolOpacity=1) if len(lines) > 1 else None
     color = alt.Color("what:N", scale=scale, legend=legend)
     largest = max(row["most"] for row in rows)
     shown = limit if 0 < limit < 4 * largest else 0.0
@@ -92,7 +93,7 @@ def _lines(alt: Any, found: Timeline, title: str, lines: Sequence[_Line], limit:
     return alt.layer(*layers).properties(title=note)
 
 
-def _shares(alt: Any, found: Timeline) -> Any:
+def _shares(alt: Any, found: Timeline, *, columns: int) -> Any:
     """Return what part of the time went to each resource, one above the other; the rest was idle."""
     rows = []
     for order, (what, names) in enumerate(_RESOURCES.items()):
@@ -116,7 +117,7 @@ def _shares(alt: Any, found: Timeline) -> Any:
                 scale=alt.Scale(domain=(0, 1), nice=False),
                 axis=alt.Axis(format="%", tickCount=3, minExtent=_LEFT - 8, maxExtent=_LEFT - 8),
             ),
-            color=alt.Color("what:N", scale=scale, legend=alt.Legend(orient="bottom", columns=3, labelColor=INK)),
+            color=alt.Color("what:N", scale=scale, legend=alt.Legend(orient="bottom", columns=columns)),
             order="order:Q",
         )
         .properties(title="what the time went to; the rest is idle")
@@ -137,4 +138,4 @@ def _time(alt: Any, found: Timeline, *, last: bool = False) -> Any:
 
 
 def _axis(alt: Any) -> Any:
-    return alt.Axis(format=_SHORT, tickCount=3, minExtent=_LEFT - 8, maxExtent=_LEFT - 8)
+    return alt.Axis(labelExpr=_COUNT, tickCount=3, minExtent=_LEFT - 8, maxExtent=_LEFT - 8)

@@ -37,7 +37,7 @@ def topology(result: Result, width: int) -> Any:
     use = result.summary()["utilisation"]
     graph = build_graph(TopologySpec.model_validate(result.record.scenario["topology"]))
     inner = width - 16
-    nodes, edges = lay_out(graph, most=max(8, inner // _NODE))
+    nodes, edges = lay_out(graph, max(8, inner // _NODE), lambda name: _class(_busiest(_parts(name), use))[0])
     height = (max(node.tier for node in nodes) + 1) * _TIER
     spot = {node.name: (node.place * inner, (node.tier + 0.5) * _TIER) for node in nodes}
     scales = (
@@ -109,7 +109,7 @@ def _boxes(alt: Any, nodes: Iterable[Node], use: Mapping[str, float], inner: flo
                 if len(node.name) * 7 < room
                 else node.name.strip("abcdefghijklmnopqrstuvwxyz") or node.name[:5],
                 "colour": _class(busy)[1] if memory else MUTED,
-                "memory": _memory(node.kind, busy, is_short=room < _NODE) if memory else "",
+                "memory": _memory(node, busy, is_short=room < _NODE) if memory else "",
                 "text": _tooltip(node, use),
             }
         )
@@ -148,18 +148,21 @@ def _class(busy: float) -> tuple[str, str, float]:
     return next((name, colour, width) for name, below, colour, width in _CLASSES if busy < below)
 
 
-def _memory(kind: str, busy: float, *, is_short: bool) -> str:
-    title = "HBM" if kind == "gpu" else "memory"
-    return f"{busy:.0%}" if is_short else f"{title} {_percent(busy)}"
+def _parts(name: str) -> tuple[str, str]:
+    """Return what of the node *name* can be busy."""
+    return f"{name}.memory", f"{name}.compute"
+
+
+def _memory(node: Node, busy: float, *, is_short: bool) -> str:
+    """Say how busy the memory of *node* was; of many, the busiest."""
+    if is_short:
+        return f"{busy:.0%}"
+    title = "HBM" if node.kind == "gpu" else "memory"
+    return f"{title} {'≤ ' if len(node.members) > 1 else ''}{_percent(busy)}"
 
 
 def _tooltip(node: Node, use: Mapping[str, float]) -> str:
-    parts = [
-        f"{name}: {_percent(use[name])}"
-        for m in node.members
-        for name in (f"{m}.memory", f"{m}.compute")
-        if name in use
-    ]
+    parts = [f"{name}: {_percent(use[name])}" for m in node.members for name in _parts(m) if name in use]
     return "; ".join(parts[:8]) or node.name
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -40,14 +41,22 @@ class Edge:
     """Of the one-directional links, as utilisation has them."""
 
 
-def lay_out(graph: Graph, most: int) -> tuple[list[Node], list[Edge]]:
-    """Return nodes and edges of *graph*; of a tier with more than *most* nodes, those that are named alike are one."""
+def lay_out(
+    graph: Graph, most: int, likeness: Callable[[str], object] = lambda _: None
+) -> tuple[list[Node], list[Edge]]:
+    """Return nodes and edges of *graph*.
+
+    Args:
+        graph: Of the machine.
+        most: Nodes of a tier that are drawn one by one; of more, those that are named alike are drawn as one.
+        likeness: What those must have in common, by their name.
+    """
     tiers: dict[int, list[str]] = {}
     for name in graph:
         tiers.setdefault(_tier(graph, name), []).append(name)
     nodes = []
     for row, tier in enumerate(sorted(tiers)):
-        groups = _groups(tiers[tier], most)
+        groups = _groups(tiers[tier], most, likeness)
         for place, (label, members) in enumerate(groups.items()):
             kind = graph.nodes[members[0]]["kind"]
             nodes.append(Node(label, tuple(members), kind, row, (place + 0.5) / len(groups)))
@@ -64,13 +73,30 @@ def _tier(graph: Graph, name: str) -> int:
     return {"gpu": _GPU, "nic": _NIC, "host": _HOST}[kind]
 
 
-def _groups(names: list[str], most: int) -> Mapping[str, list[str]]:
+def _groups(names: list[str], most: int, likeness: Callable[[str], object]) -> Mapping[str, list[str]]:
+    """Return what is drawn as one, by its label: numbers at the end of names tell parts apart, and if need be all numbers."""
     if len(names) <= most:
         return {name: [name] for name in names}
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(re.sub(r"\d+$", "", name), []).append(name)
-    return {f"{stem} × {len(members)}" if len(members) > 1 else members[0]: members for stem, members in groups.items()}
+    for numbers in (r"\d+$", r"\d+"):
+        groups: dict[Any, list[str]] = {}
+        for name in names:
+            groups.setdefault((re.sub(numbers, "", name), likeness(name)), []).append(name)
+        if len(groups) <= most:
+            break
+    stems = Counter(stem for stem, _ in groups)
+    return {_label(stem, members, is_only=stems[stem] == 1): members for (stem, _), members in groups.items()}
+
+
+def _label(stem: str, members: list[str], *, is_only: bool) -> str:
+    first, last = members[0], members[-1]
+    if len(members) == 1:
+        return first
+    if is_only:
+        return f"{stem} × {len(members)}"
+    numbers = [member.removeprefix(stem) for member in members]
+    if all(number.isdigit() for number in numbers) and int(numbers[-1]) - int(numbers[0]) == len(members) - 1:
+        return f"{first}–{last.removeprefix(stem)}"
+    return f"{first} … × {len(members)}"
 
 
 def _edges(graph: Graph, drawn_as: Mapping[str, str]) -> list[Edge]:

@@ -33,7 +33,8 @@ def curve(sample: Sample) -> list[tuple[float, float]]:
     """Return 1 / (1 - p) and the quantile at p in seconds, from the smallest to the largest observation."""
     if not sample.count:
         return []
-    decades = np.log10(min(sample.count, _MOST))
+    # In the middle of the part that the largest of n stands for: at 1 - 1 / n it is still the one before.
+    decades = np.log10(min(2 * sample.count, _MOST))
     tails = np.logspace(0.0, decades, max(2, round(decades * _POINTS) + 1))
     levels = [round(_PER * (1.0 - 1.0 / tail)) for tail in tails]
     return list(zip(tails.tolist(), quantiles_s(sample, levels, per=_PER), strict=True))

@@ -34,13 +34,14 @@ def report(
     need_altair()
     check_number(runs)
     check_parent(out, png, svg)
+    figures = [(folder, suffix) for folder, suffix in ((png, "png"), (svg, "svg")) if folder is not None]
+    for folder, _ in figures:
+        make_folder(folder)
     found = {name: opened(source) for name, source in _names(runs).items()}
     comparison = write_run_page(found, out)
     written = [out]
-    for folder, suffix in ((png, "png"), (svg, "svg")):
-        if folder is not None:
-            make_folder(folder)
-            written += write_figures(found, folder, suffix)
+    for folder, suffix in figures:
+        written += write_figures(found, folder, suffix)
     if as_json:
         files = [{"path": str(path), "size_bytes": path.stat().st_size} for path in written]
         print_json({"files": files, "comparison": None if comparison is None else comparison_rows(comparison)})

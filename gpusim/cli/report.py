@@ -8,14 +8,21 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, note, opened, print_json
+from gpusim.cli.common import JsonOption, SetOption, note, opened, print_json
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0917 - typer reads them by name
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="Directories of runs, or scenarios to simulate now.")
     ],
+    overrides: SetOption = None,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="KEY=VALUE", help="Add the first RUN, a scenario, with this key set; may be repeated."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page to write.")] = Path("report.html"),
     png: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write each figure to this folder, as PNG.")
@@ -32,12 +39,16 @@ def report(
     from gpusim.report.run_verdicts import check_number  # noqa: PLC0415
 
     need_altair()
-    check_number(runs)
+    sources = [(Path(run).name, run, overrides) for run in runs]
+    if changed:
+        sources.append((", ".join(map(_short, changed)), runs[0], [*(overrides or []), *changed]))
+    check_number(sources)
     check_parent(out, png, svg)
     figures = [(folder, suffix) for folder, suffix in ((png, "png"), (svg, "svg")) if folder is not None]
     for folder, _ in figures:
         make_folder(folder)
-    found = {name: opened(source) for name, source in _names(runs).items()}
+    names = _numbered([name for name, *_ in sources])
+    found = {name: opened(*source) for name, (_, *source) in zip(names, sources, strict=True)}
     comparison = write_run_page(found, out)
     written = [out]
     for folder, suffix in figures:
@@ -49,10 +60,12 @@ def report(
         note(f"{out}: written")
 
 
-def _names(sources: list[str]) -> dict[str, str]:
-    """Return sources by the last part of their path, numbered where two have the same."""
-    names = [Path(source).name for source in sources]
-    numbered = [
-        f"{name} {names[: at + 1].count(name)}" if names.count(name) > 1 else name for at, name in enumerate(names)
-    ]
-    return dict(zip(numbered, sources, strict=True))
+def _short(assignment: str) -> str:
+    """Return *assignment* with the last part of its key."""
+    key, equals, value = assignment.partition("=")
+    return key.rpartition(".")[2] + equals + value
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Return *names*, numbered where several are the same."""
+    return [f"{name} {names[: at + 1].count(name)}" if names.count(name) > 1 else name for at, name in enumerate(names)]

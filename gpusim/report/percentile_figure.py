@@ -48,7 +48,8 @@ def _panel(alt: Any, points: list[dict[str, Any]], targets: list[float], names: 
     tail_axis = alt.Axis(
         values=[tail for tail in _TAILS if tail <= last],
         labelExpr="'p' + format(100 - 100 / datum.value, '.5~g')",
-        labelOverlap=True,
+        labelOverlap="greedy",
+        labelSeparation=8,
     )
     legend = alt.Legend(orient="top", columns=1) if len(names) > 1 else None
     lines = (

@@ -63,7 +63,7 @@ def write_figures(runs: Runs, folder: Path, suffix: str) -> list[Path]:
     """
     charts = {name: figure(name, runs) for name in COMMON}
     charts |= {f"{run}-{name}": figure(name, {run: result}) for run, result in runs.items() for name in SINGLE}
-    paths = {folder / f"{name}.{suffix}": chart for name, chart in charts.items()}
+    paths = {folder / f"{name.replace('/', '_')}.{suffix}": chart for name, chart in charts.items()}
     for path, chart in paths.items():
         write_whole(path, lambda target, chart=chart: chart.save(target, format=suffix))  # type: ignore[misc]
     return list(paths)

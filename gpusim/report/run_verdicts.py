@@ -18,7 +18,7 @@ MOST_RUNS: Final = len(RUNS)
 """Runs on one page: as many as there are colours that everybody tells apart."""
 
 
-def check_number(runs: Collection[str]) -> None:
+def check_number(runs: Collection[object]) -> None:
     """See that a page can show so many *runs*.
 
     Raises:

@@ -11,6 +11,8 @@ from gpusim.report.theme import CATEGORY_COLOURS, INK, MUTED, PAPER
 from gpusim.results.result import Result
 
 _BOUND: Final = "bound"
+_LABEL: Final = f"indexof(datum.label, ': {_BOUND}') > 0 ? '{_BOUND}' : datum.label"
+"""How an axis writes a row: the bound stands below its run."""
 _ROW: Final = 34
 """Pixels of a bar and the space below it."""
 _FONT: Final = 6.6
@@ -31,7 +33,7 @@ def step_time(runs: Mapping[str, Result], width: int) -> Any:
     rows = list(dict.fromkeys(part["row"] for part in parts))
     present = [name for name in CATEGORY_COLOURS if any(part["what"] == name and part["s"] > 0 for part in parts)]
     colours = {name: CATEGORY_COLOURS[name] for name in present} | {_BOUND: MUTED}
-    room = min(160, max((len(row) for row in rows), default=0) * _FONT + 14)
+    room = min(160, max((len(name) for name in (*runs, _BOUND)), default=0) * _FONT + 14)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     legend = alt.Legend(orient="bottom", columns=max(1, width // 120))
     bars = (
@@ -39,7 +41,12 @@ def step_time(runs: Mapping[str, Result], width: int) -> Any:
         .mark_bar(stroke=PAPER, strokeWidth=1)
         .encode(
             x=alt.X("value:Q", title=f"{unit} a step", axis=alt.Axis(tickCount=max(3, width // 110))),
-            y=alt.Y("row:N", title=None, sort=rows, axis=alt.Axis(labelLimit=150, domain=False, ticks=False)),
+            y=alt.Y(
+                "row:N",
+                title=None,
+                sort=rows,
+                axis=alt.Axis(labelLimit=150, labelExpr=_LABEL, domain=False, ticks=False),
+            ),
             color=alt.Color("what:N", scale=scale, legend=legend),
             order="order:Q",
             tooltip="text:N",

@@ -38,6 +38,15 @@ def test_a_single_run_has_no_verdicts(saved, tmp_path):
     assert json.loads(run.stdout)["comparison"] is None
 
 
+def test_a_change_is_a_second_run(tmp_path):
+    """`--with` sets keys in a second run of the first scenario, which is called after them."""
+    keys = ["--set", "workload.num_requests=4", "--with", "serving.max_num_seqs=2"]
+    run = CliRunner().invoke(app, ["report", "chat", *keys, "-o", str(tmp_path / "page.html"), "--json"])
+    (versus,) = json.loads(run.stdout)["comparison"]["runs"]
+    assert (versus["name"], versus["requests"]) == ("max_num_seqs=2", [4, 4])
+    assert versus["differences"] == [{"key": "serving.max_num_seqs", "a": 128, "b": 2, "others": 0}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -118,7 +118,9 @@ def test_too_many_runs_are_one_error(chat, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("suffix", "magic", "names"), [("svg", b"<svg", "ab"), ("png", b"\x89PNG", "a")])
+@pytest.mark.parametrize(
+    ("suffix", "magic", "names"), [("svg", b"<svg", ["a", "rate=5 /s"]), ("png", b"\x89PNG", ["a"])]
+)
 def test_figures_are_files(chat, tmp_path, suffix, magic, names):
     """Each figure is a file: those of several runs once, the others for each."""
     written = write_figures(dict.fromkeys(names, chat), tmp_path, suffix)

@@ -13,6 +13,8 @@ _CATALOG: Final = frozenset({"topology", "model"})
 """Parts that are long and mostly known by name: one fact each."""
 _DIGITS: Final = 12
 """Hexadecimal digits of a digest: 48 bits."""
+_SHORT: Final = 8
+"""Entries of a list that is kept as it is."""
 
 Fact = str | int | float | bool
 
@@ -20,7 +22,7 @@ Fact = str | int | float | bool
 def facts(scenario: Mapping[str, Any]) -> dict[str, Fact]:
     """Return the settings of a resolved *scenario* by dotted path, sorted.
 
-    Machine and model are one fact each, their name and a digest of all they say; so are lists and tables such as the
+    Machine and model are one fact each, their name and a digest of all they say; so are long lists and tables such as the
     quantiles of a length. Absent settings and descriptions are left out.
     """
     return dict(sorted(_facts(scenario, "")))
@@ -36,7 +38,7 @@ def _facts(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Fact]]:
         elif _is_named_list(value):
             yield from _facts({entry["name"]: entry for entry in value}, f"{path}.")
         elif isinstance(value, Mapping | list):
-            yield path, _digest(value)
+            yield path, _listed(value) or _digest(value)
         else:
             yield path, value
 
@@ -48,6 +50,14 @@ def _is_table(value: Mapping[str, Any]) -> bool:
 
 def _is_named_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, Mapping) and "name" in entry for entry in value)
+
+
+def _listed(value: Any) -> str:
+    """Return the entries of a short list of words or numbers, nothing for anything longer."""
+    is_short = (
+        isinstance(value, list) and len(value) <= _SHORT and not any(isinstance(e, Mapping | list) for e in value)
+    )
+    return ", ".join(map(str, value)) if is_short else ""
 
 
 def _digest(value: Any) -> str:

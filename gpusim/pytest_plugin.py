@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Note who writes which baseline, where any is to be written."""
     if config.getoption(_UPDATE):
-        config.pluginmanager.register(_Writers(config.rootpath), "gpusim-writers")
+        config.pluginmanager.register(_Writers(config.invocation_params.dir), "gpusim-writers")
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 class _Writers:
     """Of a session that updates: which test wrote which baseline. Workers of xdist report to the main process."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._state_of: dict[str, str] = {}
         self._writers_of: dict[str, dict[str, str]] = {}
         """By path and text that was written, the test."""
@@ -83,11 +83,11 @@ class _Writers:
         if self._state_of:
             terminalreporter.section("gpusim baselines")
         for path, state in sorted(self._state_of.items()):
-            terminalreporter.line(f"{state.ljust(len('unchanged'))}  {os.path.relpath(path, self._root)}")
+            terminalreporter.line(f"{state.ljust(len('unchanged'))}  {os.path.relpath(path, self._folder)}")
         for path in self._contested():
             tests = " and ".join(sorted(self._writers_of[path].values()))
             text = (
-                f"error: {os.path.relpath(path, self._root)} was written by {tests}, differently; name a file for each"
+                f"error: {os.path.relpath(path, self._folder)} was written by {tests}, differently; name a file for each"
             )
             terminalreporter.line(text, red=True)
 

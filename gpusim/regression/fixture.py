@@ -38,6 +38,9 @@ class GpusimFixture:
     update: bool
     written: list[Written] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return "<fixture of gpusim>"
+
     def load(self, source: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Scenario:
         """Read a scenario: a file beside the test, else what `gpusim.load` finds under that name or path."""
         beside = self.folder / source

@@ -15,7 +15,7 @@ _DIGITS: Final = 4
 _MOST: Final = 8
 """Settings that are listed."""
 _NAMED: Final = 3
-"""Resources that are named at most: the one to blame, and those that moved at least a tenth as much."""
+"""Resources that are named at most: the one to blame, and those that moved at least a tenth as much as any."""
 _UNMOVED: Final = 1e-3
 """Change of a token's step, as part of it, that explains nothing."""
 ABSENT: Final = "–"
@@ -89,17 +89,20 @@ def _queue(before: Baseline, now: Baseline, found: Sequence[Move]) -> Iterator[s
 
 
 def _blame(before: Baseline, now: Baseline) -> Iterator[str]:
-    """Name the resources of a token's step that changed most."""
+    """Name the resource that did most for a token's step to change as it did, and others that moved."""
     moved = resources(before, now)
     total, current = (sum(each.step_of_a_token_s.values()) for each in (before, now))
     largest = abs(moved[0][2] - moved[0][1]) if moved else 0.0
     if largest <= _UNMOVED * max(total, current):
-        yield "no resource takes longer or shorter in the step of a token: requests meet otherwise"
+        yield "no resource takes more or less of a token's step"
         return
-    to_blame = [entry for entry in moved[:_NAMED] if abs(entry[2] - entry[1]) >= 0.1 * largest]
-    yield f"the step of a token takes {_arrow(total, current)}, {'to blame' if current > total else 'thanks to'}:"
-    width = max(len(name) for name, _, _ in to_blame)
-    yield from (f"    {name.ljust(width)}  {_arrow(was, is_now)}" for name, was, is_now in to_blame)
+    is_longer = current > total
+    first = (max if is_longer else min)(moved, key=lambda entry: entry[2] - entry[1])
+    named = [first, *(entry for entry in moved if entry is not first and abs(entry[2] - entry[1]) >= 0.1 * largest)]
+    why = f"{first[0]} to blame" if is_longer else f"mostly {first[0]}"
+    yield f"the step of a token takes {_arrow(total, current)}, {why}:"
+    width = max(len(name) for name, _, _ in named[:_NAMED])
+    yield from (f"    {name.ljust(width)}  {_arrow(was, is_now)}" for name, was, is_now in named[:_NAMED])
 
 
 def _arrow(was: float, is_now: float) -> str:

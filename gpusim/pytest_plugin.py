@@ -1,6 +1,7 @@
 """The pytest plugin: fixture `gpusim`, option ``--gpusim-update``.
 
-pytest loads it wherever gpusim is installed, so nothing but pytest is imported before a test asks for the fixture.
+pytest loads it wherever gpusim is installed, so nothing but pytest is imported before a test asks for the fixture. It
+asserts nothing, so there is nothing to rewrite: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
@@ -86,9 +87,7 @@ class _Writers:
             terminalreporter.line(f"{state.ljust(len('unchanged'))}  {os.path.relpath(path, self._folder)}")
         for path in self._contested():
             tests = " and ".join(sorted(self._writers_of[path].values()))
-            text = (
-                f"error: {os.path.relpath(path, self._folder)} was written by {tests}, differently; name a file for each"
-            )
+            text = f"error: {os.path.relpath(path, self._folder)} was written by {tests}, differently; name a file for each"
             terminalreporter.line(text, red=True)
 
     def _contested(self) -> list[str]:

@@ -26,7 +26,7 @@ TIERS = (
     {"plan", "assembly"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
-    {"runs", "regression"},
+    {"runs", "explain", "trace", "regression"},
     {"calibrate"},
     {"checking", "report"},
     {"cli", "pytest_plugin", "__init__"},

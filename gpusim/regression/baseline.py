@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gpusim.core.clock import TICKS_PER_S
 from gpusim.errors import GpusimError, SpecError
 from gpusim.files import write_text
 from gpusim.regression.facts import Fact, facts
-from gpusim.regression.time_spent import seconds_per_token
 from gpusim.results.result import Result
 from gpusim.results.summary import LATENCIES, plain, scenario_hash
 
@@ -21,6 +21,8 @@ RATES: Final = ("requests_per_s", "output_tokens_per_s", "goodput_per_s")
 COUNTS: Final = ("finished", "rejected", "preemptions")
 _DIGITS: Final = 6
 """Significant digits kept: a millionth is far below any tolerance, and more would make every diff longer."""
+
+_TICK_S: Final = 1 / TICKS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Baseline:
         latency_s: Seconds by name, such as ``itl.p99``; None where there was no observation.
         rate: Rates per second by name; None without one.
         requests: Numbers of requests by what became of them, and of preemptions.
-        step_of_a_token_s: Seconds by resource, see `seconds_per_token`.
+        spent_s: Mean seconds by what they went to, as `Result.explain` says, of gaps between tokens (``itl``) and of times to the
+            first token (``ttft``), all and the slowest hundredth (``.slow``); what took none is left out.
         schema: Of the file.
     """
 
@@ -44,7 +47,7 @@ class Baseline:
     latency_s: Mapping[str, float | None]
     rate: Mapping[str, float | None]
     requests: Mapping[str, int]
-    step_of_a_token_s: Mapping[str, float]
+    spent_s: Mapping[str, Mapping[str, float]]
     schema: int = SCHEMA
 
     @classmethod
@@ -59,7 +62,7 @@ class Baseline:
             latency_s=_short(latencies),
             rate=_short({name: getattr(metrics, name) for name in RATES}),
             requests={name: getattr(metrics.counts, name) for name in COUNTS},
-            step_of_a_token_s=_short(seconds_per_token(record.steps.values())),
+            spent_s=_spent(result.explain()),
         )
 
     def text(self) -> str:
@@ -105,17 +108,32 @@ def _checked(path: Path, data: dict[str, Any], again: str) -> Baseline:
         baseline = Baseline(**data)
     except TypeError as error:
         raise GpusimError(f"{path}: not a baseline of latencies ({error}); {again}") from None
-    for name in ("latency_s", "rate", "requests", "step_of_a_token_s"):
-        values = getattr(baseline, name)
+    for name in ("scenario", "spent_s"):
+        if not isinstance(data[name], dict):
+            raise GpusimError(f"{path}: {name} must be a mapping; {again}")
+    numbers = {name: data[name] for name in ("latency_s", "rate", "requests")}
+    numbers |= {f"spent_s.{group}": parts for group, parts in data["spent_s"].items()}
+    for name, values in numbers.items():
         if not isinstance(values, dict) or not all(_is_number(value) for value in values.values()):
             raise GpusimError(f"{path}: {name} must hold numbers; {again}")
-    if not isinstance(baseline.scenario, dict):
-        raise GpusimError(f"{path}: scenario must hold settings; {again}")
     return baseline
 
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _spent(explained: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    groups = {
+        f"{of}{suffix}": explained[of][group]["seconds"]
+        for of in ("itl", "ttft")
+        for group, suffix in (("all", ""), ("slow", ".slow"))
+        if explained[of]
+    }
+    return {
+        name: _short({part: value for part, value in parts.items() if abs(value) >= _TICK_S})
+        for name, parts in groups.items()
+    }
 
 
 def _latency_names() -> list[tuple[str, str]]:

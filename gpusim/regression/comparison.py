@@ -1,4 +1,4 @@
-"""What moved from a baseline, beyond which tolerance, and which resource moved most."""
+"""What moved from a baseline, beyond which tolerance."""
 
 from __future__ import annotations
 
@@ -84,13 +84,6 @@ def moves(before: Baseline, now: Baseline, tolerance: Tolerance) -> list[Move]:
         for name, unit, value, current in _pairs(before, now)
         if not _is_within(value, current, tolerance.of(name), tolerance.atol_s if unit == "s" else 0.0)
     ]
-
-
-def resources(before: Baseline, now: Baseline) -> list[tuple[str, float, float]]:
-    """Return the resources of a token's step with seconds before and now, the one that changed most first."""
-    names = dict.fromkeys([*before.step_of_a_token_s, *now.step_of_a_token_s])
-    pairs = [(name, before.step_of_a_token_s.get(name, 0.0), now.step_of_a_token_s.get(name, 0.0)) for name in names]
-    return sorted(pairs, key=lambda pair: -abs(pair[2] - pair[1]))
 
 
 def settings(before: Baseline, now: Baseline) -> list[tuple[str, Fact | None, Fact | None]]:

@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gpusim.regression.baseline import Baseline
-from gpusim.regression.comparison import Move, resources, settings
+from gpusim.regression.blame import blame
+from gpusim.regression.comparison import Move, settings
 from gpusim.regression.facts import Fact
 from gpusim.results.quantity import shown
 
 _DIGITS: Final = 4
 _MOST: Final = 8
 """Settings that are listed."""
-_NAMED: Final = 3
-"""Resources that are named at most: the one to blame, and those that moved at least a tenth as much as any."""
-_UNMOVED: Final = 1e-3
-"""Change of a token's step, as part of it, that explains nothing."""
 ABSENT: Final = "–"
 
 
@@ -31,7 +28,7 @@ def describe(path: str, before: Baseline, now: Baseline, found: Sequence[Move], 
         found: What moved, at least one.
         accept: The command that makes the run the baseline.
     """
-    why = [*_queue(before, now, found), *_blame(before, now), *_changes(before, now)]
+    why = [*blame(before, now, found), *_changes(before, now)]
     lines = [_headline(path, found), "", *_table(found), "", *why]
     return "\n".join([*lines, "", "If that is meant, accept it and review the change of the file:", f"    {accept}"])
 
@@ -79,35 +76,6 @@ def _value(value: float | None, unit: str) -> str:
     if unit == "s":
         return shown(value, _DIGITS)
     return f"{value:.{_DIGITS}g} {unit}" if unit else str(value)
-
-
-def _queue(before: Baseline, now: Baseline, found: Sequence[Move]) -> Iterator[str]:
-    """Say that requests wait longer or shorter, for the resources of a step do not show it."""
-    was, is_now = (each.latency_s.get("queue.mean") for each in (before, now))
-    if was is not None and is_now is not None and any(move.name == "queue.mean" for move in found):
-        yield f"requests wait {_arrow(was, is_now)} for their first step"
-
-
-def _blame(before: Baseline, now: Baseline) -> Iterator[str]:
-    """Name the resource that did most for a token's step to change as it did, and others that moved."""
-    moved = resources(before, now)
-    total, current = (sum(each.step_of_a_token_s.values()) for each in (before, now))
-    largest = abs(moved[0][2] - moved[0][1]) if moved else 0.0
-    if largest <= _UNMOVED * max(total, current):
-        yield "no resource takes more or less of a token's step"
-        return
-    is_longer = current > total
-    first = (max if is_longer else min)(moved, key=lambda entry: entry[2] - entry[1])
-    named = [first, *(entry for entry in moved if entry is not first and abs(entry[2] - entry[1]) >= 0.1 * largest)]
-    why = f"{first[0]} to blame" if is_longer else f"mostly {first[0]}"
-    yield f"the step of a token takes {_arrow(total, current)}, {why}:"
-    width = max(len(name) for name, _, _ in named[:_NAMED])
-    yield from (f"    {name.ljust(width)}  {_arrow(was, is_now)}" for name, was, is_now in named[:_NAMED])
-
-
-def _arrow(was: float, is_now: float) -> str:
-    sign = "+" if is_now >= was else "-"
-    return f"{shown(was, _DIGITS)} -> {shown(is_now, _DIGITS)} ({sign}{shown(abs(is_now - was), _DIGITS)})"
 
 
 def _changes(before: Baseline, now: Baseline) -> Iterator[str]:

@@ -9,7 +9,8 @@ import pytest
 import gpusim as gs
 from gpusim.errors import GpusimError, SpecError
 from gpusim.regression.baseline import Baseline, read_baseline
-from gpusim.regression.comparison import Tolerance, moves, resources, settings
+from gpusim.regression.blame import parts_by_change
+from gpusim.regression.comparison import Tolerance, moves, settings
 from gpusim.regression.facts import facts
 from gpusim.regression.message import describe
 
@@ -52,12 +53,20 @@ def test_a_baseline_is_read_as_it_was_written(baseline, tmp_path):
     assert len(path.read_bytes()) < 4000
 
 
-def test_step_of_a_token_adds_up():
-    """One request gets a token a step, the first from its prefill: their resources add up to its time in steps."""
-    alone = simulated(workload__num_requests=1)
-    num_tokens = alone.itl.count + 1
-    expected_s = (alone.e2e.mean - alone.metrics.queue.mean) / num_tokens
-    assert sum(Baseline.of(alone).step_of_a_token_s.values()) == pytest.approx(expected_s, rel=1e-4)
+def test_what_is_kept_adds_up(result, baseline):
+    """Where gaps and first tokens went adds up to their means, in the digits that are kept."""
+    assert sum(baseline.spent_s["itl"].values()) == pytest.approx(result.itl.mean, rel=1e-5)
+    assert sum(baseline.spent_s["ttft"].values()) == pytest.approx(result.ttft.mean, rel=1e-5)
+    assert sum(baseline.spent_s["itl.slow"].values()) >= result.itl.p99 * (1 - 1e-5)
+
+
+def test_requests_of_one_token_have_no_gaps(tmp_path):
+    """A baseline without gaps is written, read and kept to."""
+    now = Baseline.of(simulated(workload__output_tokens={"kind": "fixed", "value": 1}))
+    now.write(tmp_path / "b.json")
+    before = read_baseline(tmp_path / "b.json")
+    assert before.latency_s["itl.p99"] is None
+    assert not moves(before, now, Tolerance())
 
 
 @pytest.mark.parametrize("factor", [1.03, 0.97])
@@ -112,18 +121,20 @@ def test_slower_memory_is_blamed_on_what_is_read():
     )
     before, now = Baseline.of(fast), Baseline.of(slow)
     text = describe("b.json", before, now, moves(before, now, Tolerance()), "pytest --gpusim-update test.py::test")
-    assert resources(before, now)[0][0] == "weights"
-    assert ", weights to blame:\n    weights  " in text
+    assert parts_by_change(before.spent_s["itl"], now.spent_s["itl"])[0][0] == "weights"
+    assert "a gap between tokens, weights to blame:\n    weights  " in text
     assert "    topology: h200-sxm #" in text
     assert text.endswith("\n    pytest --gpusim-update test.py::test")
-    assert ", mostly weights:\n    weights  " in describe("b.json", now, before, moves(now, before, Tolerance()), "")
+    assert "a gap between tokens, mostly weights:\n    weights  " in describe(
+        "b.json", now, before, moves(now, before, Tolerance()), ""
+    )
 
 
 def test_waiting_requests_are_named_where_steps_are_not_to_blame(baseline):
     """Fewer sequences at a time let requests queue; the message says so and names the setting with both values."""
     now = Baseline.of(simulated(serving__max_num_seqs=1))
     text = describe("b.json", baseline, now, moves(baseline, now, Tolerance()), "pytest")
-    assert "for their first step" in text
+    assert "a first token, queue to blame:\n    queue  " in text
     assert "serving.max_num_seqs: 128 -> 1" in text
     assert settings(baseline, now) == [("serving.max_num_seqs", 128, 1)]
 
@@ -135,7 +146,7 @@ def test_the_same_scenario_under_another_version(baseline):
     assert text.startswith("1 metric moved from the baseline b.json\n")
     assert "the scenario is the same" in text
     assert "gpusim 0" in text
-    assert "no resource takes more or less" in text
+    assert "to blame" not in text
 
 
 def test_facts_name_long_parts_and_tell_them_apart():

@@ -74,7 +74,7 @@ def test_make_keep_move_accept(project):
             "E*metrics moved from the baseline chat.json*",
             "E*metric*baseline*now*change*allowed*",
             "E*ttft.p99*+*%*±2 %*worse",
-            "E*requests wait*for their first step",
+            "E*a first token, queue to blame:",
             "E*serving.max_num_seqs: 128 -> 1",
             "E*accept it and review*",
             "E*pytest --gpusim-update test_chat.py::test_latency",

@@ -1,7 +1,7 @@
 """The guide to regression tests is true: its files are the example's, its commands print what it shows.
 
-``pytest tests/regression/test_guide.py --update-golden`` writes files and output as they are now into the guide. The
-example's baseline is refreshed by ``pytest --gpusim-update`` in its folder.
+``pytest tests/regression/test_guide.py --update-golden`` refreshes the example's baseline and writes files and output as they
+are now into the guide.
 """
 
 import difflib
@@ -57,6 +57,17 @@ def steady(lines, shown):
     return [re.sub(r" in [\d.]+s$", duration[0] if duration else " in 2.00s", line) for line in lines]
 
 
+def test_example_keeps_to_its_baseline(pytester, monkeypatch, update_golden):
+    """The example passes as it is in the repository, and its tree is the one shown."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
+    update = ["--gpusim-update"] if update_golden else []
+    pytester.runpytest_inprocess("-p", "gpusim.pytest_plugin", *update).assert_outcomes(passed=2)
+    if update_golden:
+        shutil.copytree(pytester.path / "baselines", EXAMPLE / "baselines", dirs_exist_ok=True)
+    assert not [path for path in EXAMPLE.rglob("*.*") if path.is_file() and path.name not in guide()]
+
+
 def changed(folder):
     """Return the lines of the baseline's diff that the guide shows, after its walk."""
     texts = [(path / "baselines" / "service.json").read_text(encoding="utf-8") for path in (EXAMPLE, folder.path)]
@@ -95,15 +106,6 @@ def test_files_are_those_of_the_example(update_golden):
             GUIDE.write_text(text, encoding="utf-8")
         else:
             assert body == now
-
-
-def test_example_keeps_to_its_baseline(pytester, monkeypatch):
-    """The example passes as it is in the repository, and its tree is the one shown."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
-    pytester.runpytest_inprocess("-p", "gpusim.pytest_plugin").assert_outcomes(passed=2)
-    for path in EXAMPLE.rglob("*.*"):
-        assert path.is_dir() or path.suffix == ".pyc" or path.name in guide()
 
 
 def test_the_folder_is_no_example_of_a_scenario():

@@ -47,12 +47,20 @@ class GpusimFixture:
         return load(beside if beside.is_file() else source, overrides=overrides)
 
     def simulate(self, scenario: Scenario | str | Path, *, overrides: Mapping[str, Any] | None = None) -> Result:
-        """Run *scenario*, or what `load` reads under that name or path with *overrides* set in it."""
-        if isinstance(scenario, Scenario):
-            if overrides:
-                raise TypeError("overrides are for a scenario by name or path; give them to gpusim.load")
-            return simulate(scenario)
-        return simulate(self.load(scenario, overrides=overrides))
+        """Run *scenario*, or what `load` reads under that name or path with *overrides* set in it.
+
+        Raises:
+            GpusimError: If the scenario is wrong, or none of its requests can run.
+            KeyboardInterrupt: If the user stopped it; half a run is nothing to test.
+        """
+        if not isinstance(scenario, Scenario):
+            scenario = self.load(scenario, overrides=overrides)
+        elif overrides:
+            raise TypeError("overrides are for a scenario by name or path; give them to gpusim.load")
+        result = simulate(scenario)
+        if not result.record.complete:
+            raise KeyboardInterrupt
+        return result
 
     def assert_latency(
         self,
@@ -73,10 +81,12 @@ class GpusimFixture:
             rtol_of: Other *rtol* by metric (``{"itl.p99": 0.05}``) or latency (``{"queue": 0.2}``).
 
         Raises:
-            AssertionError: If there is no baseline, it cannot be read, or something moved.
+            AssertionError: If there is no baseline, it cannot be read, something moved, or the run was stopped early.
             SpecError: If a tolerance is wrong.
         """
         __tracebackhide__ = True  # pytest then shows the line of the test
+        if not result.record.complete:
+            raise AssertionError("the run was stopped before its end; simulate it again")
         now = Baseline.of(result)
         tolerance = Tolerance(rtol, in_seconds(atol), rtol_of or {})
         tolerance.check(now)

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import gpusim
-from gpusim.regression import fixture  # noqa: F401 - once for all projects in this process
+from gpusim.regression import fixture
 
 TINY = {"model": "tiny", "serving.max_model_len": 2048, "workload.num_requests": 8, "workload.arrivals.rate": "500 /s"}
 LATENCY = """
@@ -152,6 +153,16 @@ def test_a_broken_baseline_fails_with_the_way_out(project):
     run = project.run()
     run.stdout.fnmatch_lines(["E*chat.json: not a baseline*", "E*pytest --gpusim-update test_chat.py::test_latency"])
     run.stdout.no_fnmatch_line("*baseline.py*")
+
+
+def test_half_a_run_is_no_baseline(tmp_path):
+    """A run that was stopped early is neither compared nor written."""
+    whole = gpusim.simulate(gpusim.load("chat", overrides=TINY))
+    half = replace(whole, record=replace(whole.record, complete=False))
+    tested = fixture.GpusimFixture(tmp_path, "pytest", update=True)
+    with pytest.raises(AssertionError, match="stopped before its end"):
+        tested.assert_latency(half, "chat.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_tests_may_not_write_one_file_differently(project):

@@ -87,8 +87,12 @@ def test_polars_is_loaded_only_to_write_files(scenario):
         (("run", "chat", "--set", "model=tinny"), "set from outside the file: model: 'tinny': unknown model"),
         (("sweep", "chat"), "nothing to sweep; add sweep: {key: [values]} or use --over key=v1,v2"),
         (("check",), "error: say which scenario to check, or --schema"),
-        (("runn",), "No such command 'runn'"),
-        (("list", "bogus"), "'bogus' is not one of 'devices', 'models'"),
+        (("runn",), "error: 'runn': unknown command; did you mean \"run\"?\n"),
+        (("workload", "shwo"), "error: 'shwo': unknown command; did you mean \"show\"?\n"),
+        (("run", "chat", "--jsn"), 'error: --jsn: unknown option; did you mean "--json"?\n'),
+        (("run",), "error: missing argument 'SCENARIO'; see gpusim run --help\n"),
+        (("list", "modles"), "error: 'modles': unknown kind; did you mean \"models\"?\n"),
+        (("list", "bogus"), "error: 'bogus': unknown kind; known: devices, models"),
     ],
 )
 def test_mistakes_end_with_2_and_one_message_on_stderr(arguments, message):

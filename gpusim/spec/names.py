@@ -4,46 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import Document, read_document, validate
+from gpusim.spec.folders import FOLDERS, Kind, folder, names
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
-from gpusim.spec.problems import Location, Problem, described, unknown_name
+from gpusim.spec.problems import Location, Problem, described
+from gpusim.spelling import unknown_name
 
-Kind = Literal["device", "model", "topology", "workload", "example", "engine"]
+__all__ = ["Kind", "extend", "is_path", "locate", "merge_problems", "names", "read"]
 
-_PACKAGE: Final = Path(__file__).parents[1]
-_FOLDERS: Final[dict[Kind, str]] = {
-    "device": "devices",
-    "model": "models",
-    "topology": "topologies",
-    "workload": "workloads",
-    "example": "examples",
-    "engine": "engines",
-}
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".csv", ".xml"})
 """Endings that make a path of what has no slash."""
 _LATER: Final = {".graphml": "GraphML", ".json": "node-link JSON", ".xml": "NCCL XML", ".txt": "nvidia-smi topo -m"}
 """Formats of topologies that are planned but absent."""
 _CONFIG: Final = "config.json"
 _MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace", "engine"})
-
-
-def folder(kind: Kind) -> Path:
-    """Return where gpusim keeps what it knows of *kind* by name."""
-    name = _FOLDERS[kind]
-    if kind in {"device", "model", "engine"}:
-        return _PACKAGE / "catalog" / name
-    installed = _PACKAGE / "data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
-
-
-def names(kind: Kind) -> list[str]:
-    """Return all names of *kind*, sorted."""
-    return sorted(path.stem for path in folder(kind).glob("*.yaml"))
 
 
 def is_path(name: str) -> bool:
@@ -67,7 +46,7 @@ def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
     if name in names(kind):
         return path
     known = [*names(kind), *(names("device") if kind == "topology" else ())]
-    raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path)")
+    raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path); see gpusim list {FOLDERS[kind]}")
 
 
 def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:

@@ -59,5 +59,5 @@ def test_quiet_means_no_bar(monkeypatch):
     ],
 )
 def test_pace_is_the_mean_so_far(done, total, elapsed_s, expected):
-    """done / elapsed, for a minute where less than one is done in a second; the rest takes (total - done) / rate."""
+    """It is done / elapsed, for a minute where less than one is done in a second; the rest takes (total - done) / rate."""
     assert progress.pace("points", done, total, elapsed_s) == expected

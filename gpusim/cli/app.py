@@ -54,17 +54,24 @@ def _with_help(message: str, context: Any) -> str:
     return message if message.endswith("?") else f"{message}; see {context.command_path} --help"
 
 
+def _with_quiet(params: list[Any], ctx: Any) -> list[Any]:
+    """Return *params* with the program's ``--quiet`` before the last, which is ``--help``."""
+    shared = [each for each in ctx.find_root().command.params if each.name == "quiet" and each not in params]
+    return [*params[:-1], *shared, *params[-1:]]
+
+
 class _Command(TyperCommand):
-    """A command, which takes the program's ``--quiet`` too."""
+    """A command."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        shared = [each for each in ctx.find_root().command.params if each.name == "quiet"]
-        own = super().get_params(ctx)
-        return [*own[:-1], *shared, *own[-1:]]
+        return _with_quiet(super().get_params(ctx), ctx)
 
 
 class _Commands(TyperGroup):
     """The program, or several commands under one name; without one of them it says which there are."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _with_quiet(super().get_params(ctx), ctx)
 
     def make_context(self, *arguments: Any, **known: Any) -> Any:
         with _exit_codes():
@@ -116,6 +123,7 @@ def _be_quiet(ctx: typer.Context, *, value: bool) -> None:
 
 @app.callback(invoke_without_command=True)
 def _options(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     quiet: Annotated[
         bool,
@@ -128,6 +136,8 @@ def _options(
 
         typer.echo(f"gpusim {__version__}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        raise GpusimError("missing command; see gpusim --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -97,7 +97,9 @@ def console() -> Any:
     if sys.stdout.isatty():
         return TableConsole()
     columns = os.environ.get("COLUMNS", "")
-    return TableConsole(width=int(columns) if columns.isdecimal() and int(columns) else WIDTH, no_color=True)
+    return TableConsole(
+        width=int(columns) if columns.isdecimal() and int(columns) else WIDTH, no_color=True, force_terminal=False
+    )
 
 
 def discard_stdout() -> None:

@@ -23,7 +23,7 @@ _SHOWN: dict[str, tuple[str, float]] = {
     "step_s": ("step µs", 1e-6),
     "sequence_s": ("sequence µs", 1e-6),
     "overlapped_step_s": ("beside a step µs", 1e-6),
-    "overlapped_sequence_s": ("beside it, sequence µs", 1e-6),
+    "overlapped_sequence_s": ("sequence beside it µs", 1e-6),
     "request_s": ("request µs", 1e-6),
     "token_s": ("token µs", 1e-6),
     "links_of_gpu_bytes_per_s": ("GPU's links, GB/s per direction", GB),

@@ -139,7 +139,7 @@ def test_any_locale_will_do(noisy, environment):
         assert err.startswith(b"note: sweep")
     assert b'"\\u2264' in out
     assert (
-        b"no such file: ?.yaml" in process("run", "≤.yaml", PYTHONIOENCODING="ascii", LC_ALL="C.UTF-8").communicate()[1]
+        process("run", "≤.yaml", PYTHONIOENCODING="latin-1").communicate()[1].startswith(b"error: no such file: ?.yaml")
     )
 
 

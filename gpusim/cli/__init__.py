@@ -6,7 +6,22 @@ module of its own, and imports what it needs when it runs.
 
 from __future__ import annotations
 
-from gpusim.cli import run, sweep, check, listing, workload, validate, runs, calibrate  # isort: skip  the order in which --help lists them
+from gpusim.cli import run, report, sweep, compare, explain, trace, check, listing, workload, validate, runs, calibrate  # isort: skip  the order in which --help lists them
 from gpusim.cli.app import app, main
 
-__all__ = ["app", "calibrate", "check", "listing", "main", "run", "runs", "sweep", "validate", "workload"]
+__all__ = [
+    "app",
+    "calibrate",
+    "check",
+    "compare",
+    "explain",
+    "listing",
+    "main",
+    "report",
+    "run",
+    "runs",
+    "sweep",
+    "trace",
+    "validate",
+    "workload",
+]

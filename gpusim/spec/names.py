@@ -13,7 +13,7 @@ from gpusim.spec.folders import FOLDERS, Kind, folder, names
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
 from gpusim.spec.problems import Location, Problem, described
-from gpusim.spelling import unknown_name
+from gpusim.spelling import nearest, unknown_name
 
 __all__ = ["Kind", "extend", "is_path", "locate", "merge_problems", "names", "read"]
 
@@ -42,9 +42,10 @@ def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
         raise SpecError(f"{name}: not yet: topologies in {_LATER[Path(name).suffix.lower()]}; write a YAML file")
     if is_path(name):
         return _locate_path(kind, name, relative_to)
-    path = folder(kind) / f"{name}.yaml"
     if name in names(kind):
-        return path
+        return folder(kind) / f"{name}.yaml"
+    if (relative_to / name).is_dir():
+        raise _is_folder(name, relative_to / name)
     known = [*names(kind), *(names("device") if kind == "topology" else ())]
     raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path); see gpusim list {FOLDERS[kind]}")
 
@@ -55,9 +56,19 @@ def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
             return path
         if kind == "model" and (path / _CONFIG).is_file():
             return path / _CONFIG
-    if (relative_to / name).is_dir():
-        raise SpecError(f"{name}: this is a folder; name a file in it")
-    raise SpecError(f"no such file: {name}")
+    wanted = relative_to / name
+    if wanted.is_dir():
+        raise _is_folder(name, wanted)
+    there = [path.name for path in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
+    hint = nearest(wanted.name, there)
+    raise SpecError(f"no such file: {name}" + (f"; {hint}" if hint else ""))
+
+
+def _is_folder(name: str, path: Path) -> SpecError:
+    file = next((file.name for file in sorted(path.glob("*.yaml"))), None)
+    return SpecError(
+        f"{name}: this is a folder; name a file in it" + (f", such as {Path(name) / file}" if file else "")
+    )
 
 
 def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Path, ...] = ()) -> Document:

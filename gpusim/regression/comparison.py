@@ -9,7 +9,7 @@ from typing import Final, Literal
 from gpusim.errors import SpecError
 from gpusim.regression.baseline import Baseline
 from gpusim.regression.facts import Fact
-from gpusim.spec.problems import unknown_name
+from gpusim.spelling import unknown_name
 
 RTOL: Final = 0.02
 ATOL_S: Final = 1e-6

@@ -3,6 +3,7 @@
 ``pytest tests/test_docs.py --update-golden`` writes what the commands print now into the documents.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -44,7 +45,9 @@ def printed_by(command, folder):
     arguments = command.removeprefix(PROMPT).split()
     code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
     command_line = [sys.executable, "-c", code, *arguments]
-    run = subprocess.run(command_line, check=False, cwd=folder, capture_output=True, text=True)
+    # Where no width is set; readline, which pytest loads, sets one for child processes.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    run = subprocess.run(command_line, check=False, cwd=folder, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
     return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
 

@@ -8,19 +8,25 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, SetOption, note, opened, print_json
+from gpusim.cli.common import JsonOption, SetOption, complete_key, complete_run, note, opened, print_json
 
 
 @app.command()
 def report(  # noqa: PLR0917 - typer reads them by name
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Directories of runs, or scenarios to simulate now.")
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Directories of runs, or scenarios to simulate now.", autocompletion=complete_run
+        ),
     ],
     overrides: SetOption = None,
     changed: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="KEY=VALUE", help="Add the first RUN, a scenario, with this key set; may be repeated."
+            "--with",
+            metavar="KEY=VALUE",
+            help="Add the first RUN, a scenario, with this key set; may be repeated.",
+            autocompletion=complete_key,
         ),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page to write.")] = Path("report.html"),
@@ -47,17 +53,21 @@ def report(  # noqa: PLR0917 - typer reads them by name
     figures = [(folder, suffix) for folder, suffix in ((png, "png"), (svg, "svg")) if folder is not None]
     for folder, _ in figures:
         make_folder(folder)
-    names = _numbered([name for name, *_ in sources])
-    found = {name: opened(*source) for name, (_, *source) in zip(names, sources, strict=True)}
+    names = _numbered([name for name, _, _ in sources])
+    found = {name: opened(source, keys) for name, (_, source, keys) in zip(names, sources, strict=True)}
     comparison = write_run_page(found, out)
     written = [out]
     for folder, suffix in figures:
         written += write_figures(found, folder, suffix)
     if as_json:
-        files = [{"path": str(path), "size_bytes": path.stat().st_size} for path in written]
-        print_json({"files": files, "comparison": None if comparison is None else comparison_rows(comparison)})
-    else:
-        note(f"{out}: written")
+        print_json(
+            {
+                "files": [{"path": str(path), "size_bytes": path.stat().st_size} for path in written],
+                "runs": list(found),
+                "comparison": None if comparison is None else comparison_rows(comparison),
+            }
+        )
+    note(f"{out}: written")
 
 
 def _short(assignment: str) -> str:

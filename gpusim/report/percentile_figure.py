@@ -13,7 +13,7 @@ from gpusim.results.curves import curve, samples
 from gpusim.results.result import Result
 
 TITLES: Final = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "E2E"}
-_TAILS: Final = (1, 2, 10, 100, 1000, 10_000, 100_000)
+_TAILS: Final = (2, 10, 100, 1000, 10_000, 100_000)
 """1 / (1 - p) of the percentiles that are written."""
 _NARROW: Final = 600
 _AXIS: Final = 66

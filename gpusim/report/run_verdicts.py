@@ -55,18 +55,18 @@ def verdicts_html(comparison: Comparison) -> list[str]:
 
 
 def _row(changes: Sequence[Change | None]) -> dict[str, str]:
-    """Return the values of all runs in one unit, then change and verdict of each but the baseline."""
+    """Return verdict and change of each run but the baseline, which a narrow screen shows first; then values in one unit."""
     first = next(change for change in changes if change is not None)
     texts = change_texts(first)
     values = [first.a, *(None if change is None else change.b for change in changes)]
     unit = time_unit(values) if first.unit == "s" else texts["unit"]
-    row = {"metric": texts["metric"], "unit": unit}
-    row |= {f"value{place}": digits(value, SCALES.get(unit, 1.0)) for place, value in enumerate(values)}
+    row = {"metric": texts["metric"]}
     for place, change in enumerate(changes, 1):
         written = None if change is None else change_texts(change)
-        row[f"change{place}"] = ABSENT if written is None else _written(written)
         row[f"verdict{place}"] = ABSENT if written is None else written["verdict"]
-    return row
+        row[f"change{place}"] = ABSENT if written is None else _written(written)
+    scale = SCALES.get(unit, 1.0)
+    return row | {"unit": unit} | {f"value{place}": digits(value, scale) for place, value in enumerate(values)}
 
 
 def _written(texts: Mapping[str, str]) -> str:

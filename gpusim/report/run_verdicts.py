@@ -27,7 +27,7 @@ def check_number(runs: Collection[object]) -> None:
     if len(runs) > MOST_RUNS:
         raise SpecError(
             f"{len(runs)} runs are too many for one page, which shows {MOST_RUNS} at most; "
-            "make several pages, or compare them in a table with gpusim sweep"
+            "make several pages, or use gpusim compare, which takes any number"
         )
 
 

@@ -20,7 +20,10 @@ from gpusim.spec.scenario import MeasureSpec, SloSpec
 
 @dataclass(frozen=True, slots=True)
 class LatencyStats:
-    """One latency in seconds. Without an observation all are NaN (null in files) and `count` is 0."""
+    """One latency in seconds. Without an observation all are NaN (null in files) and `count` is 0.
+
+    Percentiles are values that occurred.
+    """
 
     mean: float
     p50: float
@@ -30,9 +33,11 @@ class LatencyStats:
     p999: float
     max: float
     count: int
+    """Observations, each as often as it counts."""
     mean_ci95: tuple[float, float] | None
     """95 % confidence interval by batch means; None with too few observations."""
     p99_ci95: tuple[float, float] | None
+    """Likewise, of the 99th percentile."""
 
     @classmethod
     def of(cls, sample: Sample) -> LatencyStats:

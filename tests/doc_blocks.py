@@ -95,7 +95,9 @@ def _run_session(block: Block, folder: Path, *, update: bool) -> None:
 def _printed_by(arguments: list[str], folder: Path) -> str:
     """Run a command as a user would; return what it prints, without space at the ends of lines."""
     code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
-    run = subprocess.run([sys.executable, "-c", code, *arguments], check=False, cwd=folder, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=False, cwd=folder, capture_output=True, text=True
+    )
     assert run.returncode == 0, f"gpusim {' '.join(arguments)}\n{run.stdout}\n{run.stderr}"
     return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
 
@@ -141,6 +143,10 @@ def _check_shell(block: Block, folder: Path) -> None:
             assert_command(words)
 
 
+def _only_read(block: Block, folder: Path) -> None:
+    """Drawings, formulas and what is not for gpusim."""
+
+
 _CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "python": _run_python,
     "yaml": _check_yaml,
@@ -148,9 +154,9 @@ _CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "json": _check_trace,
     "jsonl": _check_trace,
     "sh": _check_shell,
-    "text": lambda block, folder: None,
+    "text": _only_read,
 }
-"""By language; text is drawings and formulas."""
+"""By language."""
 
 
 def inline_commands(document: Path) -> list[str]:

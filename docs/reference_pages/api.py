@@ -6,6 +6,7 @@ Griffe reads the source. mkdocstrings, which is built on it, writes HTML for the
 from __future__ import annotations
 
 import griffe
+
 from reference_pages.markdown import code, prose, table
 
 ALSO = ("gpusim.results.metrics.LatencyStats", "gpusim.sweeps.SweepRow")
@@ -27,17 +28,19 @@ def page() -> str:
     errors = [one for one in public if one.is_class and one.path.startswith("gpusim.errors.")]
     classes = [one for one in public if one.is_class and one not in errors]
     constants = [one for one in public if one.is_attribute]
-    return "\n".join([
-        HEAD,
-        "## Functions\n",
-        *map(_function, functions),
-        "## Classes\n",
-        *map(_class, classes),
-        "## Errors\n",
-        table(("error", "derived from", "means"), [(code(e.name), code(_bases(e)), _text(e)) for e in errors]),
-        "## Constants\n",
-        *(f"{code(f'gs.{c.name}')} {_text(c)}".strip() + "\n" for c in constants),
-    ])
+    return "\n".join(
+        [
+            HEAD,
+            "## Functions\n",
+            *map(_function, functions),
+            "## Classes\n",
+            *map(_class, classes),
+            "## Errors\n",
+            table(("error", "derived from", "means"), [(code(e.name), code(_bases(e)), _text(e)) for e in errors]),
+            "## Constants\n",
+            *(f"{code(f'gs.{c.name}')} {_text(c)}".strip() + "\n" for c in constants),
+        ]
+    )
 
 
 def _target(found: griffe.Object | griffe.Alias) -> griffe.Object:
@@ -100,5 +103,7 @@ def _tables(one: griffe.Object) -> str:
         if section.kind is _PARAMETERS:
             made.append(table(("parameter", "is"), [(code(p.name), prose(p.description)) for p in section.value]))
         if section.kind is griffe.DocstringSectionKind.raises:
-            made.append(table(("raises", "when"), [(code(str(e.annotation)), prose(e.description)) for e in section.value]))
+            made.append(
+                table(("raises", "when"), [(code(str(e.annotation)), prose(e.description)) for e in section.value])
+            )
     return "".join(f"\n{each}" for each in made)

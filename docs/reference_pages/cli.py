@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import typer
+
 from gpusim.cli import app
 from reference_pages.markdown import code, prose, table
 
@@ -31,7 +32,11 @@ def page() -> str:
 def _sections(command: Any, name: str) -> Iterator[str]:
     commands = getattr(command, "commands", {})
     yield f"## `{name}`\n\n{prose(command.help or '')}\n\n```text\n{_usage(command, name)}\n```\n"
-    rows = [(code(_written(p)), _meaning(p), _default(p)) for p in command.params if not p.hidden and p.name not in COMPLETION]
+    rows = [
+        (code(_written(p)), _meaning(p), _default(p))
+        for p in command.params
+        if not p.hidden and p.name not in COMPLETION
+    ]
     if rows:
         yield table(("argument or option", "meaning", "default"), rows)
     for sub, each in commands.items():

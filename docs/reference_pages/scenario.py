@@ -27,11 +27,27 @@ same as a JSON Schema, for editors.
 """
 FILES: Final = {
     "Scenario": (Scenario, "Scenario files", "What `gpusim run` takes; [examples](../../examples/chat.yaml)."),
-    "WorkloadSpec": (WorkloadSpec, "Workload files", "Under `workload`, by name, or as a file; [workloads](../workloads.md)."),
+    "WorkloadSpec": (
+        WorkloadSpec,
+        "Workload files",
+        "Under `workload`, by name, or as a file; [workloads](../workloads.md).",
+    ),
     "ModelSpec": (ModelSpec, "Model files", "Under `model`, by name, or as a file; [own models](../own-model.md)."),
-    "TopologySpec": (TopologySpec, "Topology files", "Under `topology`, by name, or as a file; [catalog](../catalog.md)."),
-    "DeviceSpec": (DeviceSpec, "Device files", "Under `nodes[].device`, by name, or as a file; [own devices](../own-device.md)."),
-    "EngineProfile": (EngineProfile, "Engine profiles", "Under `serving.engine`, by name, or as a file; [serving runs](../serving-runs.md)."),
+    "TopologySpec": (
+        TopologySpec,
+        "Topology files",
+        "Under `topology`, by name, or as a file; [catalog](../catalog.md).",
+    ),
+    "DeviceSpec": (
+        DeviceSpec,
+        "Device files",
+        "Under `nodes[].device`, by name, or as a file; [own devices](../own-device.md).",
+    ),
+    "EngineProfile": (
+        EngineProfile,
+        "Engine profiles",
+        "Under `serving.engine`, by name, or as a file; [serving runs](../serving-runs.md).",
+    ),
 }
 UNIT: Final = re.compile(r"\s*Unit: (.+), as in (.+)\.$")
 BOUNDS: Final = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
@@ -78,7 +94,13 @@ def _references(node: Any, suffix: str = "") -> Iterator[tuple[str, str]]:
         return
     if "$ref" in node:
         yield suffix, node["$ref"].rsplit("/", 1)[1]
-    for key, step in (("anyOf", ""), ("oneOf", ""), ("items", "[]"), ("prefixItems", "[]"), ("additionalProperties", ".NAME")):
+    for key, step in (
+        ("anyOf", ""),
+        ("oneOf", ""),
+        ("items", "[]"),
+        ("prefixItems", "[]"),
+        ("additionalProperties", ".NAME"),
+    ):
         yield from _references(node.get(key), suffix + step)
 
 
@@ -88,12 +110,16 @@ def _section(schema: dict[str, Any], name: str, where: list[str]) -> str:
     kind = part["properties"].get("kind", {}).get("const")
     title = f"### `{first[:-1]}`" + (f" with `kind: {kind}`" if kind else "") + "\n\n" if first else ""
     also = f" Likewise at {', '.join(code(path[:-1]) for path in others)}." if others else ""
-    required = {key for group in (part, *part.get("anyOf", ())) for key in group.get("required", ()) if key != "extends"}
+    required = {
+        key for group in (part, *part.get("anyOf", ())) for key in group.get("required", ()) if key != "extends"
+    }
     rows = [
         _row(first + key, node, key in required, _of_what_stands_there(schema, node))
         for key, node in part["properties"].items()
     ]
-    return f"{title}{prose(part.get('description', ''))}{also}\n\n" + table(("key", "type", "unit", "default", "meaning"), rows)
+    return f"{title}{prose(part.get('description', ''))}{also}\n\n" + table(
+        ("key", "type", "unit", "default", "meaning"), rows
+    )
 
 
 def _of_what_stands_there(schema: dict[str, Any], node: dict[str, Any]) -> str:
@@ -119,26 +145,25 @@ def _default(node: dict[str, Any], required: bool) -> str:
     default = node.get("default")
     if default in (None, "", [], {}):
         return ""
-    return "its own" if isinstance(default, dict) else code(str(default).lower() if isinstance(default, bool) else str(default))
+    return (
+        "its own"
+        if isinstance(default, dict)
+        else code(str(default).lower() if isinstance(default, bool) else str(default))
+    )
 
 
 def _type(node: dict[str, Any]) -> str:
     """Return what may stand at a key, in words."""
-    if "const" in node:
-        return code(node["const"])
-    if "enum" in node:
-        return " or ".join(map(code, node["enum"]))
-    if "$ref" in node:
-        return "mapping"
-    alternatives = node.get("anyOf") or node.get("oneOf")
-    if alternatives:
-        kinds = [_type(each) for each in alternatives if each.get("type") != "null"]
+    values = node.get("enum") or ([node["const"]] if "const" in node else [])
+    alternatives = node.get("anyOf") or node.get("oneOf") or []
+    if values or alternatives:
+        kinds = [*map(code, values), *(_type(each) for each in alternatives if each.get("type") != "null")]
         return " or ".join(dict.fromkeys(kinds))
     if "examples" in node:
         return "quantity"
     if node.get("type") == "array":
         return f"list of {_type(node.get('items', {}))}"
-    if node.get("type") == "object":
+    if "$ref" in node or node.get("type") == "object":
         return "mapping"
-    bounds = [text.format(node[key]) for key, text in BOUNDS.items() if key in node]
-    return " ".join([node.get("type", "any"), ", ".join(bounds)]).strip()
+    bounds = ", ".join(text.format(node[key]) for key, text in BOUNDS.items() if key in node)
+    return f"{node.get('type', 'any')} {bounds}".strip()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpusim.errors import CapacityError, GpusimError, SimulationError, SpecError, TopologyError
     from gpusim.plan import load
+    from gpusim.results.comparison import Comparison, compare
     from gpusim.results.result import Result
     from gpusim.results.stored import read_result
     from gpusim.simulation import simulate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "CapacityError": "gpusim.errors",
+    "Comparison": "gpusim.results.comparison",
     "GpusimError": "gpusim.errors",
     "Result": "gpusim.results.result",
     "Scenario": "gpusim.spec.scenario",
@@ -32,6 +34,7 @@ _WHERE = {
     "SweepResult": "gpusim.sweeps",
     "TopologyError": "gpusim.errors",
     "__version__": "gpusim.version",
+    "compare": "gpusim.results.comparison",
     "load": "gpusim.plan",
     "read_result": "gpusim.results.stored",
     "simulate": "gpusim.simulation",
@@ -40,6 +43,7 @@ _WHERE = {
 
 __all__ = [
     "CapacityError",
+    "Comparison",
     "GpusimError",
     "Result",
     "Scenario",
@@ -48,6 +52,7 @@ __all__ = [
     "SweepResult",
     "TopologyError",
     "__version__",
+    "compare",
     "load",
     "read_result",
     "simulate",
@@ -55,13 +60,7 @@ __all__ = [
 ]
 
 
-_LATER = {"compare": "two results can be compared by their summary() until then"}
-"""Planned but absent."""
-
-
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        raise AttributeError(f"not yet: gpusim.{name}; {_LATER[name]}")
     if name not in _WHERE:
         raise AttributeError(f"module 'gpusim' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)

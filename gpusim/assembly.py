@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpusim.hardware.cluster import Cluster
@@ -34,6 +34,7 @@ from gpusim.runtime.lockstep import Lockstep, Replica
 from gpusim.runtime.mover import HostMover
 from gpusim.runtime.program import ProgramTimer
 from gpusim.runtime.step_executor import StepExecutor
+from gpusim.runtime.what_if import ScaledLaws, collective_laws
 from gpusim.serving.engine import Engine
 from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache
@@ -45,9 +46,11 @@ from gpusim.serving.request import Request
 from gpusim.serving.reserve import Reserve
 from gpusim.serving.schedulers import make_scheduler
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
+from gpusim.spec.device import DeviceSpec
 from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.laws import DEFAULT_ENGINE
 from gpusim.spec.scenario import Detail, Ranks
+from gpusim.spec.what_if import UNCHANGED, WhatIfSpec
 
 
 class Assembly:
@@ -60,6 +63,8 @@ class Assembly:
         detail: Of all engines; one that shares channels or links with others is played at kernel detail in any case.
         ranks: Of all engines, at kernel detail; of one that shares all ranks are played in any case.
         kernel_between: First tick, and the one behind the last, between which no step is folded.
+        stated: The devices of the machine before *what_if*, by GPU.
+        what_if: What the cluster's rates were changed by, for the laws.
     """
 
     def __init__(
@@ -71,7 +76,11 @@ class Assembly:
         detail: Detail,
         ranks: Ranks,
         kernel_between: tuple[int, int] = (0, 0),
+        stated: Mapping[str, DeviceSpec],
+        what_if: WhatIfSpec = UNCHANGED,
     ) -> None:
+        self._stated = stated
+        self._what_if = what_if
         self.cluster = cluster
         self.clock = cluster.clock
         self.is_ideal = cluster.ideal
@@ -217,11 +226,12 @@ class Assembly:
     def _executor(self, plan: EnginePlan) -> KernelExecutor:
         gpus = [self.cluster.gpus[name] for name in plan.gpus]
         group, remote = self._groups[plan.name], self._remotes[plan.name]
-        figures = GpuFigures(plan.device, gpus[0].memory.bandwidth)
-        profile = plan.profile if plan.serving.async_scheduling else plan.profile.in_turn()
+        figures = GpuFigures(gpus[0].spec, gpus[0].memory.bandwidth)
+        profile = self._what_if.profile(plan.profile)
+        profile = profile if plan.serving.async_scheduling else profile.in_turn()
         timer = ProgramTimer(
             figures,
-            self._laws(figures, profile),
+            self._laws(plan, profile),
             gpus[0].memory,
             group,
             remote,
@@ -267,15 +277,18 @@ class Assembly:
             **_offload_facts(engine.store),
         }
 
-    def _laws(self, figures: GpuFigures, profile: EngineProfile) -> KernelLaws:
-        if self.is_ideal:
-            return RooflineLaws(figures)
-        return CalibratedLaws(figures, laws_of(figures.spec, profile.kernels), profile)
+    def _laws(self, plan: EnginePlan, profile: EngineProfile) -> KernelLaws:
+        bandwidth = self.cluster.gpus[plan.gpus[0]].memory.bandwidth / self._what_if.hbm_bandwidth
+        figures = GpuFigures(plan.device, bandwidth)
+        laws: KernelLaws = RooflineLaws(figures)
+        if not self.is_ideal:
+            laws = CalibratedLaws(figures, laws_of(plan.device, profile.kernels), profile)
+        return laws if self._what_if.is_neutral else ScaledLaws(laws, self._what_if)
 
     def _group(self, gpus: Sequence[str], kernels: str = DEFAULT_ENGINE) -> CollectiveGroup:
-        device = self.cluster.gpus[gpus[0]].spec
-        laws = None if self.is_ideal else laws_of(device, kernels)
-        return CollectiveGroup(self.clock, self.cluster.fabric, gpus, laws, device.memory.bandwidth)
+        laws = None if self.is_ideal else collective_laws(laws_of(self._stated[gpus[0]], kernels), self._what_if)
+        hbm_bandwidth = self.cluster.gpus[gpus[0]].spec.memory.bandwidth
+        return CollectiveGroup(self.clock, self.cluster.fabric, gpus, laws, hbm_bandwidth)
 
     def _reserve(self, plan: EnginePlan) -> None:
         """Take the memory that weights, workspace and KV blocks fill; the banks refuse what does not fit."""
@@ -321,7 +334,7 @@ class Assembly:
         """Return the peak rate at which a rank reads KV, bytes/s."""
         remote = self._remotes[plan.name]
         if remote is None:
-            return plan.device.memory.bandwidth
+            return self.cluster.gpus[plan.gpus[0]].spec.memory.bandwidth
         return 1 / max(self.cluster.fabric.peak_s(loads) for loads in remote.loads.values())
 
 

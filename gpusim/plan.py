@@ -53,6 +53,8 @@ class Plan:
         else:
             scenario = scenario.model_copy(update={"serving": self.engines[0].serving})
         data = scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if scenario.what_if.is_neutral:
+            del data["what_if"]
         return {"schema": data.pop("schema"), "name": data.pop("name"), **data}
 
 

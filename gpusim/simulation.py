@@ -12,6 +12,7 @@ from gpusim.core.interrupt import on_interrupt
 from gpusim.core.probe import Probe
 from gpusim.errors import SimulationError
 from gpusim.hardware.cluster import Cluster
+from gpusim.machine import gpu_devices
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
 from gpusim.results.delivery import Delivery
@@ -19,6 +20,7 @@ from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
+from gpusim.runtime.executor import KernelExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin
@@ -83,9 +85,11 @@ class Simulation:
         self.plan = plan
         self.probes = list(probes)
         self.clock = Clock()
-        is_ideal = plan.scenario.efficiency == "ideal"
-        self.cluster = Cluster(self.clock, plan.topology, {}, ideal=is_ideal, probes=self.probes)
-        self._api = {engine.name: 0 if is_ideal else _api_ticks(engine.profile) for engine in plan.engines}
+        is_ideal, what_if = plan.scenario.efficiency == "ideal", plan.scenario.what_if
+        self.cluster = Cluster(self.clock, what_if.machine(plan.topology), {}, ideal=is_ideal, probes=self.probes)
+        self._api = {
+            engine.name: 0 if is_ideal else _api_ticks(what_if.profile(engine.profile)) for engine in plan.engines
+        }
         self.requests = RequestLog(list(self._api), list(self._api.values()))
         self.logs = {engine.name: StepLog(engine.name, self._delivery(engine)) for engine in plan.engines}
         scenario = plan.scenario
@@ -96,6 +100,8 @@ class Simulation:
             detail=scenario.detail,
             ranks=scenario.ranks,
             kernel_between=(ticks(kernel_between[0]), ticks(kernel_between[1])),
+            stated=gpu_devices(plan.topology),
+            what_if=what_if,
         )
         self.engines = {engine.name: self._engine(engine) for engine in plan.engines}
         self.background = self._assembly.background
@@ -113,17 +119,23 @@ class Simulation:
         for engine in self.engines.values():
             engine.start()
         try:
-            with on_interrupt(self._stop), rare_collections():
+            with on_interrupt(self.stop), rare_collections():
                 self.clock.run(until=self._drained)
         except KeyboardInterrupt:
             self._is_complete = False
         return Result(self._record(complete=self._is_complete))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """End the run early, with the tick under way."""
         self._is_complete = False
         if not self._drained.triggered:
             self._drained.succeed()
+
+    def played_for(self) -> dict[str, list[str]]:
+        """Return the GPUs that are played at kernel detail for others too, each with those others."""
+        executors = [engine.executor for engine in self.engines.values()]
+        ranks = [each.ranks_alike for each in executors if isinstance(each, KernelExecutor)]
+        return {first: others for first, *others in ranks if others}
 
     def _start_sources(self) -> None:
         """Open the streams of requests: one of each engine that has its own, one that the others share."""
@@ -160,7 +172,7 @@ class Simulation:
         scenario = self.plan.scenario
         if not plan.serving.jitter or scenario.efficiency == "ideal":
             return None
-        return Delivery(scenario.seed, plan.name, plan.profile.jitter)
+        return Delivery(scenario.seed, plan.name, scenario.what_if.profile(plan.profile).jitter)
 
     def _over(self, engine: str, request: Request) -> None:
         """Log a request that is finished or rejected, and let its source go on."""

@@ -36,7 +36,9 @@ def scenario(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("sweep",), ("check",), ("list",), ("workload", "show")])
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("sweep",), ("compare",), ("check",), ("list",), ("workload", "show")]
+)
 def test_help_says_what_each_command_does(command):
     """Every command explains itself; no line is cut or wider than a usual terminal."""
     out, err = gpusim(*command, "--help")
@@ -273,3 +275,42 @@ def test_a_workload_is_shown_as_a_table(sessions):
     assert "arrivals: none stated" in gpusim("workload", "show", sessions[1])[0]
     assert 'did you mean "chat"?' in gpusim("workload", "show", "chatt", exit_code=2)[1]
     assert "no such file" in gpusim("workload", "show", "gone.csv", exit_code=2)[1]
+
+
+def test_compare_says_what_changed(scenario, tmp_path):
+    """A saved run and a scenario are compared; a limit that is broken ends with 1, after the table."""
+    gpusim("run", scenario, "--out", tmp_path / "run")
+    out, err = gpusim("compare", tmp_path / "run", scenario, "--fail-if", "itl.p99 > +5 %")
+    assert "the scenarios are the same" in out
+    assert out.rstrip().endswith(("the same", "too few requests to tell"))
+    assert not err
+    out, err = gpusim("compare", scenario, "--with", "seed=5", "--fail-if", "itl.mean > 1 ns", exit_code=1)
+    assert "only the seed differs: 0 → 5" in out
+    assert "fails 'itl.mean > 1 ns'" in err
+    gpusim("compare", scenario, "--with", "seed=5", "--fail-if", "itl.mean > 1 ns", "--surely")
+
+
+def test_compare_as_json(scenario):
+    """The JSON has each metric of each further run, and which limits were broken."""
+    out, _ = gpusim("compare", scenario, scenario, "--json", "--fail-if", "e2e.mean > 0 ms", exit_code=1)
+    data = json.loads(out)
+    (run,) = data["runs"]
+    assert run["metrics"]["itl.mean"]["change"] == 0
+    assert run["differences"] == []
+    assert data["failed"] == [{"name": str(scenario), "limit": "e2e.mean > 0 ms"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "name a second run"),
+        (("--with", "seed=1", "--fail-if", "itl.p99"), "write METRIC > LIMIT"),
+        (("--with", "seed=1", "--fail-if", "goodput < 1 /s"), "goodput needs an slo"),
+        (("--with", "seed=1", "--at-least", "1"), "write a per cent"),
+        (("--with", "seed=1", "--metric", "itl"), "no metric 'itl'"),
+    ],
+)
+def test_what_compare_cannot_do(scenario, options, message):
+    """Mistakes end with 2 and one message, never with 1, which means that a limit was broken."""
+    _, err = gpusim("compare", scenario, *options, exit_code=2)
+    assert message in err

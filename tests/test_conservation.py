@@ -95,6 +95,7 @@ def check_blocks(run):
         assert engine.kv.num_free == engine.kv.num_blocks
         assert sorted(engine.kv.free.take(engine.kv.num_blocks).tolist()) == list(range(engine.kv.num_blocks))
         assert engine.kv.peak_used <= engine.kv.num_blocks
+        assert engine.kv.peak_used >= run.simulation.logs[engine.name].runs["kv_blocks"].max(initial=0)
 
 
 def check_host(run):

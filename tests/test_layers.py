@@ -26,7 +26,7 @@ TIERS = (
     {"plan", "assembly"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
-    {"runs"},
+    {"runs", "explain", "trace"},
     {"calibrate"},
     {"checking", "report"},
     {"cli", "__init__"},

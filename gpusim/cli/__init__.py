@@ -6,10 +6,25 @@ needs when it runs.
 
 from __future__ import annotations
 
-from gpusim.cli import run, sweep, check, listing, workload, validate, runs, calibrate  # isort: skip  the order in which --help lists them
+from gpusim.cli import run, report, sweep, compare, explain, trace, check, listing, workload, validate, runs, calibrate  # isort: skip  the order in which --help lists them
 from gpusim.cli.app import app
 
-__all__ = ["app", "calibrate", "check", "listing", "main", "run", "runs", "sweep", "validate", "workload"]
+__all__ = [
+    "app",
+    "calibrate",
+    "check",
+    "compare",
+    "explain",
+    "listing",
+    "main",
+    "report",
+    "run",
+    "runs",
+    "sweep",
+    "trace",
+    "validate",
+    "workload",
+]
 
 
 def main() -> None:

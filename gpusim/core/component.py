@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import simpy
 
-from gpusim.core.clock import Clock, seconds
+from gpusim.core.clock import Clock
 from gpusim.core.probe import Probe
 
 Process: TypeAlias = Generator[simpy.Event, Any, Any]
@@ -31,9 +31,9 @@ class Component:
     def emit(self, what: str, start: int, **args: Any) -> None:
         """Tell the probes about a span from tick *start* to now."""
         for probe in self.probes:
-            probe.span(self.name, what, seconds(start), self.clock.now_s, args)
+            probe.span_ticks(self.name, what, start, self.clock.now, args)
 
     def count(self, what: str, value: float) -> None:
         """Tell the probes that *what* has *value* from now on."""
         for probe in self.probes:
-            probe.counter(self.name, what, self.clock.now_s, value)
+            probe.counter_ticks(self.name, what, self.clock.now, value)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpusim.core.clock import seconds
+
 
 class Probe:
     """A probe that does nothing; subclasses write only the methods they use."""
@@ -17,6 +19,14 @@ class Probe:
 
     def counter(self, where: str, what: str, time_s: float, value: float) -> None:
         """See that quantity *what* of component *where* has *value* from *time_s* on."""
+
+    def span_ticks(self, where: str, what: str, start: int, end: int, args: Mapping[str, Any]) -> None:
+        """See a span with its ticks, which is what components call; those who want seconds write `span`."""
+        self.span(where, what, seconds(start), seconds(end), args)
+
+    def counter_ticks(self, where: str, what: str, time: int, value: float) -> None:
+        """See a counter with its tick, which is what components call; those who want seconds write `counter`."""
+        self.counter(where, what, seconds(time), value)
 
 
 class RecordingProbe(Probe):

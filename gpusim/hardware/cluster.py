@@ -75,7 +75,7 @@ class Cluster(Component):
             if turn is not None:
                 yield turn
             start = self.clock.now
-            yield self.fabric.transfer(loads, latency_s=loads.latency_s).done
+            yield self.fabric.transfer(loads, latency_s=loads.latency_s, name="copy").done
         self.emit("copy", start, source=source, target=target, size_bytes=size_bytes)
         return start, self.clock.now
 

@@ -68,6 +68,7 @@ class Fabric(Component):
             [[link.bandwidth for link in self.links], self.capacity[len(self.links) :]]
         )
         self._sharing = Sharing(clock, self.capacity, by_resource, self._show)
+        self._names = [link.name for link in self.links] + [bank.name for bank in banks.values()]
 
     def route(self, source: str, target: str) -> Route:
         """Return the links between two nodes; see `Routes.route`."""
@@ -133,7 +134,13 @@ class Fabric(Component):
         return Loads.of(amounts, self.capacity, len(self.links), total_bytes, latency_s)
 
     def transfer(
-        self, loads: Loads, *, ideal_s: float | None = None, rate_cap: float | None = None, latency_s: float = 0.0
+        self,
+        loads: Loads,
+        *,
+        ideal_s: float | None = None,
+        rate_cap: float | None = None,
+        latency_s: float = 0.0,
+        name: str = "",
     ) -> Flow:
         """Start to move *loads* once; wait for ``done`` of the flow that is returned.
 
@@ -145,6 +152,7 @@ class Fabric(Component):
             rate_cap: Bytes/s of ``loads.size_bytes`` the ends can handle; a flow at its cap leaves the rest of the
                 links to others.
             latency_s: Passes before the first byte moves; loads nothing.
+            name: What probes are told that it is.
         """
         occupied_s = loads.ideal_s if ideal_s is None else max(ideal_s, loads.ideal_s)
         occupation = occupied_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
@@ -153,7 +161,7 @@ class Fabric(Component):
         self._sharing.join_after(flow, ticks(latency_s))
         if self.probes:
             assert flow.done.callbacks is not None
-            flow.done.callbacks.append(self._emit_flow)
+            flow.done.callbacks.append(partial(self._emit_flow, name))
         return flow
 
     def stream(self, loads: Loads, rate: float) -> Stream:
@@ -192,16 +200,23 @@ class Fabric(Component):
         busy_s = self._sharing.account.busy_s()
         return {link.name: float(busy_s[edge]) for edge, link in enumerate(self.links)}
 
-    def _emit_flow(self, done: simpy.Event) -> None:
+    def _emit_flow(self, name: str, done: simpy.Event) -> None:
         flow = done.value
         assert isinstance(flow, Flow)
-        self.emit("flow", flow.start, size_bytes=flow.loads.size_bytes, disturbed=flow.disturbed)
+        loads = flow.loads
+        self.emit(
+            "flow",
+            flow.start,
+            name=name,
+            size_bytes=loads.size_bytes,
+            disturbed=flow.disturbed,
+            bytes_on={self._names[r]: size for r, size in zip(loads.resources, loads.amounts.tolist(), strict=True)},
+        )
 
     def _show(self, flows: Iterable[Flow]) -> None:
-        """Tell probes the bytes/s of the links of *flows*."""
+        """Tell probes the bytes/s that flows move over each of the links and memory banks of *flows*."""
         if self.probes:
-            for edge in dict.fromkeys(edge for flow in flows for edge in flow.loads.resources):
-                if edge < len(self.links):
-                    rate = math.fsum(flow.speed * flow.loads.on(edge) for flow in self._sharing.flows_at(edge))
-                    for probe in self.probes:
-                        probe.counter(self.links[edge].name, "bytes_per_s", self.clock.now_s, rate)
+            for resource in dict.fromkeys(resource for flow in flows for resource in flow.loads.resources):
+                rate = math.fsum(flow.speed * flow.loads.on(resource) for flow in self._sharing.flows_at(resource))
+                for probe in self.probes:
+                    probe.counter_ticks(self._names[resource], "bytes_per_s", self.clock.now, rate)

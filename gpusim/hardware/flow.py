@@ -17,6 +17,7 @@ from gpusim.core.clock import FloatArray, IntArray, seconds, ticks
 class PacedMemory(Protocol):
     """A memory bank as the fabric sees it; `num_elastic` kernel transfers share it with the flows."""
 
+    name: str
     on_elastic_change: Callable[[], None] | None
 
     @property

@@ -193,5 +193,11 @@ class MemoryBank(Component):
     def _close(self, transfer: Transfer) -> None:
         self._finished.add(transfer.size_bytes, transfer.demand_s)
         if self.probes:
-            size_bytes = float(np.sum(transfer.size_bytes))
-            self.emit("transfer", transfer.start, size_bytes=size_bytes, disturbed=transfer.disturbed)
+            self.emit(
+                "transfer",
+                transfer.start,
+                size_bytes=float(np.sum(transfer.size_bytes)),
+                disturbed=transfer.disturbed,
+                channel_bytes=transfer.size_bytes,
+                demand_s=transfer.demand_s,
+            )

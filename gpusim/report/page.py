@@ -20,14 +20,14 @@ svg { max-width: 100%; height: auto }
 """
 
 
-def write_html(path: Path, title: str, parts: Sequence[str]) -> None:
-    """Write the page called *title* whose body is *parts*, which are HTML.
+def write_html(path: Path, title: str, parts: Sequence[str], style: str = "") -> None:
+    """Write the page called *title* whose body is *parts*, which are HTML; *style* is CSS of its own.
 
     Raises:
         SpecError: If *path* cannot be written.
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>gpusim: {escape(title)}</title>'
-    page = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
+    page = f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}{style}</style></head><body>{"".join(parts)}</body></html>\n'
     write_text(path, page)
 
 

@@ -48,8 +48,8 @@ def _dots(alt: Any, name: str, points: Sequence[Mapping[str, Any]]) -> Any:
         mine = [point for point in points if point["scored"] == filled]
         dots = alt.Chart(alt.Data(values=mine)).mark_point(size=32, filled=filled, opacity=0.8, aria=False)
         color = alt.Color("gpu:N", title="GPU", scale=alt.Scale(scheme="tableau10"))
-        x = alt.X(f"{_MEASURED}:Q", title=_MEASURED, scale=scale, axis=_time_axis(alt, *ends))
-        y = alt.Y(f"{_PREDICTED}:Q", title=_PREDICTED, scale=scale, axis=_time_axis(alt, *ends))
+        x = alt.X(f"{_MEASURED}:Q", title=_MEASURED, scale=scale, axis=time_axis(alt, *ends))
+        y = alt.Y(f"{_PREDICTED}:Q", title=_PREDICTED, scale=scale, axis=time_axis(alt, *ends))
         layers.append(dots.encode(x=x, y=y, color=color))
     return alt.layer(*layers).properties(width=_PANEL, height=_PANEL, title=name.removesuffix("_s").replace("_", " "))
 
@@ -83,7 +83,7 @@ def _curves(alt: Any, name: str, measured: Sequence[float], predicted: Sequence[
         .mark_line(aria=False)
         .encode(
             x=alt.X("tail:Q", title="percentile", scale=tail_scale, axis=percent),
-            y=alt.Y("time:Q", title=None, scale=time_scale, axis=_time_axis(alt, *ends)),
+            y=alt.Y("time:Q", title=None, scale=time_scale, axis=time_axis(alt, *ends)),
             color=alt.Color("what:N", title=None, scale=alt.Scale(range=["#222", "#d9480f"])),
             strokeDash=alt.StrokeDash("what:N", title=None, scale=alt.Scale(range=[[1, 0], [5, 2]])),
         )
@@ -91,7 +91,8 @@ def _curves(alt: Any, name: str, measured: Sequence[float], predicted: Sequence[
     )
 
 
-def _time_axis(alt: Any, low: float, high: float) -> Any:
+def time_axis(alt: Any, low: float, high: float) -> Any:
+    """Return an axis from *low* to *high* seconds."""
     return alt.Axis(values=_ticks(low, high), labelExpr=_SECONDS)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.core.clock import seconds, ticks
+from gpusim.core.clock import IntArray, seconds, ticks
 from gpusim.results import statistics
 from gpusim.results.columns import seconds_array
 from gpusim.results.request_log import RequestLog
@@ -151,7 +151,7 @@ def measure(
     measured = _measured(requests, times, window, mine)
     num_tokens = int(times.num_tokens[finished].sum())
     num_prompt_tokens = int(requests.rows["prompt_tokens"][finished].sum(dtype=np.int64))
-    met_slo = None if slo == SloSpec() else int((finished & _meets(requests, times, slo)).sum())
+    met_slo = None if slo == SloSpec() else int((finished & meets_slo(requests, times, slo)).sum())
     return Metrics(
         **_latencies(requests, steps, times, finished),
         counts=_counts(requests, mine),
@@ -170,6 +170,23 @@ def measured_requests(requests: RequestLog, window: MeasureSpec) -> BoolArray:
     return ~early & ~late
 
 
+def arrival_order(requests: RequestLog) -> IntArray:
+    """Return the rows of *requests* in order of arrival: who came in one tick goes by number, then by engine."""
+    rows = requests.rows
+    # The log's own order depends on when engines commit.
+    return np.lexsort((rows["engine"], rows["index"], rows["arrival_ps"]))
+
+
+def meets_slo(requests: RequestLog, times: TokenTimes, slo: SloSpec) -> BoolArray:
+    """Say of each request whether its TTFT and its mean gap are within *slo*; compared in ticks, exactly."""
+    meets = np.ones(len(requests), bool)
+    if slo.ttft is not None:
+        meets &= times.first_ps - requests.rows["arrival_ps"] <= ticks(slo.ttft)
+    if slo.itl is not None:
+        meets &= times.last_ps - times.first_ps <= ticks(slo.itl) * np.maximum(times.num_tokens - 1, 0)
+    return meets
+
+
 def tpot_sample(times: TokenTimes, which: BoolArray) -> Sample:
     """Return (last - first) / (tokens - 1) in seconds of each request in *which* with more than one token."""
     several = which & (times.num_tokens > 1)
@@ -182,8 +199,7 @@ def _latencies(
 ) -> dict[str, LatencyStats]:
     rows = requests.rows
     # In order of arrival, which is what the batches of the confidence intervals go by.
-    # Who came in one tick goes by number: the log's order depends on when engines commit.
-    order = np.lexsort((rows["engine"], rows["index"], rows["arrival_ps"]))
+    order = arrival_order(requests)
     order = order[finished[order]]
     arrival = rows["arrival_ps"][order]
     in_order = TokenTimes(times.first_ps[order], times.last_ps[order], times.num_tokens[order])
@@ -226,16 +242,6 @@ def _measured(requests: RequestLog, times: TokenTimes, window: MeasureSpec, mine
         until_s=None if last is None else seconds(last),
         duration_s=None if first is None or last is None else seconds(last - first),
     )
-
-
-def _meets(requests: RequestLog, times: TokenTimes, slo: SloSpec) -> BoolArray:
-    """Say of each request whether its TTFT and its mean gap are within *slo*; compared in ticks, exactly."""
-    meets = np.ones(len(requests), bool)
-    if slo.ttft is not None:
-        meets &= times.first_ps - requests.rows["arrival_ps"] <= ticks(slo.ttft)
-    if slo.itl is not None:
-        meets &= times.last_ps - times.first_ps <= ticks(slo.itl) * np.maximum(times.num_tokens - 1, 0)
-    return meets
 
 
 def _counts(requests: RequestLog, mine: BoolArray) -> RequestCounts:

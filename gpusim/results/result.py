@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpusim.results.metrics import LatencyStats, Metrics, measure
+from gpusim.results.explain_itl import explain_itl
+from gpusim.results.explain_queue import explain_queue
+from gpusim.results.explain_ttft import explain_ttft
+from gpusim.results.metrics import LatencyStats, Metrics, measure, measured_requests
 from gpusim.results.store import to_json, write_results
 from gpusim.results.summary import RunRecord, attribution, build_summary, plain
 from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
@@ -37,6 +41,13 @@ class Result:
     @cached_property
     def _times(self) -> TokenTimes:
         return token_times(self.record.requests, self.record.steps)
+
+    @property
+    def _serving(self) -> dict[str, Any]:
+        """How each engine serves, as the resolved scenario states it; replicas serve alike."""
+        scenario = self.record.scenario
+        stated = {engine["name"]: engine["serving"] for engine in scenario.get("engines") or ()}
+        return {name: stated.get(name) or scenario["serving"] for name in self.record.steps}
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
@@ -93,8 +104,29 @@ class Result:
         return dict(plain(self._summary))
 
     def explain(self) -> dict[str, Any]:
-        """Return where the time of all steps went: seconds and share by resource, which add up to the step time."""
-        return attribution(list(self.record.steps.values()))
+        """Return where the time of all steps went, and that of tokens.
+
+        Returns:
+            `step_time_s` and `num_steps`, `seconds` and `share` by resource, which add up to the step time; `itl`, `ttft`
+            and `queue`: see `explain_itl`, `explain_ttft` and `explain_queue`; all of the measured requests that finished.
+        """
+        record = self.record
+        keep = measured_requests(record.requests, record.window) & record.requests.has_status("finished")
+        return {
+            **attribution(list(record.steps.values())),
+            "itl": explain_itl(record.requests, record.steps, keep),
+            "ttft": explain_ttft(record.requests, record.steps, keep, self._times),
+            "queue": explain_queue(record.requests, record.steps, keep, self._times, self._serving),
+        }
+
+    def plot(self, name: str = "percentiles", width: int = 720) -> Any:
+        """Return an Altair chart: `percentiles`, `step_time`, `timeline` or `topology` (see docs/report.md)."""
+        # By name: figures stand above results.
+        return import_module("gpusim.report.run_figures").plot(self, name, width)
+
+    def _repr_html_(self) -> str:
+        text: str = import_module("gpusim.report.run_page").summary_html(self)
+        return text
 
     def to_json(self, path: str | Path) -> None:
         """Write the summary to *path*."""

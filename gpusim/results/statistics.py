@@ -73,14 +73,14 @@ def _block_ticks(block: Sample) -> int:
     return (int(high @ block.weights) << 24) + int(low @ block.weights)
 
 
-def quantiles_s(sample: Sample, per_mille: Sequence[int]) -> list[float]:
-    """Return the quantiles at *per_mille* / 1000 in seconds.
+def quantiles_s(sample: Sample, parts: Sequence[int], *, per: int = 1000) -> list[float]:
+    """Return the quantiles at *parts* / *per* in seconds.
 
     The quantile at p is the smallest value whose cumulative weight is at least p times the total (the inverted
     distribution function): always a value that occurred, never interpolated.
     """
     count = sample.count
-    needed = [max(1, -(-count * p // 1000)) for p in per_mille]
+    needed = [max(1, -(-count * p // per)) for p in parts]
     if sample.weights is None:
         values = np.sort(sample.values)
         return [as_seconds(values[n - 1].item()) for n in needed]

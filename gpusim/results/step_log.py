@@ -18,10 +18,12 @@ RUN: Final = np.dtype(
         ("num_decodes", "i4"),
         ("num_prefill_tokens", "i4"),
         ("num_tokens", "i4"),
+        ("kv_blocks", "i4"),
         ("attribution_ps", "i8", (len(CATEGORIES),)),
     ]
 )
-"""One run of steps: counts are per step, `attribution_ps` is the sum over the run in ticks, by `CATEGORIES`."""
+"""One run of steps: counts are per step, `kv_blocks` is the most blocks held in any of them, `attribution_ps` is the sum
+over the run in ticks, by `CATEGORIES`."""
 
 
 COUNTS: Final = ("num_decodes", "num_prefill_tokens", "num_tokens")
@@ -31,7 +33,7 @@ class StepLog:
     """Steps of one engine, numbered from 0 in the order they ran.
 
     A run is a number of steps of an unchanged batch, back to back; between runs the engine may idle. A step costs
-    8 bytes (its end), a run 92.
+    8 bytes (its end), a run 96.
 
     Args:
         engine: Name of the engine.
@@ -54,6 +56,7 @@ class StepLog:
         num_prefill_tokens: int,
         num_tokens: int,
         attribution_ps: IntArray,
+        kv_blocks: int = 0,
         continues: bool = False,
     ) -> int:
         """Add one run of steps; see `extend`.
@@ -65,6 +68,7 @@ class StepLog:
             num_prefill_tokens: Prompt tokens processed in each step.
             num_tokens: Tokens produced in each step.
             attribution_ps: Ticks by `CATEGORIES` (8,), which sum to the time from *start* to the last end.
+            kv_blocks: The most KV blocks that requests that are not over held in any of its steps.
             continues: The run logged last goes on.
 
         Returns:
@@ -78,6 +82,7 @@ class StepLog:
             num_prefill_tokens=np.array([num_prefill_tokens]),
             num_tokens=np.array([num_tokens]),
             attribution_ps=attribution_ps[None],
+            kv_blocks=np.array([kv_blocks]),
             continues=continues,
         )
 
@@ -91,6 +96,7 @@ class StepLog:
         num_prefill_tokens: IntArray,
         num_tokens: IntArray,
         attribution_ps: IntArray,
+        kv_blocks: IntArray,
         continues: bool = False,
     ) -> int:
         """Add runs of steps, at least one.
@@ -103,6 +109,7 @@ class StepLog:
             num_prefill_tokens: Prompt tokens processed in each step of a run (runs,).
             num_tokens: Tokens produced in each step of a run (runs,).
             attribution_ps: Ticks by `CATEGORIES`, summed over each run (runs, 8); together they are its time.
+            kv_blocks: The most KV blocks that requests that are not over held in any step of a run (runs,).
             continues: The first of these runs is the one logged last, going on back to back with the same counts; it
                 makes no row of its own.
 
@@ -119,6 +126,7 @@ class StepLog:
         rows["num_decodes"] = num_decodes
         rows["num_prefill_tokens"] = num_prefill_tokens
         rows["num_tokens"] = num_tokens
+        rows["kv_blocks"] = kv_blocks
         rows["attribution_ps"] = attribution_ps
         self._runs.extend(self._continued(rows) if continues else rows)
         self._ends.extend(ends)
@@ -145,6 +153,7 @@ class StepLog:
         last = self._runs.last()
         assert rows["start_ps"][0] == self._last_end, "a run that goes on does so back to back"
         assert all(last[name] == rows[name][0] for name in COUNTS), "a run that goes on has the same batch"
+        last["kv_blocks"] = max(last["kv_blocks"], rows["kv_blocks"][0])
         last["attribution_ps"] += rows["attribution_ps"][0]
         return rows[1:]
 
@@ -188,6 +197,7 @@ class StepLog:
                 num_prefill_tokens=runs["num_prefill_tokens"],
                 num_tokens=runs["num_tokens"],
                 attribution_ps=runs["attribution_ps"],
+                kv_blocks=runs["kv_blocks"],
             )
         return log
 

@@ -78,6 +78,7 @@ def _steps(engine: str, table: Table, delivery: Delivery | None) -> StepLog:
             runs["start_ps"].to_numpy(),
             runs["num_steps"].to_numpy(),
             steps["end_ps"].to_numpy(),
+            kv_blocks=runs["kv_blocks"].to_numpy(),
             attribution_ps=np.rint(seconds_by * 1e12).astype(np.int64),
             **{name: steps[name].to_numpy()[first] for name in COUNTS},
         )

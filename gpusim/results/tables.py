@@ -195,6 +195,7 @@ def _runs_piece(log: StepLog, where: slice, lengths: IntArray, ends: IntArray) -
             "num_steps": lengths,
             "start_ps": runs["start_ps"],
             "end_ps": ends,
+            "kv_blocks": runs["kv_blocks"],
             **seconds_by,
         }
     )

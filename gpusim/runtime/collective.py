@@ -42,6 +42,11 @@ class TimedCollective:
     """(1,) Its traffic at the peak of the links."""
     among: Among = "tensor"
 
+    @property
+    def full_name(self) -> str:
+        """What it does and for what, such as ``all_reduce mlp``."""
+        return f"{self.operation} {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class CollectiveRows:
@@ -168,7 +173,7 @@ class CollectiveGroup:
     def begin(self, timed: TimedCollective, then: Callable[[simpy.Event], None]) -> None:
         """Start to carry out *timed* now and have *then* called when it ends."""
         start = self.clock.now
-        flow = self.fabric.transfer(timed.loads, ideal_s=timed.link_s)
+        flow = self.fabric.transfer(timed.loads, ideal_s=timed.link_s, name=timed.full_name)
         self.clock.call_in(timed.ticks[0], partial(self._end, timed, start, flow, then))
 
     def _end(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -110,6 +110,11 @@ class _Run:
         for number in timed.program.sequence:
             self.operations += parts[number]
 
+    @cached_property
+    def parts(self) -> list[str]:
+        """The part of the step that each operation belongs to, for probes."""
+        return self.timed.part_names
+
     def move_to(self, step: int) -> None:
         """Make the operations those of *step*."""
         for kernel in self._varying:
@@ -164,6 +169,11 @@ class KernelExecutor:
         self._missing = len(played)
         self._run: _Run | None = None
 
+    @property
+    def ranks_alike(self) -> list[str]:
+        """The GPU that is played for all, first, and the others; only the first rank where each is played."""
+        return [gpu.name for gpu in (self.gpus if self.ranks == "folded" else self.gpus[:1])]
+
     def run(
         self, program: StepProgram, *, kv_channels: Sequence[FloatArray] | None = None
     ) -> Generator[simpy.Event, Any, RunResult]:
@@ -195,9 +205,10 @@ class KernelExecutor:
         return Reader(self.fabric, loads, remote.latency_s)
 
     def _play(self, run: _Run) -> None:
+        parts = run.parts if self._ranks[0].gpu.probes else ()
         run.begun = self.clock.now
         for rank in self._ranks:
-            rank.play(run.operations)
+            rank.play(run.operations, parts)
 
     def _meet(self, collective: TimedCollective | None) -> None:
         """Count a rank that has come to a collective or to the end of the step; the last one sets off what follows."""
@@ -218,7 +229,7 @@ class KernelExecutor:
         """Let the ranks go on after a collective."""
         for rank in self._ranks:
             if rank.gpu.probes:
-                rank.gpu.emit(f"{collective.operation} {collective.name}", start)
+                rank.show(collective.full_name, start)
             rank.proceed()
 
     def _await_host(self) -> None:

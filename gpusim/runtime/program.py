@@ -72,6 +72,15 @@ class TimedProgram:
         return tuple(operation for number in self.program.sequence for operation in self.parts[number][1])
 
     @property
+    def part_names(self) -> list[str]:
+        """Where in the model each of `operations` is: ``embedding``, ``layer 0`` and so on, ``head``."""
+        sequence, last = self.program.sequence, len(self.parts) - 1
+        names = [
+            "embedding" if n == 0 else "head" if n == last else f"layer {place - 1}" for place, n in enumerate(sequence)
+        ]
+        return [name for name, n in zip(names, sequence, strict=True) for _ in self.parts[n][1]]
+
+    @property
     def attribution_s(self) -> FloatArray:
         """(steps, categories) `attribution_ps` in seconds."""
         seconds_by: FloatArray = self.attribution_ps / TICKS_PER_S

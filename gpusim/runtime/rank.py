@@ -85,7 +85,7 @@ class Reader:
         """Start to bring *size_bytes*; all layers of a step ask for the same."""
         if size_bytes != self._size_bytes:
             self._size_bytes, self._loads = size_bytes, self._unit.scaled(size_bytes)
-        return self._fabric.transfer(self._loads, latency_s=self.latency_s)
+        return self._fabric.transfer(self._loads, latency_s=self.latency_s, name="KV from other memories")
 
 
 class Rank:
@@ -105,6 +105,7 @@ class Rank:
         self._reader = reader
         self._meet = meet
         self._operations: Operations = ()
+        self._parts: Sequence[str] = ()
         self._next = 0
         self._kernel: KernelOfStep
         self._start = 0
@@ -112,9 +113,15 @@ class Rank:
         self._flow: Flow | None = None
         self._on_due = self._check  # bound once: every kernel schedules it
 
-    def play(self, operations: Operations) -> None:
-        """Start with the first of the operations of a step."""
+    def play(self, operations: Operations, parts: Sequence[str] = ()) -> None:
+        """Start with the first of the operations of a step.
+
+        Args:
+            operations: Of the step, in order.
+            parts: The part of the step that each belongs to, for probes.
+        """
         self._operations = operations
+        self._parts = parts
         self._next = 0
         self.proceed()
 
@@ -177,5 +184,10 @@ class Rank:
         self._flow = None
         self._compute.end(self._start, self._kernel.flops)
         if self.gpu.probes:
-            self.gpu.emit(self._kernel.timed.name, self._start)
+            self.show(self._kernel.timed.name, self._start)
         self.proceed()
+
+    def show(self, what: str, start: int) -> None:
+        """Tell the probes that the operation under way began at tick *start* and ends now."""
+        number = self._next - 1
+        self.gpu.emit(what, start, operation=number, part=self._parts[number] if self._parts else "")

@@ -31,6 +31,7 @@ class RunLog(Protocol):
         num_prefill_tokens: IntArray,
         num_tokens: IntArray,
         attribution_ps: IntArray,
+        kv_blocks: IntArray,
         continues: bool = False,
     ) -> int:
         """Add runs of steps; return the number of the first step."""
@@ -131,23 +132,28 @@ class Commit:
         outlook, runs, roster, played = advance.outlook, advance.runs, advance.roster, advance.played
         steps = len(played.ends)
         finished = [(step, request) for step, request in outlook.finished if step < steps]
-        self._write_log(outlook, runs, played)
         self._pauses += [outlook.first_step + step for step in outlook.pauses if step < steps]
         self.bound_ps += played.bound_ps
         self._admit(outlook, runs, played)
         self._resume(outlook, int(played.starts[0]))
-        gone = [(since, request) for final, since, request in outlook.gone if final < steps]
-        self._kv.keep(steps, gone)
+        gone = [
+            (final if roster.lags else since, since, request) for final, since, request in outlook.gone if final < steps
+        ]
+        self._write_log(outlook, runs, played, self._kv.keep(steps, gone))
         if self._channels is not None and advance.read is not None:
             self._channels.keep(outlook, steps)
-        left = [*outlook.gone_before, *(request for request, _ in outlook.preempted), *(request for _, request in gone)]
+        left = [
+            *outlook.gone_before,
+            *(request for request, _ in outlook.preempted),
+            *(request for _, _, request in gone),
+        ]
         _free_slots(left, roster)
         has_ended = bool(finished) and finished[-1][0] == steps - 1
         self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
         return [self._finish(request, step, outlook, played) for step, request in finished]
 
-    def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
-        """Log the runs; those that only go on with the batch of the one before are one with it."""
+    def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played, held: IntArray) -> None:
+        """Log the runs, with the blocks *held* in each step; those that only go on with the batch of the one before are one with it."""
         steps = len(played.ends)
         num_runs = int(np.searchsorted(runs.first, steps))
         fresh = np.array(outlook.is_fresh[:num_runs])
@@ -163,6 +169,7 @@ class Commit:
             num_prefill_tokens=runs.num_prefill_tokens[rows],
             num_tokens=runs.num_tokens[rows],
             attribution_ps=np.add.reduceat(played.attribution_ps, first),
+            kv_blocks=np.maximum.reduceat(held, first),
             continues=continues,
         )
 

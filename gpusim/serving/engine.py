@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from gpusim.core.clock import ARRIVAL, DECISION, TICKS_PER_S, Clock
 from gpusim.core.component import Component, Process
@@ -182,7 +183,7 @@ class Engine(Component):
         """Return what plays the next steps, and the tick from which on something else does."""
         first, behind = self._kernel_between
         if self._by_step is None:
-            return self._by_kernel, NEVER
+            return self._by_kernel, behind if self.clock.now < behind else NEVER
         if first <= self.clock.now < behind:
             return self._by_kernel, behind
         return self._by_step, first if self.clock.now < first < behind else NEVER
@@ -212,8 +213,25 @@ class Engine(Component):
             self.refuse_arrived(end)
             self.on_finished(request)
         if self.probes:
+            self._show_steps(advance)
             self.count("running", len(roster.running))
             self.count("waiting", len(roster.waiting))
             self.count("kv_blocks", self.kv.used)
             if self.host is not None:
                 self.count("swapped", len(roster.swapped))
+
+    def _show_steps(self, advance: Advance) -> None:
+        """Tell the probes about the runs of steps that were played."""
+        runs, played = advance.runs, advance.played
+        steps = len(played.ends)
+        first = [place for place in runs.first.tolist() if place < steps]
+        for run, (place, behind) in enumerate(pairwise([*first, steps])):
+            args = {
+                "first_step": advance.outlook.first_step + place,
+                "ends": played.ends[place:behind],
+                "num_decodes": int(runs.num_decodes[run]),
+                "num_prefill_tokens": int(runs.num_prefill_tokens[run]),
+                "num_tokens": int(runs.num_tokens[run]),
+            }
+            for probe in self.probes:
+                probe.span_ticks(self.name, "steps", int(played.starts[run]), int(played.ends[behind - 1]), args)

@@ -138,20 +138,25 @@ class KvCache:
                 for block, number in zip(event.blocks, numbers, strict=True):
                     block.block = number
 
-    def keep(self, steps: int, released: list[tuple[int, Request]]) -> None:
+    def keep(self, steps: int, released: list[tuple[int, int, Request]]) -> IntArray:
         """Note that *steps* steps of the outlook were played: give back the blocks of the others, release what is over.
 
         Args:
             steps: At least one.
-            released: Requests that are over, in their order, each with the step of the outlook from which on it is gone.
+            released: Requests that are over, in their order, each with the first step of the outlook in which it
+                computes nothing, and the one from which on it is gone.
+
+        Returns:
+            Blocks held in each of the steps by requests that are not over (steps,).
         """
         kept = int(np.searchsorted(self._taken_in, steps))
         self.free.untake(len(self._taken_in) - kept)
         if steps < self._num_steps:
             self.share()  # some blocks became known a second time
-        self._note_peak(self._taken_in[:kept], steps, released)
+        held = self._held(self._taken_in[:kept], steps, released)
         self.free.skip(self._holes)
-        self.release([(request, request.most_cached_tokens) for _, request in released])
+        self.release([(request, request.most_cached_tokens) for _, _, request in released])
+        return held
 
     def release(self, released: list[tuple[Request, int]]) -> None:
         """Release the blocks of requests with the tokens they had in the cache, each last block first."""
@@ -165,7 +170,8 @@ class KvCache:
                 blocks[number] = np.delete(blocks[number], kept[request])
         self.free.release(np.concatenate([numbers[::-1] for numbers in blocks]))
 
-    def _note_peak(self, taken_in: IntArray, steps: int, released: list[tuple[int, Request]]) -> None:
+    def _held(self, taken_in: IntArray, steps: int, released: list[tuple[int, int, Request]]) -> IntArray:
+        """See `keep`; the peak counts those who are over until they are gone."""
         held = np.bincount(taken_in, minlength=steps + 1)
         shared = 0
         events = [] if self.prefix is None else self.prefix.events
@@ -174,10 +180,15 @@ class KvCache:
             if isinstance(event, Shared):
                 held[event.step - self._first_step] += event.num_pulled
                 shared += event.num_pulled
-        for since, request in released:
-            held[since] -= freed.get(request, self.blocks_held(request, request.most_cached_tokens))
+        leaving = np.zeros_like(held)
+        for over, since, request in released:
+            blocks = freed.get(request, self.blocks_held(request, request.most_cached_tokens))
+            held[over] -= blocks
+            leaving[over:since] += blocks
         before = self.used - len(taken_in) - shared
-        self.peak_used = max(self.peak_used, before + int(held[:steps].cumsum().max()))
+        in_use: IntArray = before + held[:steps].cumsum()
+        self.peak_used = max(self.peak_used, int((in_use + leaving[:steps]).max()))
+        return in_use
 
     def _wanted(self, outlook: Outlook, tenures: Tenures) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
         """Return who needs blocks: step, order of admission, slot, place of the first block in its table, how many."""

@@ -33,6 +33,8 @@ class RingLawSpec(Spec):
     """Achieved / peak of the links at large messages."""
     t_ll128: Seconds = Field(default=0.0, ge=0)
     """Extra start of the protocol with one flag for 120 bytes."""
+    t_hop_ll128: Seconds | None = Field(default=None, ge=0)
+    """Of one step of it; None: 1.9 us, the figure of NCCL's own table."""
     t_loop: Seconds = Field(default=0.0, ge=0)
     """Of one chunk on every channel that is added up in the switches."""
     switch_efficiency: float = Field(default=1.0, gt=0, le=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,9 @@ from gpusim.units import Bytes, BytesPerS, FlopPerS, Hertz
 DramStandard = Literal["HBM2", "HBM2e", "HBM3", "HBM3e", "HBM4", "GDDR6", "GDDR6X", "GDDR7"]
 HostLink = Literal["pcie3", "pcie4", "pcie5", "pcie6", "c2c"]
 """PCIe of a generation, 16 lanes; or NVLink-C2C."""
+
+_PSEUDO_CHANNELS_OF_STACK: Final = {"HBM2": 16, "HBM2e": 16, "HBM3": 32, "HBM3e": 32, "HBM4": 64}
+"""JEDEC: 8, 16 and 32 channels of two pseudo-channels each (JESD235, JESD238, JESD270-4)."""
 
 
 class _MemorySpec(Spec):
@@ -46,6 +49,12 @@ class ChannelMemorySpec(_MemorySpec):
     """Contiguous bytes on one channel before the address map moves to the next."""
     map: Literal["rotate", "hash"] = "rotate"
     """Granules rotate over the channels, skewed by one each stripe, or are hashed (for bank studies)."""
+
+    @property
+    def stacks(self) -> int:
+        """HBM stacks; 1 where the channels are of chips (GDDR), or fill no whole number of stacks."""
+        of_stack = _PSEUDO_CHANNELS_OF_STACK.get(self.standard, self.channels)
+        return self.channels // of_stack if self.channels % of_stack == 0 else 1
 
 
 class AggregateMemorySpec(_MemorySpec):

@@ -12,6 +12,7 @@ from gpusim.spec.base import Dtype, SchemaNumber, Spec
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
+from gpusim.spec.what_if import WhatIfSpec
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.units import Seconds
 
@@ -116,6 +117,8 @@ class Scenario(AttentionOverride):
     dtype: DtypeSpec = DtypeSpec()
     efficiency: Literal["calibrated", "ideal"] = "calibrated"
     """ideal: peak numbers, pure roofline and alpha-beta."""
+    what_if: WhatIfSpec = WhatIfSpec()
+    """Factors on what machine and host achieve."""
     serving: ServingSpec = ServingSpec()
     """How engines serve."""
     engines: list[EngineSpec] = []

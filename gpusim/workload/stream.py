@@ -10,6 +10,9 @@ from heapq import merge
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
+from gpusim.core.clock import IntArray
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.content import Content, renamed
 from gpusim.workload.drawn import drawn
@@ -18,7 +21,16 @@ from gpusim.workload.replayed import check_use, replayed
 from gpusim.workload.shapes import RequestBlock, RequestShape, groups, in_blocks
 from gpusim.workload.trace import open_trace
 
-__all__ = ["Content", "RequestBlock", "RequestShape", "may_follow", "request_blocks", "requests"]
+__all__ = [
+    "Content",
+    "RequestBlock",
+    "RequestShape",
+    "may_follow",
+    "merged_seed",
+    "request_blocks",
+    "requests",
+    "stream_numbers",
+]
 
 
 def requests(spec: WorkloadSpec, *, seed: int, folder: Path) -> Iterator[RequestShape]:
@@ -97,14 +109,25 @@ def _parts(spec: WorkloadSpec) -> list[WorkloadSpec]:
     return parts
 
 
+def stream_numbers(spec: WorkloadSpec, *, seed: int, folder: Path) -> IntArray:
+    """Return from which of the streams that *spec* merges each of its requests is, in their order; of no limit of all of them."""
+    own = seed if spec.seed is None else spec.seed
+    numbers = [number for _, number, group in _merged_sessions(spec, own, folder) for _ in group]
+    return np.array(numbers, dtype=np.int64)
+
+
 def _merged(spec: WorkloadSpec, seed: int, folder: Path) -> Iterator[RequestShape]:
     """Yield several streams as one: in order of arrival, those that come at once in that of the streams."""
+    return _renumbered(group for _, _, group in _merged_sessions(spec, seed, folder))
+
+
+def _merged_sessions(spec: WorkloadSpec, seed: int, folder: Path) -> Iterator[tuple[float, int, list[RequestShape]]]:
     parts = _parts(spec)
     streams = [
-        _placed(position, len(parts), requests(part, seed=_seed(seed, position), folder=folder))
+        _placed(position, len(parts), requests(part, seed=merged_seed(seed, position), folder=folder))
         for position, part in enumerate(parts)
     ]
-    return _renumbered(group for _, _, group in merge(*streams, key=lambda entry: entry[:2]))
+    return merge(*streams, key=lambda entry: entry[:2])
 
 
 def _placed(position: int, of: int, shapes: Iterator[RequestShape]) -> Iterator[tuple[float, int, list[RequestShape]]]:
@@ -124,6 +147,6 @@ def _renumbered(sessions: Iterator[list[RequestShape]]) -> Iterator[RequestShape
             index += 1
 
 
-def _seed(seed: int, position: int) -> int:
+def merged_seed(seed: int, position: int) -> int:
     """Return the seed of a merged stream that states none."""
     return int.from_bytes(hashlib.sha256(f"{seed}/merge/{position}".encode()).digest()[:8], "little")

@@ -26,6 +26,8 @@ SIZE = 64 * MB
 class FakeBank:
     """A memory bank of which only the sharing with flows is kept."""
 
+    name = "bank"
+
     def __init__(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth
         self.num_elastic = 0

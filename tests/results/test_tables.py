@@ -79,7 +79,7 @@ def test_a_run_without_steps_has_empty_tables():
     """An engine that never ran, and no request: every table has its columns and no row."""
     made = all_tables(RequestLog(["idle"]), {"idle": StepLog("idle")})
     widths = {name: pl.concat(list(pieces)).shape for name, pieces in made.items()}
-    assert widths == {"requests": (0, 22), "segments": (0, 4), "steps": (0, 9), "runs": (0, 14)}
+    assert widths == {"requests": (0, 22), "segments": (0, 4), "steps": (0, 9), "runs": (0, 15)}
 
 
 @settings(max_examples=25, deadline=None)

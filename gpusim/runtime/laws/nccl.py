@@ -3,7 +3,7 @@
 With `n` ranks, `b` bytes and `S` steps of a ring, 2 (n - 1) for all-reduce and n - 1 for the others:
 
     low latency    t0 + t_hop S + t_spread log c            + (S + copy_share) b / n / (ll_efficiency link)
-    128 bytes      t0 + t_spread + t_ll128 + 2 us S         + (S + copy_share) b / n / (0.92 link_efficiency link)
+    128 bytes      t0 + t_spread + t_ll128 + t_hop_ll128 S         + (S + copy_share) b / n / (0.92 link_efficiency link)
     simple         t0 + t_spread + t_simple + t_hop_simple S + (S + copy_share) b / n / (link_efficiency link)
     in the switch  t0 + t_spread + (b / B + 2) (t_loop + (1 + 1 / n) B / (switch_efficiency link))
     pairs          t0 + t_peer (n - 2) + one channel's time + max((n - 1) q / (all_efficiency link), q / (pair_efficiency link))
@@ -24,11 +24,11 @@ from gpusim.runtime.laws.nccl_tuning import Protocol, nvls_loop, taken
 from gpusim.spec.collective_law import NcclLawSpec
 from gpusim.units import KiB, us
 
+LL128_HOP: Final = 1.9 * us
 CHANNELS: Final = 24
 """Rings that share a message on NVLink; each is a thread block."""
 _LEAST_TRAFFIC: Final = 16 * KiB
 """Bytes a channel must have before another is used; the low-latency protocol counts each byte four times."""
-_LL128_HOP: Final = 1.9 * us
 _LL128_PAYLOAD: Final = 0.92
 """120 of 128 bytes, and a little less: the figures of NCCL's own table."""
 _PIPELINE: Final = 2.0
@@ -64,7 +64,7 @@ def _of(
         latency = ring.t_hop * steps + ring.t_spread * _spread(operation, size_bytes)
         efficiency = _ll_efficiency(law, ways)
     elif protocol == "ll128":
-        latency = ring.t_spread + ring.t_ll128 + _LL128_HOP * steps
+        latency = ring.t_spread + ring.t_ll128 + (LL128_HOP if ring.t_hop_ll128 is None else ring.t_hop_ll128) * steps
         efficiency = _LL128_PAYLOAD * ring.link_efficiency
     else:
         latency = ring.t_spread + ring.t_simple + ring.t_hop_simple * steps

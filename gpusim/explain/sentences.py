@@ -1,0 +1,103 @@
+"""The short of an explanation, in sentences made of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gpusim.explain.groups import ALL
+
+NAMES: Final = {
+    "hbm_bandwidth": "memory bandwidth",
+    "flops": "processor speed",
+    "link_bandwidth": "link bandwidth",
+    "link_latency": "link latency",
+    "launch": "launch time",
+    "host": "host time",
+}
+"""What the factors are called."""
+_PARTS: Final = {
+    "weights": "reading weights",
+    "kv": "reading KV",
+    "activations": "moving activations",
+    "compute": "compute",
+    "communication": "collectives",
+    "launch": "launches and the host",
+    "waiting": "waiting for other traffic",
+    "transfer": "waiting for KV from host memory",
+    "paused": "pauses in which the engine did not work on them",
+    "jitter": "jitter on the way to the client",
+}
+_MOST: Final = 0.5
+"""Of the slow tokens' steps with prompts of others, from where on that is their reason."""
+_FELT: Final = 0.001
+"""Changes below are left out."""
+_CAUSES: Final = {
+    "step_under_way": "the end of a step under way",
+    "token_budget": "steps whose token budget was full",
+    "seats": "a seat in the batch",
+    "other": "KV blocks, the policy's order or steps in flight",
+}
+
+
+def sentences(told: Mapping[str, Any]) -> list[str]:
+    """Return what stands out of *told*, as `explain` puts it together."""
+    found = []
+    if told["itl"]:
+        found.append(_slow(told["itl"]))
+    found += [*_queue(told), *_resource(told), *_culprits(told)]
+    ratio = told["bound"]["ratio"]
+    if ratio:
+        found.append(f"Steps take {ratio:.2f} times what weights, KV, FLOPs and collectives take at peak.")
+    return found
+
+
+def _slow(itl: Mapping[str, Any]) -> str:
+    slow, median = itl["slow"], itl["median"]
+    if slow["mean_s"] < median["mean_s"] * 1.05:
+        return f"All tokens wait about as long: the slowest 1 % {slow['mean_s'] / median['mean_s']:.2f} times as long as the median."
+    beside, usual = slow["beside_prefill"]["share"], median["beside_prefill"]["share"]
+    more = {part: slow["seconds"][part] - median["seconds"][part] for part in slow["seconds"]}
+    most = max(more, key=lambda part: more[part])
+    spent = [f"{1e3 * group['seconds'][most]:.3g} ms" for group in (slow, median)]
+    reason = f"{_PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
+    if most != "paused" and beside >= _MOST > usual:
+        reason = (
+            f"{100 * beside:.0f} % of their steps carry the prefill of other requests, {100 * usual:.0f} % of the median's; "
+            + reason
+        )
+    times = slow["mean_s"] / median["mean_s"]
+    return f"The slowest 1 % of tokens wait {times:.1f} times as long as the median: {reason}."
+
+
+def _queue(told: Mapping[str, Any]) -> Iterator[str]:
+    ttft, queue = told["ttft"], told["queue"]
+    if ttft and queue and ttft["all"]["share"]["queue"] >= _MOST / 2:
+        cause = max(queue["share"], key=lambda name: queue["share"][name])
+        share, part = ttft["all"]["share"]["queue"], queue["share"][cause]
+        yield (
+            f"{100 * share:.0f} % of the time to the first token is the queue, {100 * part:.0f} % of that for {_CAUSES[cause]}."
+        )
+
+
+def _resource(told: Mapping[str, Any]) -> Iterator[str]:
+    """Name the factor that matters most for the median gap, and for the 99th percentile."""
+    percent = 100 * (told["factor"] - 1)
+    named: dict[str, list[str]] = {}
+    for figure, title in (("itl_p50_s", "ITL p50"), ("itl_p99_s", "ITL p99"), ("ttft_p99_s", "TTFT p99")):
+        gains = {row["what"]: -(row["change"][ALL][figure] or 0.0) for row in told["sensitivities"]}
+        if gains and max(gains.values()) >= _FELT:
+            best = max(gains, key=lambda name: gains[name])
+            named.setdefault(best, []).append(f"{title} {100 * gains[best]:.1f} %")
+    for name, gained in named.items():
+        yield f"{NAMES[name].capitalize()} matters most: {percent:.3g} % better makes {', '.join(gained)} shorter."
+
+
+def _culprits(told: Mapping[str, Any]) -> Iterator[str]:
+    for row in told["without"]:
+        for group, change in row["change"].items():
+            p99 = change["itl_p99_s"]
+            if p99 is not None and abs(p99) >= _FELT:
+                of = "" if group == ALL else f" of {group}"
+                word = "shorter" if p99 < 0 else "longer"
+                yield f"Without {row['what']} ITL p99{of} is {100 * abs(p99):.1f} % {word}."

@@ -1,0 +1,95 @@
+"""Changed scenarios: one factor of `what_if:` better, or without one of those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpusim.explain.groups import stream_names
+from gpusim.spec.what_if import FACTORS, RATES
+from gpusim.workload.stream import merged_seed
+
+STATED: Final = "stated"
+
+Scenario = Mapping[str, Any]
+"""A resolved one, as plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A scenario to simulate beside the stated one."""
+
+    name: str
+    """Of the factor, or of what is left out: ``background checkpoint``."""
+    scenario: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Where it is written to."""
+        return "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in self.name)
+
+
+def better(scenario: Scenario, factor: float) -> list[Variant]:
+    """Return a variant for each factor, *factor* times as good: rates are multiplied by it, times divided."""
+    return [_better(scenario, name, factor if name in RATES else 1 / factor) for name in FACTORS]
+
+
+def _better(scenario: Scenario, name: str, factor: float) -> Variant:
+    stated = scenario.get("what_if") or {}
+    return Variant(name, {**scenario, "what_if": {**stated, name: stated.get(name, 1.0) * factor}})
+
+
+def without(scenario: Scenario) -> list[Variant]:
+    """Return a variant without each background transfer, engine with requests of its own, and merged stream."""
+    return [*_without_background(scenario), *_without_engine(scenario), *_without_stream(scenario)]
+
+
+def _without_background(scenario: Scenario) -> Iterator[Variant]:
+    entries = scenario.get("background") or []
+    for number, entry in enumerate(entries):
+        name = entry.get("name") or f"background{number}"
+        yield Variant(f"background {name}", {**scenario, "background": _left(entries, number)})
+
+
+def _without_engine(scenario: Scenario) -> Iterator[Variant]:
+    engines = scenario.get("engines") or []
+    for number, engine in enumerate(engines):
+        if engine.get("workload") and len(engines) > 1:
+            yield Variant(f"engine {engine['name']}", {**scenario, "engines": _left(engines, number)})
+
+
+def _without_stream(scenario: Scenario) -> Iterator[Variant]:
+    workload: dict[str, Any] = scenario.get("workload") or {}
+    merged = workload.get("merge") or []
+    if len(merged) < 2 or workload.get("num_requests") is not None:  # other requests would take their places
+        return
+    own = workload.get("seed")
+    seed = scenario["seed"] if own is None else own
+    names = stream_names(workload)
+    # As they are called and drawn now, whatever their number then.
+    pinned = [
+        {"seed": merged_seed(seed, number), **part, "name": names[number].removeprefix("stream ")}
+        for number, part in enumerate(merged)
+    ]
+    for number, name in enumerate(names):
+        yield Variant(name, {**scenario, "workload": {**workload, "merge": _left(pinned, number)}})
+
+
+def unanswered(scenario: Scenario) -> list[str]:
+    """Say what cannot be left out, one sentence each."""
+    engines, workload = scenario.get("engines") or [], scenario.get("workload") or {}
+    sharing = [engine["name"] for engine in engines if not engine.get("workload")]
+    said = []
+    if len(engines) > 1 and sharing:
+        said.append(
+            f"{', '.join(sharing)}: share one workload, so none of them can be left out without more for the others"
+        )
+    if len(workload.get("merge") or []) > 1 and workload.get("num_requests") is not None:
+        said.append("workload.num_requests: without one of the merged streams others would take its places")
+    return said
+
+
+def _left(entries: Sequence[Any], number: int) -> list[Any]:
+    return deepcopy([entry for index, entry in enumerate(entries) if index != number])

@@ -1,0 +1,146 @@
+"""What `gpusim compare` prints, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.results.change import LATENCIES, Change
+from gpusim.results.comparison import Comparison, Versus
+from gpusim.results.differences import Difference
+from gpusim.results.limits import Limit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TITLES: Final = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
+_MOST_DIFFERENCES: Final = 8
+"""Lines that say what differs between two scenarios."""
+
+
+def comparison_rows(comparison: Comparison, broken: Sequence[tuple[Versus, Limit]] = ()) -> dict[str, Any]:
+    """Return *comparison* as plain data: changes as fractions, values in SI."""
+    return {
+        "baseline": comparison.baseline,
+        "confidence": comparison.confidence,
+        "at_least": comparison.at_least,
+        "runs": [_versus_rows(versus) for versus in comparison],
+        "failed": [{"name": versus.name, "limit": limit.text} for versus, limit in broken],
+    }
+
+
+def _versus_rows(versus: Versus) -> dict[str, Any]:
+    return {
+        "name": versus.name,
+        "verdict": versus.verdict,
+        "differences": [asdict(difference) for difference in versus.differences],
+        "paired": versus.is_paired,
+        "requests": list(versus.num_requests),
+        "block_length": versus.block_length,
+        "metrics": {change.metric: _change_row(change) for change in versus.changes},
+    }
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    return {
+        "unit": change.unit,
+        "a": change.a,
+        "b": change.b,
+        "change": change.change,
+        "change_is": "relative" if change.is_relative else "difference",
+        "interval": None if change.interval is None else list(change.interval),
+        "p_value": change.p_value,
+        "verdict": change.verdict,
+    }
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print a table for each run that is held against the baseline, and what it says in words."""
+    for versus in comparison:
+        console.print(f"A: {comparison.baseline}", markup=False, highlight=False)
+        console.print(f"B: {versus.name}", markup=False, highlight=False)
+        for line in (*_differing(versus.differences), _how(versus, comparison.confidence)):
+            console.print(line, markup=False, highlight=False)
+        columns = [
+            TableColumn("metric", "metric"),
+            TableColumn("unit", "unit"),
+            TableColumn("a", "A"),
+            TableColumn("b", "B"),
+            TableColumn("change", "change"),
+            TableColumn("interval", "interval"),
+            TableColumn("verdict", "verdict"),
+        ]
+        sweep_table([_row(change) for change in versus.changes], columns, console)
+        console.print(f"{versus.verdict}\n", markup=False, highlight=False)
+
+
+def sentence(change: Change) -> str:
+    """Say *change* in words: ``p99 ITL +12.4 % (9.8 to 15.1), worse``."""
+    interval = f" ({_interval(change)})" if change.interval else ""
+    return f"{_title(change.metric)} {_written(change)}{interval}, {change.verdict}"
+
+
+def _differing(found: Sequence[Difference]) -> list[str]:
+    if not found:
+        return ["the scenarios are the same"]
+    if [difference.key for difference in found] == ["seed"]:
+        return [f"only the seed differs: {found[0].a} → {found[0].b}"]
+    lines = [f"  {difference}" for difference in found[:_MOST_DIFFERENCES]]
+    left = len(found) - len(lines)
+    return ["what differs:", *lines, *([f"  and {left} more keys"] if left else [])]
+
+
+def _how(versus: Versus, confidence: float) -> str:
+    a, b = versus.num_requests
+    what = f"paired, the same {a} requests in both" if versus.is_paired else f"not paired, {a} and {b} requests"
+    return f"intervals at {100 * confidence:g} %, verdicts together: {what}, drawn again in blocks of {versus.block_length}"
+
+
+def _row(change: Change) -> dict[str, str]:
+    unit = _unit(change)
+    scale = SCALES.get(unit, 1.0)
+    return {
+        "metric": _title(change.metric),
+        "unit": unit,
+        "a": digits(change.a, scale),
+        "b": digits(change.b, scale),
+        "change": _written(change),
+        "interval": _interval(change) if change.interval else ABSENT,
+        "verdict": change.verdict,
+    }
+
+
+def _title(metric: str) -> str:
+    latency, _, statistic = metric.partition(".")
+    return f"{statistic} {_TITLES.get(latency, latency)}" if latency in LATENCIES else metric
+
+
+def _unit(change: Change) -> str:
+    if change.unit == "s":
+        return time_unit([min(change.a, change.b) or max(change.a, change.b)])
+    return "%" if change.unit == "share" else change.unit
+
+
+def _written(change: Change) -> str:
+    if change.is_relative:
+        return f"{_signed(change.change)} %"
+    unit = _unit(change)
+    return f"{_number(change.change, SCALES.get(unit, 1.0), '+')} {'points' if unit == '%' else unit}"
+
+
+def _interval(change: Change) -> str:
+    assert change.interval is not None
+    if change.is_relative:
+        return " to ".join(f"{100 * end:.1f}" for end in change.interval)
+    return " to ".join(_number(end, SCALES.get(_unit(change), 1.0), "") for end in change.interval)
+
+
+def _signed(part: float) -> str:
+    return f"{100 * part:+.1f}" if abs(part) >= 0.0005 else ("0" if part == 0 else f"{100 * part:+.2g}")
+
+
+def _number(value: float, scale: float, plus: str) -> str:
+    return f"{plus if value > 0 else ''}{digits(value, scale)}"

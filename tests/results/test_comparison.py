@@ -1,0 +1,170 @@
+"""Comparing runs: what is the same, what is paired, what cancels, what is too little to tell."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import gpusim as gs
+from gpusim.results.change import UNITS, Change, judged
+from gpusim.results.observations import Observations
+from gpusim.results.request_log import RequestLog
+from gpusim.results.result import Result
+from gpusim.results.step_log import StepLog
+from gpusim.results.tokens import token_gaps
+from gpusim.spec.scenario import SloSpec
+from run_builders import add_request, add_run, expanded_runs, record
+
+
+def noisy_run(seed, *, slower=1.0, num_requests=400, draws=0, **known):
+    """Return a run of requests in turn, each of ten tokens, whose steps take about 1 ms.
+
+    *draws* tells apart runs of other steps; their seed and scenario tell whether they are the same workload.
+    """
+    random = np.random.default_rng(draws)
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    now = 0
+    for index in range(num_requests):
+        steps = (slower * random.gamma(20, 5e7, 10)).astype(np.int64)
+        first = len(log)
+        add_run(log, now, steps.tolist())
+        add_request(requests, index, [(first, first + 9)], arrival=now)
+        now += int(steps.sum()) + 10**6
+    scenario = {"schema": 1, "name": "made up", "slower": slower, "seed": seed}
+    return Result(record(requests, {"engine": log}, scenario=scenario, seed=seed, **known))
+
+
+def test_metrics_are_those_of_the_result():
+    """With every request counted once, each metric is what the summary has."""
+    result = gs.simulate(gs.load("chat"))
+    observed = Observations.of(result)
+    found = observed.samples(np.ones((1, len(observed)), np.int64))
+    metrics = result.metrics
+    expected = {
+        f"{name}.{key}": getattr(getattr(metrics, name), key)
+        for name in ("ttft", "itl", "tpot", "e2e", "queue")
+        for key in ("mean", "p50", "p90", "p95", "p99")
+    }
+    expected |= {"throughput": metrics.output_tokens_per_s, "goodput": metrics.goodput_per_s}
+    expected |= {"attainment": metrics.attainment, "rejected": 0, "preemptions": 0}
+    assert set(found) == set(expected) == set(UNITS)
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(value, rel=1e-12), name
+
+
+@given(expanded_runs())
+def test_gaps_of_a_choice_of_requests(run):
+    """Gaps counted by step are those of the tokens of the chosen requests, as often as each was chosen."""
+    observed = Observations.of(Result(record(run.requests, run.steps)))
+    chosen = np.arange(len(observed)) % 2
+    sample = token_gaps(
+        run.requests, run.steps, np.isin(run.requests.rows["index"], observed.rows["index"][chosen > 0])
+    )
+    weights = observed.gaps.weights(3 * chosen[None])[0]
+    assert weights.sum() == 3 * sample.count
+    if sample.count:
+        gaps_s = np.repeat(observed.gaps.gaps_s, weights)
+        ticks = np.repeat(sample.values, 1 if sample.weights is None else sample.weights)
+        assert np.sort(gaps_s)[::3] == pytest.approx(np.sort(ticks) / 1e12)
+
+
+def test_identical_runs_are_the_same():
+    """A run against itself has no change and intervals of no width."""
+    found = gs.compare(noisy_run(0), noisy_run(0))
+    assert found.verdict == "the same"
+    assert found.runs[0].is_paired
+    assert not found.runs[0].differences
+    assert all(change.change == 0 and change.interval in {None, (0, 0)} for change in found.runs[0].changes)
+
+
+def test_uniformly_slower_runs_are_worse_by_just_that():
+    """If every step takes 3 % longer, so do all gaps, and nothing of it is noise."""
+    change = gs.compare(noisy_run(0), noisy_run(0, slower=1.03))["itl.mean"]
+    assert change.change == pytest.approx(0.03, rel=1e-3)
+    assert change.interval == pytest.approx((0.03, 0.03), rel=1e-3)
+    assert change.verdict == "worse"
+    assert (
+        gs.compare(noisy_run(0), noisy_run(0, slower=1.03), at_least=0.05)["itl.mean"].verdict == "too small to matter"
+    )
+
+
+@pytest.mark.parametrize("draws", [0, 1])
+def test_swapping_runs_inverts_the_change(draws):
+    """From B to A the logarithm of each change, and of its interval, is minus that from A to B; paired or not."""
+    a, b = noisy_run(0), noisy_run(draws, draws=draws, slower=1.02)
+    there, back = gs.compare(a, b), gs.compare(b, a)
+    assert there.runs[0].is_paired == (draws == 0)
+    for one, other in zip(there.runs[0].changes, back.runs[0].changes, strict=True):
+        if one.is_relative:
+            assert math.log1p(one.change) == pytest.approx(-math.log1p(other.change), abs=1e-12)
+        if one.is_relative and one.interval:
+            assert one.interval[0] == pytest.approx(1 / (1 + other.interval[1]) - 1, abs=1e-9)
+        assert {one.verdict, other.verdict} in ({"better", "worse"}, {one.verdict})
+
+
+def test_mean_of_independent_requests():
+    """The interval of an unpaired mean is the one of two independent samples, about ±2 sd √(2/n)."""
+    a, b = noisy_run(0), noisy_run(1, draws=1)
+    change = gs.compare(a, b)["e2e.mean"]
+    logs = [np.log(r.requests["e2e_s"].to_numpy()).std() for r in (a, b)]
+    half = 1.96 * math.hypot(*logs) / math.sqrt(400)
+    assert (change.interval[1] - change.interval[0]) / 2 == pytest.approx(half, rel=0.2)
+    assert change.verdict == "no change within noise"
+
+
+def test_too_few_requests():
+    """Of 50 requests nothing lies often enough beyond the 99th percentile; of five nothing is known at all."""
+    found = gs.compare(noisy_run(0, num_requests=50), noisy_run(1, draws=1, num_requests=50))
+    assert found["ttft.p99"].interval is None
+    assert found["ttft.p99"].verdict == "too few requests to tell"
+    assert found["itl.mean"].interval is not None
+    few = gs.compare(noisy_run(0, num_requests=5), noisy_run(1, draws=1, num_requests=5))
+    assert few.verdict == "too few requests to tell"
+
+
+def test_more_runs_and_chosen_metrics():
+    """Each further run is held against the first, on the metrics asked for."""
+    found = gs.compare(
+        *(noisy_run(0, slower=s) for s in (1.0, 1.02, 0.9)), metrics=["itl.mean"], names=["old", "new", "newer"]
+    )
+    assert [(v.name, v["itl.mean"].verdict) for v in found] == [("new", "worse"), ("newer", "better")]
+    assert found.runs[0].verdict == "1 worse, of 1 metrics"
+    assert [str(d) for d in found.runs[0].differences] == ["slower: 1.0 → 1.02"]
+
+
+def test_slo_is_compared_where_both_have_one():
+    """Attainment is a part: of 0 or 1 there may be no ratio, and it is told as a difference."""
+    slo = SloSpec(itl=1e-3)
+    found = gs.compare(noisy_run(0, slo=slo), noisy_run(0, slower=2.0, slo=slo))
+    assert found["attainment"].b == 0
+    assert not found["attainment"].is_relative
+    assert found["attainment"].verdict == "worse"
+    with pytest.raises(KeyError):
+        gs.compare(noisy_run(0, slo=slo), noisy_run(0))["attainment"]
+
+
+def test_verdicts_hold_together():
+    """Of 20 metrics one at 4 % is noise; at 0.2 % it is not, and opens the way for the next (Holm)."""
+
+    def judge(*p_values):
+        names = list(UNITS)
+        made = [
+            Change(names[i], 1.0, 1.1, 0.1, True, (0.0, 0.2), p, "no change within noise")
+            for i, p in enumerate(p_values)
+        ]
+        return [change.verdict for change in judged(made, confidence=0.95, at_least=0)]
+
+    quiet = "no change within noise"
+    assert judge(0.04, *[0.5] * 19) == [quiet] * 20
+    assert judge(0.002, *[0.5] * 19) == ["worse", *[quiet] * 19]
+    assert judge(0.01, 0.04) == ["worse", "worse"]
+    assert judge(0.03, 0.04) == [quiet, quiet]
+
+
+def test_what_cannot_be_compared():
+    """Unknown metrics and confidences that are none are errors with the way out."""
+    with pytest.raises(gs.GpusimError, match=r"no metric 'itl'; there are ttft.mean"):
+        gs.compare(noisy_run(0), noisy_run(0), metrics=["itl"])
+    with pytest.raises(gs.GpusimError, match="between 0 and 1"):
+        gs.compare(noisy_run(0), noisy_run(0), confidence=95)

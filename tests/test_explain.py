@@ -1,0 +1,107 @@
+"""`gpusim explain`: changes are differences of recorded runs, and sentences say what the numbers do."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import gpusim as gs
+from builders import build_simulation
+from gpusim.cli import app
+from gpusim.errors import SpecError
+from gpusim.explain.explanation import explain
+from gpusim.explain.groups import groups_of, latencies
+from gpusim.spec.what_if import FACTORS
+
+SHORT = {"workload.num_requests": 15}
+STREAM = {
+    "arrivals": {"kind": "poisson", "rate": "400 /s"},
+    "prompt_tokens": {"kind": "fixed", "value": 30},
+    "output_tokens": {"kind": "fixed", "value": 8},
+    "num_requests": 10,
+}
+
+
+def test_sensitivities_are_differences_of_two_recorded_runs(tmp_path):
+    """Read back, the run with a factor and the stated one differ by just what is said."""
+    told = explain(gs.simulate(gs.load("chat", overrides=SHORT)), out=tmp_path)
+    assert [row["what"] for row in told["sensitivities"]] == list(FACTORS)
+    stated = gs.read_result(tmp_path / "stated")
+    for row in told["sensitivities"]:
+        changed = gs.read_result(tmp_path / row["what"])
+        assert changed.record.scenario["what_if"][row["what"]] == row["times"]
+        for figure in ("itl.p50", "itl.p99", "ttft.p50", "ttft.p99"):
+            metric, quantile = figure.split(".")
+            old, new = (getattr(getattr(run, metric), quantile) for run in (stated, changed))
+            assert row["change"]["all"][f"{metric}_{quantile}_s"] == new / old - 1
+    assert told["notes"] == []
+
+
+def test_processes_change_nothing():
+    """Runs simulated side by side say what those one after the other do."""
+    result = build_simulation(detail="step").run()
+    assert explain(result, processes=2) == explain(result)
+
+
+def test_factors_multiply_what_the_scenario_states():
+    """Of a run that is a what-if itself, the changes are from there on."""
+    result = build_simulation(detail="step", what_if__hbm_bandwidth=2.0).run()
+    row = explain(result)["sensitivities"][0]
+    again = build_simulation(detail="step", what_if__hbm_bandwidth=2.2).run()
+    assert row["latencies"]["all"] == latencies(again)["all"]
+
+
+def test_background_and_engines_are_left_out_one_by_one():
+    """The foreign copy costs what it is in the way; the engine beside, which shares nothing, costs nothing."""
+    engines = [{"name": name, "gpus": [f"gpu{n}"], "workload": STREAM} for n, name in enumerate(("one", "two"))]
+    copy = {"kind": "copy", "name": "stream", "from": "gpu0", "to": "gpu0", "rate": "300 GB/s"}
+    simulation = build_simulation(topology="dgx-a100-80gb", detail="step", engines=engines, background=[copy])
+    told = explain(simulation.run())
+    changes = {row["what"]: row["change"] for row in told["without"]}
+    assert list(changes) == ["background stream", "engine one", "engine two"]
+    assert changes["background stream"]["engine one"]["itl_mean_s"] < 0
+    assert changes["background stream"]["engine two"]["itl_mean_s"] == 0
+    assert list(changes["engine one"]) == ["engine two"]
+    assert changes["engine one"]["engine two"]["itl_mean_s"] == 0
+
+
+def test_merged_streams_are_told_apart_and_left_out():
+    """Without the long prompts of the one stream the tokens of the other come sooner; its requests are the same."""
+    long = STREAM | {"prompt_tokens": {"kind": "fixed", "value": 900}, "name": "documents"}
+    workload = {"merge": [long, STREAM | {"name": "chat"}]}
+    result = build_simulation(detail="step", workload=workload, serving={"max_num_batched_tokens": 1024}).run()
+    groups = groups_of(result)
+    assert {name: int(mask.sum()) for name, mask in groups.items()} == {
+        "all": 20,
+        "stream documents": 10,
+        "stream chat": 10,
+    }
+    prompts = result.record.requests.rows["prompt_tokens"]
+    assert set(prompts[groups["stream documents"]]) == {900}
+    changes = {row["what"]: row["change"] for row in explain(result)["without"]}
+    assert list(changes["stream documents"]) == ["stream chat"]
+    assert changes["stream documents"]["stream chat"]["ttft_mean_s"] < 0
+
+
+def test_sentences_name_the_cause_and_the_resource():
+    """On the chat example: prefills of others, memory for the median, processors for the slow tokens."""
+    said = " ".join(explain(gs.simulate(gs.load("chat")))["sentences"])
+    assert "carry the prefill of other requests" in said
+    assert "Memory bandwidth matters most: 10 % better makes ITL p50" in said
+    assert "Processor speed matters most" in said
+
+
+def test_a_factor_must_be_an_improvement():
+    """A factor of 1 or less is an error that says what to write."""
+    with pytest.raises(SpecError, match="above 1"):
+        explain(build_simulation().run(), factor=1.0)
+
+
+def test_the_command_prints_tables_or_json(tmp_path):
+    """From a saved run, with and without further runs."""
+    gs.simulate(gs.load("chat", overrides=SHORT)).save(tmp_path / "run")
+    shown = CliRunner().invoke(app, ["explain", str(tmp_path / "run"), "--processes", "1"])
+    assert shown.exit_code == 0
+    assert "Change with each 10 % better" in shown.stdout
+    told = CliRunner().invoke(app, ["explain", str(tmp_path / "run"), "--no-sensitivity", "--json"])
+    assert json.loads(told.stdout)["sensitivities"] == []

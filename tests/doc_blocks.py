@@ -7,6 +7,7 @@ document saves it under that name; later commands find it there.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from typer.testing import CliRunner
 
 from gpusim.cli import app
 from gpusim.plan import load
@@ -84,7 +86,7 @@ def _run_session(block: Block, folder: Path, *, update: bool) -> None:
     for part in filter(None, re.split(r"^(?=\$ )", block.text, flags=re.MULTILINE)):
         command, _, shown = part.partition("\n")
         assert command.startswith(PROMPT), f"{command}: a console block holds commands of gpusim and what they print"
-        printed = _printed_by(command.removeprefix(PROMPT).split(), folder)
+        printed = _printed_by(shlex.split(command.removeprefix(PROMPT)), folder)
         if update and shown:
             text = block.document.read_text(encoding="utf-8")
             block.document.write_text(text.replace(f"{command}\n{shown}", f"{command}\n{printed}"), encoding="utf-8")
@@ -129,8 +131,10 @@ def _check_yaml(block: Block, folder: Path) -> None:
 
 def _check_trace(block: Block, folder: Path) -> None:
     """Requests in a format that gpusim reads."""
-    (folder / f"shown.{block.language}").write_text(block.text, encoding="utf-8")
-    _printed_by(["workload", "show", f"shown.{block.language}"], folder)
+    path = folder / f"shown.{block.language}"
+    path.write_text(block.text, encoding="utf-8")
+    shown = CliRunner().invoke(app, ["workload", "show", str(path)])
+    assert shown.exit_code == 0, shown.output
 
 
 def _check_shell(block: Block, folder: Path) -> None:

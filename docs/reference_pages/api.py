@@ -88,11 +88,12 @@ def _signature(one: griffe.Object, name: str) -> str:
     for parameter in one.parameters:
         if parameter.name == "self":
             continue
+        several = parameter.kind is griffe.ParameterKind.var_positional
         if parameter.kind is griffe.ParameterKind.keyword_only and not starred:
             shown.append("*")
-            starred = True
-        default = "" if parameter.default is None else f" = {parameter.default}"
-        shown.append(f"{parameter.name}: {parameter.annotation}{default}")
+        starred |= several or parameter.kind is griffe.ParameterKind.keyword_only
+        default = "" if parameter.default is None or several else f" = {parameter.default}"
+        shown.append(f"{'*' * several}{parameter.name}: {parameter.annotation}{default}")
     return f"{name}({', '.join(shown)}) -> {one.returns}"
 
 

@@ -53,8 +53,10 @@ def _usage(command: Any, name: str) -> str:
 
 
 def _argument(parameter: Any) -> str:
-    shown = _metavar(parameter) + ("..." if parameter.nargs == -1 else "")
-    return shown if parameter.required else f"[{shown}]"
+    shown = _metavar(parameter)
+    if parameter.nargs == -1 and not shown.endswith("..."):
+        shown += "..."
+    return shown if parameter.required or shown.startswith("[") else f"[{shown}]"
 
 
 def _metavar(parameter: Any) -> str:

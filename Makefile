@@ -58,7 +58,7 @@ reference: $(INSTALLED_DEV)
 # The stamps make a second call install nothing, unless pyproject.toml has changed.
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "installing gpusim into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[report]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from doc_blocks import NOT_RUN, assert_command, blocks, inline_commands, prove
 from gpusim.runtime.default_laws import donor_name
@@ -30,6 +31,12 @@ def test_every_block_is_true(document, tmp_path, update_golden):
     for block in blocks(document):
         if block.is_run:
             prove(block, tmp_path, update=update_golden)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_blocks_are_fenced(document):
+    """No block is marked by its indentation, which says nothing of its language."""
+    assert not [t for t in MarkdownIt().parse(document.read_text(encoding="utf-8")) if t.type == "code_block"]
 
 
 def test_blocks_that_are_not_run_are_there():

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
+from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
 from gpusim.sweeps import check_points
 from gpusim.workload.trace import check_trace
 
 
-def check_document(document: Document) -> tuple[Plan, list[str]]:
+def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
     """Check a scenario, its traces to the last line, and every point of its sweep.
 
     Returns:
-        The plan of the scenario, and notes on what was checked.
+        The plan of the scenario, and what was checked: traces, engines with the KV blocks they have, points of the sweep.
 
     Raises:
         SpecError: With what is wrong.
@@ -23,13 +25,19 @@ def check_document(document: Document) -> tuple[Plan, list[str]]:
     plan = plan_document(copy.deepcopy(document))
     workloads = filter(None, [plan.workload, *(engine.workload for engine in plan.engines)])
     traces = [Path(trace) for workload in workloads for trace in workload.traces]
-    notes = [f"  trace {trace.name}: {check_trace(trace).num_requests} requests" for trace in traces]
-    for engine in plan.engines:
-        memory = engine.memory
-        notes.append(
-            f"  {engine.name}: {engine.model.name} on {', '.join(engine.gpus)} ({engine.device.name}), "
-            f"{memory.num_blocks} KV blocks of {engine.serving.block_size} tokens"
-        )
-    if document.data.get("sweep"):
-        notes.append(f"  sweep: {check_points(document)} points")
-    return plan, notes
+    return plan, {
+        "traces": [{"name": trace.name, "requests": check_trace(trace).num_requests} for trace in traces],
+        "engines": [_checked(engine) for engine in plan.engines],
+        "sweep_points": check_points(document) if document.data.get("sweep") else None,
+    }
+
+
+def _checked(engine: EnginePlan) -> dict[str, Any]:
+    return {
+        "name": engine.name,
+        "model": engine.model.name,
+        "gpus": list(engine.gpus),
+        "device": engine.device.name,
+        "kv_blocks": engine.memory.num_blocks,
+        "block_size": engine.serving.block_size,
+    }

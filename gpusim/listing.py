@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gpusim.errors import SpecError
 from gpusim.hardware.graph import build_graph, links_of
 from gpusim.hardware.memory import achieved_fraction
 from gpusim.machine import gpu_devices, read_topology
@@ -12,23 +13,26 @@ from gpusim.model.footprint import kv_bytes_per_token, num_active_parameters, nu
 from gpusim.runtime.default_laws import donor_name
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
 from gpusim.spec.document import validate
+from gpusim.spec.engine_profile import EngineProfile
+from gpusim.spec.folders import FOLDERS, Kind, names
 from gpusim.spec.lengths import FixedLength, LengthSpec, LognormalLength, QuantileLength
 from gpusim.spec.model import AttentionSpec, ModelSpec
-from gpusim.spec.names import Kind, names, read
+from gpusim.spec.names import read
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.spelling import unknown_name
 
-_KINDS: dict[str, Kind] = {
-    "devices": "device",
-    "models": "model",
-    "topologies": "topology",
-    "workloads": "workload",
-    "examples": "example",
-}
+_KINDS: dict[str, Kind] = {plural: kind for kind, plural in FOLDERS.items()}
 
 
 def describe(what: str) -> list[dict[str, Any]]:
-    """Return a mapping for each thing that is listed under *what*; quantities in SI."""
+    """Return a mapping for each thing that is listed under *what*; quantities in SI.
+
+    Raises:
+        SpecError: If nothing is listed under it.
+    """
+    if what not in _KINDS:
+        raise SpecError(f"{what!r}: {unknown_name(what, list(_KINDS), 'kind')}")
     kind = _KINDS[what]
     return [_describe(kind, name) for name in names(kind)]
 
@@ -43,7 +47,23 @@ def _describe(kind: Kind, name: str) -> dict[str, Any]:
         return _topology(read_topology(name, Path()))
     if kind == "workload":
         return _workload(validate(WorkloadSpec, document))
+    if kind == "engine":
+        return _engine(validate(EngineProfile, document))
     return {"name": name, "about": document.data.get("name", "")}
+
+
+def _engine(engine: EngineProfile) -> dict[str, Any]:
+    return {
+        "name": engine.name,
+        "kernels": engine.kernels,
+        "step_s": engine.step,
+        "sequence_s": engine.sequence,
+        "overlapped_step_s": engine.overlapped_step,
+        "overlapped_sequence_s": engine.overlapped_sequence,
+        "request_s": engine.request,
+        "token_s": engine.token,
+        "source": " ".join(engine.source.split()),
+    }
 
 
 def _device(device: DeviceSpec) -> dict[str, Any]:

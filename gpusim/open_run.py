@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.plan import open_scenario, plan_document
@@ -12,6 +12,11 @@ from gpusim.results.result import Result
 from gpusim.results.store import SCENARIO, SUMMARY
 from gpusim.results.stored import read_result
 from gpusim.simulation import OnFinished, Simulation
+from gpusim.spec.folders import names
+from gpusim.spelling import unknown_name
+
+_SCENARIO_FILES: Final = frozenset({".yaml", ".yml", ".json"})
+"""Endings of what can only be the file of a scenario."""
 
 
 def open_run(
@@ -32,6 +37,11 @@ def open_run(
         if overrides:
             raise SpecError(f"{path}: a saved run cannot be changed with --set; simulate {path / SCENARIO} with it")
         return read_result(path)
+    if not path.is_file() and path.suffix not in _SCENARIO_FILES and str(source) not in names("example"):
+        hint = unknown_name(str(source), names("example"), "example")
+        raise SpecError(
+            f"{source}: no saved run, which gpusim run SCENARIO --out {source} writes, and no scenario: {hint}"
+        )
     return Simulation(plan_document(open_scenario(source, overrides)), on_finished=on_finished).run()
 
 

@@ -205,7 +205,12 @@ class Simulation:
         rejected = self.requests.rejected_reasons()
         if complete and sum(rejected.values()) == len(self.requests):
             reasons = "; ".join(f"{count} rejected: {reason}" for reason, count in rejected.items())
-            raise SimulationError(f"no request can run: {reasons or 'the workload is empty'}")
+            raise SimulationError(
+                f"no request can run: {reasons}; raise the limit or send shorter requests (gpusim check says how many KV "
+                "blocks there are, gpusim workload show how long requests are)"
+                if reasons
+                else "no request can run: the workload is empty"
+            )
         scenario = self.plan.scenario
         return RunRecord(
             version=__version__,

@@ -6,6 +6,7 @@ document saves it under that name; later commands find it there.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -96,12 +97,17 @@ def _run_session(block: Block, folder: Path, *, update: bool) -> None:
 
 def _printed_by(arguments: list[str], folder: Path) -> str:
     """Run a command as a user would; return what it prints, without space at the ends of lines."""
-    code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
-    run = subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=False, cwd=folder, capture_output=True, text=True
-    )
+    run = _run(arguments, folder)
     assert run.returncode == 0, f"gpusim {' '.join(arguments)}\n{run.stdout}\n{run.stderr}"
     return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
+
+
+def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
+    # Where no width is set; readline, which pytest loads, sets one for child processes.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def _run_python(block: Block, folder: Path) -> None:
@@ -147,8 +153,13 @@ def _check_shell(block: Block, folder: Path) -> None:
             assert_command(words)
 
 
-def _only_read(block: Block, folder: Path) -> None:
-    """Drawings, formulas and what is not for gpusim."""
+def _check_text(block: Block, folder: Path) -> None:
+    """Drawings, formulas, what is not for gpusim; or a command and the error that it ends with."""
+    command, _, shown = block.text.partition("\n")
+    if command.startswith(PROMPT):
+        run = _run(shlex.split(command.removeprefix(PROMPT)), folder)
+        assert run.returncode != 0
+        assert run.stderr.replace(f"{REPOSITORY}/", "") == shown
 
 
 _CHECKS: dict[str, Callable[[Block, Path], None]] = {
@@ -158,7 +169,7 @@ _CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "json": _check_trace,
     "jsonl": _check_trace,
     "sh": _check_shell,
-    "text": _only_read,
+    "text": _check_text,
 }
 """By language."""
 

@@ -89,8 +89,23 @@ def test_polars_is_loaded_only_to_write_files(scenario):
         (("run", "chat", "--set", "model=tinny"), "set from outside the file: model: 'tinny': unknown model"),
         (("sweep", "chat"), "nothing to sweep; add sweep: {key: [values]} or use --over key=v1,v2"),
         (("check",), "error: say which scenario to check, or --schema"),
-        (("runn",), "No such command 'runn'"),
-        (("list", "bogus"), "'bogus' is not one of 'devices', 'models'"),
+        (("runn",), "error: 'runn': unknown command; did you mean \"run\"?\n"),
+        (("workload", "shwo"), "error: 'shwo': unknown command; did you mean \"show\"?\n"),
+        (
+            ("explain", "gone"),
+            "error: gone: no saved run, which gpusim run SCENARIO --out gone writes, and no scenario: ",
+        ),
+        (("compare", "chat", "caht"), 'no scenario: unknown example; did you mean "chat"?'),
+        (
+            ("run", "chat", "--set", "serving.num_gpu_blocks_override=9"),
+            "raise the limit or send shorter requests (gpusim check says how many KV blocks there are",
+        ),
+        (("run", "chat", "--set", "model=nothing-like-it"), "(or write a path); see gpusim list models\n"),
+        (("runs", "from-bench", "gone.json", "--out", "o", "--gpu", "a"), "gone.json: cannot be read: No such file"),
+        (("run", "chat", "--jsn"), 'error: --jsn: unknown option; did you mean "--json"?\n'),
+        (("run",), "error: missing argument 'SCENARIO'; see gpusim run --help\n"),
+        (("list", "modles"), "error: 'modles': unknown kind; did you mean \"models\"?\n"),
+        (("list", "bogus"), "error: 'bogus': unknown kind; known: devices, models"),
     ],
 )
 def test_mistakes_end_with_2_and_one_message_on_stderr(arguments, message):
@@ -99,6 +114,16 @@ def test_mistakes_end_with_2_and_one_message_on_stderr(arguments, message):
     assert not out
     assert message in err
     assert "Traceback" not in err
+
+
+def test_files_near_by_are_named(scenario, tmp_path):
+    """A path that is almost right, and the directory of a run where a scenario is wanted."""
+    assert "no such file: " in (err := gpusim("run", tmp_path / "mime.yaml", exit_code=2)[1])
+    assert err.endswith('; did you mean "mine.yaml"?\n')
+    gpusim("run", scenario, "--out", tmp_path / "results")
+    _, err = gpusim("run", tmp_path / "results", exit_code=2)
+    assert err.endswith(f"this is a folder; name a file in it, such as {tmp_path / 'results' / 'scenario.yaml'}\n")
+    assert gpusim("run", tmp_path / "results" / "scenario.yaml", "--json")[0]
 
 
 def test_json_is_the_summary_that_is_saved(scenario, tmp_path):
@@ -307,7 +332,7 @@ def test_compare_as_json(scenario):
         (("--with", "seed=1", "--fail-if", "itl.p99"), "write METRIC > LIMIT"),
         (("--with", "seed=1", "--fail-if", "goodput < 1 /s"), "goodput needs an slo"),
         (("--with", "seed=1", "--at-least", "1"), "write a per cent"),
-        (("--with", "seed=1", "--metric", "itl"), "no metric 'itl'"),
+        (("--with", "seed=1", "--metric", "itl"), "'itl': unknown metric; did you mean \"itl."),
     ],
 )
 def test_what_compare_cannot_do(scenario, options, message):

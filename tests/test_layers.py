@@ -13,7 +13,7 @@ import gpusim
 
 PACKAGE = Path(gpusim.__file__).parent
 TIERS = (
-    {"units", "errors", "version"},
+    {"units", "errors", "spelling", "version"},
     {"files"},
     {"core"},
     {"spec"},

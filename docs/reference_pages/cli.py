@@ -16,9 +16,8 @@ from reference_pages.markdown import code, prose, table
 
 HEAD = """# Commands
 
-What `gpusim --help` and `gpusim COMMAND --help` say, on one page. Data go to stdout, notes to stderr. Exit codes: 0 good, 1 a
-comparison failed, 2 bad input, 130 interrupted. `-h` and `--help` are options of every command; `gpusim --install-completion` makes
-your shell complete them.
+What `gpusim --help` and `gpusim COMMAND --help` say, on one page. Output, exit codes and completion are the same for all of them:
+[the command line](../command-line.md). `-h` and `--help` are options of every command.
 """
 COMPLETION: Final = {"install_completion", "show_completion"}
 """Options that are Typer's own; what it says of them depends on the shell."""

@@ -1,13 +1,13 @@
 """The command line: parse, call the API, print. Data go to stdout, notes to stderr.
 
-Exit codes: 0 good, 1 a comparison failed, 2 bad input, 130 interrupted. Each command is a module of its own, and imports what it
-needs when it runs.
+Exit codes: 0 good, 1 a comparison failed, 2 bad input, 130 interrupted, 141 nobody reads on (``| head``). Each command is a
+module of its own, and imports what it needs when it runs.
 """
 
 from __future__ import annotations
 
 from gpusim.cli import run, report, sweep, compare, explain, trace, check, listing, workload, validate, runs, calibrate  # isort: skip  the order in which --help lists them
-from gpusim.cli.app import app
+from gpusim.cli.app import app, main
 
 __all__ = [
     "app",
@@ -25,8 +25,3 @@ __all__ = [
     "validate",
     "workload",
 ]
-
-
-def main() -> None:
-    """Run the command line."""
-    app(prog_name="gpusim")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
+from gpusim.cli.common import DeviceOption, JsonOption, complete_engine, console, note, print_json
+from gpusim.cli.completion import complete, of, yaml_files
 from gpusim.errors import SpecError
 from gpusim.files import check_parent, write_text
 
@@ -21,11 +22,16 @@ def calibrate(  # noqa: PLR0917 - typer reads them by name
         typer.Argument(
             metavar="[DEVICE] DIR",
             help="A device (name or file) and a folder of measured kernels; with --engine a folder of serving runs only.",
+            autocompletion=complete(of("device"), yaml_files),
         ),
     ],
     engine: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="Fit this engine profile (name or file) to serving runs instead."),
+        typer.Option(
+            metavar="PROFILE",
+            help="Fit this engine profile (name or file) to serving runs instead.",
+            autocompletion=complete_engine,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

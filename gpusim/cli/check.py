@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from gpusim.cli.app import app
 from gpusim.cli.common import (
+    JsonOption,
     SetOption,
+    complete_scenario,
     parse_assignments,
     print_json,
 )
@@ -18,7 +21,8 @@ from gpusim.errors import SpecError
 @app.command()
 def check(
     scenario: Annotated[
-        str | None, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.")
+        str | None,
+        typer.Argument(metavar="SCENARIO", help="A path, or the name of an example.", autocompletion=complete_scenario),
     ] = None,
     overrides: SetOption = None,
     resolved: Annotated[
@@ -27,6 +31,7 @@ def check(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of scenario files, for editors.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a scenario and its sweep without running them."""
     if schema:
@@ -40,10 +45,25 @@ def check(
     from gpusim.checking import check_document  # noqa: PLC0415
     from gpusim.plan import open_scenario  # noqa: PLC0415
 
-    plan, notes = check_document(open_scenario(scenario, parse_assignments(overrides)))
-    if resolved:
+    plan, found = check_document(open_scenario(scenario, parse_assignments(overrides)))
+    if as_json:
+        print_json(plan.resolved() if resolved else {"scenario": scenario, "good": True, **found})
+    elif resolved:
         from gpusim.spec.document import dump_yaml  # noqa: PLC0415
 
         typer.echo(dump_yaml(plan.resolved()), nl=False)
     else:
-        typer.echo("\n".join([f"{scenario}: good", *notes]))
+        typer.echo("\n".join([f"{scenario}: good", *_lines(found)]))
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was checked."""
+    for trace in found["traces"]:
+        yield f"  trace {trace['name']}: {trace['requests']} requests"
+    for engine in found["engines"]:
+        yield (
+            f"  {engine['name']}: {engine['model']} on {', '.join(engine['gpus'])} ({engine['device']}), "
+            f"{engine['kv_blocks']} KV blocks of {engine['block_size']} tokens"
+        )
+    if found["sweep_points"]:
+        yield f"  sweep: {found['sweep_points']} points"

@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gpusim.cli.completion import assignments, complete, gpu_devices, of, saved_runs, yaml_files
 from gpusim.errors import SpecError
+from gpusim.progress import silent
 
 if TYPE_CHECKING:
     from gpusim.results.result import Result
 
+complete_scenario = complete(of("example"), yaml_files)
+complete_run = complete(of("example"), saved_runs, yaml_files)
+complete_key = complete(assignments)
+complete_engine = complete(of("engine"), yaml_files)
+complete_model = complete(of("model"), yaml_files)
+
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+"""Whoever read our output went away: 128 + SIGPIPE, as for any program that ends so."""
+WIDTH: Final = 120
+"""Columns of what goes to a file or a pipe, unless the environment variable COLUMNS says otherwise."""
 
 ScenarioArgument = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A path, or the name of an example (see gpusim list examples).")
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A path, or the name of an example (see gpusim list examples).",
+        autocompletion=complete_scenario,
+    ),
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The directory of a run (gpusim run --out), or a scenario to simulate now.")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="The directory of a run (gpusim run --out), or a scenario to simulate now.",
+        autocompletion=complete_run,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the scenario by its dotted path; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a key of the scenario by its dotted path; may be repeated.",
+        autocompletion=complete_key,
+    ),
 ]
 DeviceOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="GPU=DEVICE", help="The device (name or file) of a GPU as the tables call it; may be repeated."
+        metavar="GPU=DEVICE",
+        help="The device (name or file) of a GPU as the tables call it; may be repeated.",
+        autocompletion=complete(gpu_devices),
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, quantities in SI, instead of tables.")]
@@ -62,16 +92,28 @@ def opened(source: str, overrides: list[str] | None = None) -> Result:
 
 def console() -> Any:
     """Return what tables are printed on."""
-    from rich.console import Console  # noqa: PLC0415
+    from gpusim.cli.table_console import TableConsole  # noqa: PLC0415
 
-    return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=120, no_color=True)
+    if sys.stdout.isatty():
+        return TableConsole()
+    columns = os.environ.get("COLUMNS", "")
+    return TableConsole(
+        width=int(columns) if columns.isdecimal() and int(columns) else WIDTH, no_color=True, force_terminal=False
+    )
+
+
+def discard_stdout() -> None:
+    """Let nothing more be written to stdout, which nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(data: Any) -> None:
     """Print *data* as JSON."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    all_signs = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=not all_signs))
 
 
 def note(text: str) -> None:
-    """Say something beside the data, on stderr."""
-    typer.echo(f"note: {text}", err=True)
+    """Say something beside the data, on stderr, unless ``--quiet`` asks for silence."""
+    if not silent.get():
+        typer.echo(f"note: {text}", err=True)

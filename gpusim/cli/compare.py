@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, SetOption, console, note, opened, print_json
+from gpusim.cli.common import JsonOption, SetOption, complete_key, complete_run, console, note, opened, print_json
 
 if TYPE_CHECKING:
     from gpusim.results.comparison import Comparison, Versus
@@ -20,16 +20,26 @@ FAILED: Final = 1
 def compare(  # noqa: PLR0917 - typer reads them by name
     baseline: Annotated[
         str,
-        typer.Argument(metavar="A", help="The baseline: the directory of a run, or a scenario to simulate now."),
+        typer.Argument(
+            metavar="A",
+            help="The baseline: the directory of a run, or a scenario to simulate now.",
+            autocompletion=complete_run,
+        ),
     ],
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[B]...", help="What is compared with it, given in the same way.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[B]...", help="What is compared with it, given in the same way.", autocompletion=complete_run
+        ),
     ] = None,
     overrides: SetOption = None,
     changed: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="KEY=VALUE", help="Compare A, a scenario, with itself with this key set; may be repeated."
+            "--with",
+            metavar="KEY=VALUE",
+            help="Compare A, a scenario, with itself with this key set; may be repeated.",
+            autocompletion=complete_key,
         ),
     ] = None,
     fail_if: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,29 +12,28 @@ from gpusim.cli.common import (
     console,
     print_json,
 )
-
-
-class Catalog(StrEnum):
-    """What `gpusim list` lists."""
-
-    DEVICES = "devices"
-    MODELS = "models"
-    TOPOLOGIES = "topologies"
-    WORKLOADS = "workloads"
-    EXAMPLES = "examples"
+from gpusim.cli.completion import complete, kinds
+from gpusim.spec.folders import FOLDERS
 
 
 @app.command("list")
 def list_names(
-    what: Annotated[Catalog | None, typer.Argument(metavar="KIND", help="Only this kind of thing.")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help=f"Only this kind of thing: {', '.join(FOLDERS.values())}.",
+            autocompletion=complete(kinds),
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what gpusim knows by name."""
     from gpusim.listing import describe  # noqa: PLC0415
 
-    found = {each.value: describe(each.value) for each in ([what] if what else Catalog)}
+    found = {each: describe(each) for each in ([what] if what else FOLDERS.values())}
     if as_json:
-        print_json(found[what.value] if what else found)
+        print_json(found[what] if what else found)
         return
     from gpusim.report.listing import print_listing  # noqa: PLC0415
 

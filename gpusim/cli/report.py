@@ -8,19 +8,23 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import note, opened
+from gpusim.cli.common import JsonOption, complete_run, note, opened, print_json
 
 
 @app.command()
 def report(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Directories of runs, or scenarios to simulate now.")
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Directories of runs, or scenarios to simulate now.", autocompletion=complete_run
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page to write.")] = Path("report.html"),
     png: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write each figure to this folder, as PNG.")
     ] = None,
     svg: Annotated[Path | None, typer.Option(metavar="DIR", help="The same as SVG.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page of one or several runs; it opens offline."""
     from gpusim.files import check_parent  # noqa: PLC0415 - commands pay for what they use
@@ -36,6 +40,15 @@ def report(
         if folder is not None:
             folder.mkdir(exist_ok=True)
             write_figures(found, folder, suffix)
+    if as_json:
+        print_json(
+            {
+                "file": str(out),
+                "size_bytes": out.stat().st_size,
+                "runs": list(found),
+                "folders": [str(folder) for folder in (png, svg) if folder is not None],
+            }
+        )
     note(f"{out}: written")
 
 

@@ -13,6 +13,7 @@ from gpusim.cli.common import (
     JsonOption,
     ScenarioArgument,
     SetOption,
+    complete_key,
     console,
     note,
     parse_assignments,
@@ -26,7 +27,11 @@ def sweep(
     overrides: SetOption = None,
     over: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=V1,V2", help="Sweep this key instead of what the scenario says; repeated: crossed."),
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="Sweep this key instead of what the scenario says; repeated: crossed.",
+            autocompletion=complete_key,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from gpusim.cli.app import app
-from gpusim.cli.common import DeviceOption, JsonOption, console, note, print_json
+from gpusim.cli.app import Commands, app
+from gpusim.cli.common import DeviceOption, JsonOption, complete_engine, console, note, print_json
 from gpusim.files import check_parent
 
 LeftOutOption = Annotated[
     bool, typer.Option("--left-out", help="Take each GPU for unmeasured: laws from its data sheet and other GPUs.")
 ]
 
-validate_app = typer.Typer(help="Hold predictions against measurements.", no_args_is_help=True, rich_markup_mode=None)
+validate_app = Commands("Hold predictions against measurements.")
 app.add_typer(validate_app, name="validate")
 
 
@@ -65,7 +65,12 @@ def serving(  # noqa: PLR0917 - typer reads them by name
     ] = None,
     device: DeviceOption = None,
     engine: Annotated[
-        str, typer.Option(metavar="PROFILE", help="The engine profile (name or file); none: the GPU's time only.")
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help="The engine profile (name or file); none: the GPU's time only.",
+            autocompletion=complete_engine,
+        ),
     ] = "vllm",
     left_out: LeftOutOption = False,
     processes: Annotated[

@@ -7,21 +7,27 @@ from typing import Annotated
 
 import typer
 
-from gpusim.cli.app import app
+from gpusim.cli.app import Commands, app
 from gpusim.cli.common import (
     JsonOption,
     console,
     print_json,
 )
+from gpusim.cli.completion import complete, files, of
 
-workload_app = typer.Typer(help="Look at workloads and traces.", no_args_is_help=True, rich_markup_mode=None)
+workload_app = Commands("Look at workloads and traces.")
 app.add_typer(workload_app, name="workload")
 
 
 @workload_app.command()
 def show(
     workload: Annotated[
-        str, typer.Argument(metavar="FILE", help="A trace, the YAML file of a workload, or its name (gpusim list).")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A trace, the YAML file of a workload, or its name (gpusim list).",
+            autocompletion=complete(of("workload"), files),
+        ),
     ],
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn, where the workload states none.")] = 0,
     as_json: JsonOption = False,

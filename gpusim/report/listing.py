@@ -20,6 +20,12 @@ _SHOWN: dict[str, tuple[str, float]] = {
     "parameters": ("parameters 10⁹", 1e9),
     "kv_bytes_per_token": ("KV kB/token 16-bit", 1e3),
     "rate_per_s": ("requests /s", 1.0),
+    "step_s": ("step µs", 1e-6),
+    "sequence_s": ("sequence µs", 1e-6),
+    "overlapped_step_s": ("beside a step µs", 1e-6),
+    "overlapped_sequence_s": ("sequence beside it µs", 1e-6),
+    "request_s": ("request µs", 1e-6),
+    "token_s": ("token µs", 1e-6),
     "links_of_gpu_bytes_per_s": ("GPU's links, GB/s per direction", GB),
 }
 """Keys shown in another unit than SI: their title and the factor."""

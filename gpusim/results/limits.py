@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from gpusim.errors import GpusimError
 from gpusim.results.change import UNITS, Change, Unit
+from gpusim.spelling import unknown_name
 from gpusim.units import parse_quantity
 
 _LIMIT: Final = re.compile(r"\s*(?P<metric>[\w.]+)\s*(?P<compare>[<>]=?)\s*(?P<value>(?P<sign>[+-]?)[0-9.][^<>]*?)\s*")
@@ -58,7 +59,7 @@ class Limit:
             raise GpusimError(f"--fail-if {text!r}: {_EXAMPLE}")
         metric, compare, written, sign = found.group("metric", "compare", "value", "sign")
         if metric not in UNITS:
-            raise GpusimError(f"--fail-if {text!r}: no metric {metric!r}; there are {', '.join(UNITS)}")
+            raise GpusimError(f"--fail-if {text!r}: {metric!r}: {unknown_name(metric, list(UNITS), 'metric')}")
         try:
             if written.endswith("%"):
                 value = float(written.removesuffix("%")) / 100

@@ -102,12 +102,14 @@ def read_summary(path: Path) -> dict[str, Any]:
         summary = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise GpusimError(
-            f"{path}: no results of a run here ({SUMMARY} cannot be read); see gpusim run --out"
+            f"{path}: no results of a run here ({SUMMARY} cannot be read); gpusim run SCENARIO --out {path} writes them"
         ) from error
     except ValueError as error:
         raise GpusimError(f"{file}: not a summary of a run: {error}") from error
     if not _is_summary(summary):
-        raise GpusimError(f"{file}: not a summary of a run: it has no schema number and scenario_hash")
+        raise GpusimError(
+            f"{file}: not a summary of a run: it has no schema number and scenario_hash; gpusim run --out writes one"
+        )
     if summary["schema"] > SUMMARY_SCHEMA:
         raise GpusimError(
             f"{file}: schema {summary['schema']} is newer than this gpusim reads ({SUMMARY_SCHEMA}); install a newer gpusim"

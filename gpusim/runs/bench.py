@@ -29,10 +29,14 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     """
     try:
         results = list(_documents(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise SpecError(f"{path}: cannot be read as JSON: {error}") from None
     if not results or not all(isinstance(result, dict) and "completed" in result for result in results):
-        raise SpecError(f"{path}: no result of vllm bench serve: it has no 'completed'")
+        raise SpecError(
+            f"{path}: no result of vllm bench serve: it has no 'completed'; write one with vllm bench serve --save-result"
+        )
     return results
 
 

@@ -20,6 +20,7 @@ from gpusim.runs.scenarios import LIMITS
 from gpusim.spec.document import validate
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import names, read
+from gpusim.spelling import unknown_name
 
 _REQUESTS: Final = "requests"
 _WORDS: Final = ("version", "weight_dtype", "kv_dtype")
@@ -57,7 +58,7 @@ def engine_keys(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not value:
             raise SpecError(f"{text!r}: write KEY=VALUE, e.g. max_num_seqs=128")
         if key not in ENGINE_KEYS:
-            raise SpecError(f"engine key {key!r} is not known; known are {', '.join(ENGINE_KEYS)}")
+            raise SpecError(f"{key!r}: {unknown_name(key, list(ENGINE_KEYS), 'engine key')}")
         found[key] = _value(key, value)
     return found
 

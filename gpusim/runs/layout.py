@@ -78,7 +78,9 @@ def read_folder(folder: Path) -> list[Experiment]:
     """
     paths = sorted((folder / EXPERIMENTS).glob("*.json"))
     if not paths:
-        raise SpecError(f"{folder}: holds no experiments; name a folder with {EXPERIMENTS}/NAME.json in it")
+        raise SpecError(
+            f"{folder}: holds no experiments; name a folder with {EXPERIMENTS}/NAME.json in it (gpusim runs from-bench makes one)"
+        )
     return sorted((_read(path, folder) for path in paths), key=lambda experiment: experiment.name)
 
 

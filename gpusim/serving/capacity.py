@@ -84,7 +84,7 @@ def plan_memory(
         raise CapacityError(
             f"weights need {own / GiB:.4g} GiB and workspace {workspace / GiB:.3g} GiB on each GPU, gpu_memory_utilization"
             f" = {serving.gpu_memory_utilization:g} of {capacity_bytes / GiB:.4g} GiB leaves {usable / GiB:.4g} GiB; use "
-            "a larger tensor_parallel_size or a smaller dtype.weights"
+            "a larger tensor_parallel_size, a smaller dtype.weights, or GPUs with more memory (gpusim list devices)"
         )
     if pool_bytes is None:
         room, where = usable - own - workspace, "beside the weights"
@@ -102,7 +102,7 @@ def plan_memory(
     if num_blocks < 1:
         raise CapacityError(
             f"a KV block needs {block / GiB:.4g} GiB, {room / GiB:.4g} GiB are left {where}; use a larger "
-            "tensor_parallel_size, or a smaller block_size or dtype.kv"
+            "tensor_parallel_size, a smaller block_size or dtype.kv, or GPUs with more memory (gpusim list devices)"
         )
     num_blocks = num_blocks if wanted is None else wanted
     if serving.scheduler == "orca":

@@ -4,46 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import Document, read_document, validate
+from gpusim.spec.folders import FOLDERS, Kind, folder, names
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
-from gpusim.spec.problems import Location, Problem, described, unknown_name
+from gpusim.spec.problems import Location, Problem, described
+from gpusim.spelling import nearest, unknown_name
 
-Kind = Literal["device", "model", "topology", "workload", "example", "engine"]
+__all__ = ["Kind", "extend", "is_path", "locate", "merge_problems", "names", "read"]
 
-_PACKAGE: Final = Path(__file__).parents[1]
-_FOLDERS: Final[dict[Kind, str]] = {
-    "device": "devices",
-    "model": "models",
-    "topology": "topologies",
-    "workload": "workloads",
-    "example": "examples",
-    "engine": "engines",
-}
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".csv", ".xml"})
 """Endings that make a path of what has no slash."""
 _LATER: Final = {".graphml": "GraphML", ".json": "node-link JSON", ".xml": "NCCL XML", ".txt": "nvidia-smi topo -m"}
 """Formats of topologies that are planned but absent."""
 _CONFIG: Final = "config.json"
 _MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace", "engine"})
-
-
-def folder(kind: Kind) -> Path:
-    """Return where gpusim keeps what it knows of *kind* by name."""
-    name = _FOLDERS[kind]
-    if kind in {"device", "model", "engine"}:
-        return _PACKAGE / "catalog" / name
-    installed = _PACKAGE / "data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
-
-
-def names(kind: Kind) -> list[str]:
-    """Return all names of *kind*, sorted."""
-    return sorted(path.stem for path in folder(kind).glob("*.yaml"))
 
 
 def is_path(name: str) -> bool:
@@ -63,11 +42,12 @@ def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
         raise SpecError(f"{name}: not yet: topologies in {_LATER[Path(name).suffix.lower()]}; write a YAML file")
     if is_path(name):
         return _locate_path(kind, name, relative_to)
-    path = folder(kind) / f"{name}.yaml"
     if name in names(kind):
-        return path
+        return folder(kind) / f"{name}.yaml"
+    if (relative_to / name).is_dir():
+        raise _is_folder(name, relative_to / name)
     known = [*names(kind), *(names("device") if kind == "topology" else ())]
-    raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path)")
+    raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path); see gpusim list {FOLDERS[kind]}")
 
 
 def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
@@ -76,9 +56,19 @@ def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
             return path
         if kind == "model" and (path / _CONFIG).is_file():
             return path / _CONFIG
-    if (relative_to / name).is_dir():
-        raise SpecError(f"{name}: this is a folder; name a file in it")
-    raise SpecError(f"no such file: {name}")
+    wanted = relative_to / name
+    if wanted.is_dir():
+        raise _is_folder(name, wanted)
+    there = [path.name for path in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
+    hint = nearest(wanted.name, there)
+    raise SpecError(f"no such file: {name}" + (f"; {hint}" if hint else ""))
+
+
+def _is_folder(name: str, path: Path) -> SpecError:
+    file = next((file.name for file in sorted(path.glob("*.yaml"))), None)
+    return SpecError(
+        f"{name}: this is a folder; name a file in it" + (f", such as {Path(name) / file}" if file else "")
+    )
 
 
 def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Path, ...] = ()) -> Document:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from gpusim.spelling import unknown_name
 
 Location = tuple[str | int, ...]
 
@@ -133,13 +134,6 @@ def described(value: Any) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     return "nothing" if value is None else repr(value)
-
-
-def unknown_name(name: str, known: Sequence[str], what: str) -> str:
-    """Say that *name* is unknown, and which of *known* was probably meant."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}"
-    return f"unknown {what}; {hint}"
 
 
 def _indexes(node: Any, key: str | int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gpusim.spec.problems import unknown_name
+from gpusim.spelling import unknown_name
 from gpusim.workload.files import LineError
 from gpusim.workload.rows import is_number, seconds, timestamp_ns
 

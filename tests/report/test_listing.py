@@ -17,6 +17,7 @@ KINDS: dict[str, Kind] = {
     "topologies": "topology",
     "workloads": "workload",
     "examples": "example",
+    "engines": "engine",
 }
 
 

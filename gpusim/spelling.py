@@ -1,0 +1,22 @@
+"""What to say of a name that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+MANY: Final = 24
+"""More names than anybody reads in a message."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return which of *known* was probably meant by *name*, as a question; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def unknown_name(name: str, known: Sequence[str], what: str) -> str:
+    """Say that *name* is unknown, and which of *known* was probably meant."""
+    hint = nearest(name, known) or ("" if len(known) > MANY else f"known: {', '.join(known)}")
+    return f"unknown {what}; {hint}" if hint else f"unknown {what}"

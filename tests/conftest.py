@@ -7,6 +7,8 @@ from hypothesis import settings
 
 from gpusim.core.clock import Clock
 
+pytest_plugins = ["pytester"]
+
 # The same examples on every machine and in every run: a red test is red for everybody.
 settings.register_profile("gpusim", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.load_profile("gpusim")

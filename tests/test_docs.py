@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from doc_blocks import NOT_RUN, assert_command, blocks, inline_commands, prove
+from doc_blocks import NOT_RUN, REPLAYED, assert_command, blocks, inline_commands, prove
 from gpusim.runtime.default_laws import donor_name
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import parse_document, validate
@@ -39,9 +39,11 @@ def test_blocks_are_fenced(document):
     assert not [t for t in MarkdownIt().parse(document.read_text(encoding="utf-8")) if t.type == "code_block"]
 
 
-def test_blocks_that_are_not_run_are_there():
-    """The list of exceptions names no block that is gone."""
-    assert {b.text.split("\n", 1)[0] for d in WITH_BLOCKS for b in blocks(d) if not b.is_run} == set(NOT_RUN)
+def test_exceptions_are_needed():
+    """The lists of exceptions name no block, no document and no test that is gone."""
+    assert set(NOT_RUN) <= {block.first_line for document in WITH_BLOCKS for block in blocks(document)}
+    assert set(REPLAYED) <= {document.name for document in WITH_BLOCKS}
+    assert all((REPOSITORY / test).exists() for test in REPLAYED.values())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

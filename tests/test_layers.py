@@ -26,16 +26,16 @@ TIERS = (
     {"plan", "assembly"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
-    {"runs", "explain", "trace"},
+    {"runs", "explain", "trace", "regression"},
     {"calibrate"},
     {"checking", "report"},
-    {"cli", "__init__"},
+    {"cli", "pytest_plugin", "__init__"},
     {"__main__"},
 )
 """Parts of the package, lowest first; each imports from lower tiers only, never from a neighbour of its own."""
 TIER_OF = {part: tier for tier, parts in enumerate(TIERS) for part in parts}
 WITHOUT_CLOCK = {"spec", "model", "workload"}
-LAZY = {"cli", "__init__"}
+LAZY = {"cli", "pytest_plugin", "__init__"}
 """Parts that import our own modules only when they are used, so that starting up is quick."""
 LANGUAGE_MODEL_WORDS = {"attention", "decode", "kv", "llm", "prefill", "prompt", "token", "transformer"}
 TIME_WORDS = {"clock", "env", "now", "tick", "timeout", "simpy"}

@@ -86,6 +86,14 @@ def test_a_run_is_repeated_from_its_own_scenario(scripts, folder):
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
 
 
+def test_pytest_finds_the_plugin(scripts, tmp_path):
+    """Where gpusim is installed, pytest has its fixture and its option without being told."""
+    (tmp_path / "test_chat.py").write_text("def test_chat(gpusim):\n    assert gpusim.load('chat').seed == 0\n")
+    printed = call(scripts / "python", "-m", "pytest", "-q", "--gpusim-update", cwd=tmp_path)
+    assert "1 passed" in printed
+    assert "warning" not in printed
+
+
 def test_license_is_shipped(wheel):
     """The wheel holds the license beside its metadata."""
     listing = call(sys.executable, "-m", "zipfile", "--list", wheel)

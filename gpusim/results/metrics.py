@@ -11,6 +11,7 @@ import numpy as np
 from gpusim.core.clock import IntArray, seconds, ticks
 from gpusim.results import statistics
 from gpusim.results.columns import seconds_array
+from gpusim.results.quantity import Duration
 from gpusim.results.request_log import RequestLog
 from gpusim.results.statistics import Sample
 from gpusim.results.step_log import StepLog
@@ -25,13 +26,13 @@ class LatencyStats:
     Percentiles are values that occurred.
     """
 
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    p999: float
-    max: float
+    mean: Duration
+    p50: Duration
+    p90: Duration
+    p95: Duration
+    p99: Duration
+    p999: Duration
+    max: Duration
     count: int
     """Observations, each as often as it counts."""
     mean_ci95: tuple[float, float] | None
@@ -44,8 +45,9 @@ class LatencyStats:
         """Describe *sample*."""
         if not sample.count:
             return _NOTHING
-        mean = statistics.mean_s(sample)
-        p50, p90, p95, p99, p999, largest = statistics.quantiles_s(sample, (500, 900, 950, 990, 999, 1000))
+        mean = Duration(statistics.mean_s(sample))
+        quantiles_s = statistics.quantiles_s(sample, (500, 900, 950, 990, 999, 1000))
+        p50, p90, p95, p99, p999, largest = map(Duration, quantiles_s)
         parts = statistics.batches(sample)
         mean_ci95 = statistics.interval_s(parts, mean, statistics.mean_s, statistics.MIN_FOR_MEAN)
         p99_ci95 = statistics.interval_s(parts, p99, statistics.p99_s, statistics.MIN_FOR_P99)
@@ -53,13 +55,13 @@ class LatencyStats:
 
 
 _NOTHING = LatencyStats(
-    mean=math.nan,
-    p50=math.nan,
-    p90=math.nan,
-    p95=math.nan,
-    p99=math.nan,
-    p999=math.nan,
-    max=math.nan,
+    mean=Duration(math.nan),
+    p50=Duration(math.nan),
+    p90=Duration(math.nan),
+    p95=Duration(math.nan),
+    p99=Duration(math.nan),
+    p999=Duration(math.nan),
+    max=Duration(math.nan),
     count=0,
     mean_ci95=None,
     p99_ci95=None,

@@ -32,6 +32,9 @@ class Result:
 
     record: RunRecord
 
+    def __repr__(self) -> str:
+        return f"<Result of {self.record.scenario.get('name') or 'a scenario'!r}, {len(self.record.requests)} requests>"
+
     @cached_property
     def metrics(self) -> Metrics:
         """All metrics of the measured requests."""

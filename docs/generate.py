@@ -9,13 +9,13 @@ from typing import Final
 from reference_pages import api, cli, scenario
 
 FOLDER: Final = Path(__file__).parent / "reference"
-NOTE: Final = "<!-- Written by docs/generate.py: change the code it describes, then `make reference`. -->\n\n"
+NOTE: Final = "<!-- Written by docs/generate.py: change the code it describes, then `make reference`. -->\n"
 PAGES: Final[dict[str, Callable[[], str]]] = {"cli.md": cli.page, "scenario.md": scenario.page, "api.md": api.page}
 
 
 def written(name: str) -> str:
     """Return what a page says now."""
-    return NOTE + PAGES[name]()
+    return PAGES[name]() + "\n" + NOTE
 
 
 if __name__ == "__main__":

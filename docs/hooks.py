@@ -21,7 +21,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = ("*.md", "docs/**/*.md")
-LINKED: Final = ("LICENSE", "examples/*.yaml", "topologies/*.yaml", "workloads/*.yaml")
+LINKED: Final = ("LICENSE", "docs/site.css", "examples/*.yaml", "topologies/*.yaml", "workloads/*.yaml")
 FORMULA: Final = re.compile(
     r"(?P<code>`[^`]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\s](?:[^$]*?[^$\s])?)\$", re.DOTALL
 )

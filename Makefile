@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types unit bench accuracy clean
+.PHONY: help demo test check lint types unit bench accuracy docs reference clean
 
 help:
 	@echo "make demo   install gpusim into $(VENV), run the study and one chat run"
@@ -14,7 +14,9 @@ help:
 	@echo "make bench  speed and memory of whole runs (minutes); QUICK=1: short runs only; JSON=FILE: all figures"
 	@echo "make accuracy  docs/accuracy.md, serving-accuracy.md and step-parts.md anew from measurements in DATA=FOLDER (default"
 	@echo "            ../shared/data); FIT=FILE: also what gpusim calibrate --engine vllm FOLDER/serving --json printed"
-	@echo "make clean  remove $(VENV) and caches"
+	@echo "make docs   the documentation as a site, in site/; warnings are errors"
+	@echo "make reference  docs/reference anew from the code"
+	@echo "make clean  remove $(VENV), site and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
 demo: $(INSTALLED)
@@ -47,10 +49,16 @@ accuracy: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/serving_accuracy.py $(DATA)/serving --out docs/serving-accuracy.md $(if $(FIT),--fit $(FIT))
 	$(BIN)/python benchmarks/step_parts.py $(DATA)/serving --out docs/step-parts.md
 
+docs: $(INSTALLED_DEV)
+	$(BIN)/mkdocs build --strict --quiet
+
+reference: $(INSTALLED_DEV)
+	$(BIN)/python docs/generate.py
+
 # The stamps make a second call install nothing, unless pyproject.toml has changed.
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "installing gpusim into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[report]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
@@ -64,4 +72,4 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site .hypothesis .mypy_cache .pytest_cache .ruff_cache

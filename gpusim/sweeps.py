@@ -23,8 +23,11 @@ class SweepRow:
     """A point and what came of it."""
 
     point: Point
+    """Its keys and values; `point.labels` is what tables print."""
     plan: Plan
+    """The scenario with every name resolved, and where its engines lie."""
     result: Result
+    """The finished run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,17 @@ class SweepResult:
     """All rows of a sweep, in the order of its points."""
 
     keys: tuple[str, ...]
+    """What is swept, by dotted path."""
     rows: tuple[SweepRow, ...]
+    """What was simulated; iterating over the sweep yields these."""
     failures: tuple[tuple[Point, str], ...] = ()
     """Points that could not be simulated to their end, and why; the others are not lost."""
     complete: bool = True
     """Whether every point had its turn: the user may interrupt."""
     relative_to: dict[str, Any] = field(default_factory=dict)
+    """As the scenario's key of this name."""
     published: tuple[PublishedSpec, ...] = ()
+    """As the scenario's key of this name."""
 
     def __iter__(self) -> Iterator[SweepRow]:
         return iter(self.rows)

@@ -21,7 +21,10 @@ from gpusim.spec.scenario import MeasureSpec, SloSpec
 
 @dataclass(frozen=True, slots=True)
 class LatencyStats:
-    """One latency in seconds. Without an observation all are NaN (null in files) and `count` is 0."""
+    """One latency in seconds. Without an observation all are NaN (null in files) and `count` is 0.
+
+    Percentiles are values that occurred.
+    """
 
     mean: Duration
     p50: Duration
@@ -31,9 +34,11 @@ class LatencyStats:
     p999: Duration
     max: Duration
     count: int
+    """Observations, each as often as it counts."""
     mean_ci95: tuple[float, float] | None
     """95 % confidence interval by batch means; None with too few observations."""
     p99_ci95: tuple[float, float] | None
+    """Likewise, of the 99th percentile."""
 
     @classmethod
     def of(cls, sample: Sample) -> LatencyStats:

@@ -16,6 +16,7 @@ class ConstantArrivals(Spec):
 
     kind: Literal["constant"]
     rate: PerS = Field(gt=0)
+    """Requests, or sessions, in a time."""
 
 
 class PoissonArrivals(Spec):
@@ -23,6 +24,7 @@ class PoissonArrivals(Spec):
 
     kind: Literal["poisson"]
     rate: PerS = Field(gt=0)
+    """Mean number of requests, or sessions, in a time."""
 
 
 class GammaArrivals(Spec):
@@ -30,6 +32,7 @@ class GammaArrivals(Spec):
 
     kind: Literal["gamma"]
     rate: PerS = Field(gt=0)
+    """Mean number of requests, or sessions, in a time."""
     burstiness: float = Field(default=1.0, gt=0)
     """Shape of the gamma distribution; the coefficient of variation of the gaps is 1 / sqrt(burstiness)."""
 
@@ -39,6 +42,7 @@ class ClosedArrivals(Spec):
 
     kind: Literal["closed"]
     concurrency: int = Field(ge=1)
+    """Clients."""
     think_time: TimeSpec | None = None
     """How long a client waits before that; default: not at all. Its first request comes at 0."""
 
@@ -57,7 +61,9 @@ class Stage(Spec):
     to: PerS | None = Field(default=None, ge=0)
     """The rate changes evenly from `rate` to this one; default: it stays."""
     duration: Seconds = Field(gt=0)
+    """How long it lasts."""
     kind: Literal["constant", "poisson", "gamma"] = "poisson"
+    """How its requests are spaced."""
     burstiness: float = Field(default=1.0, gt=0)
     """Of gamma stages; see `GammaArrivals`."""
 

@@ -77,6 +77,7 @@ class MlaLawSpec(Spec):
     """Absorbed decode attention of multi-head latent attention, of one type of its cache."""
 
     t0: Seconds = Field(ge=0)
+    """Fixed time of a call."""
     t_cta: Seconds = Field(ge=0)
     """Fixed time of one work item."""
     cta_bandwidth: BytesPerS = Field(gt=0)
@@ -86,6 +87,7 @@ class MlaLawSpec(Spec):
     split_rule: Literal["fill", "fixed"] = "fill"
     """How the context is split: to fill the SMs, up to `max_splits` and down to `min_split`; or always in `max_splits`."""
     max_splits: int = Field(default=8, ge=1)
+    """Most pieces of a context."""
     min_split: int = Field(default=128, ge=1)
     """Tokens below which a context is not split further."""
     block: int = Field(default=64, ge=1)

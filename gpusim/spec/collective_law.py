@@ -45,6 +45,7 @@ class PairsLawSpec(Spec):
     """NCCL's sends and receives between pairs, one or all at once."""
 
     t0: Seconds = Field(ge=0)
+    """Fixed time of a call."""
     t_peer: Seconds = Field(ge=0)
     """Per rank beyond two."""
     channel_bandwidth: BytesPerS = Field(gt=0)
@@ -74,10 +75,13 @@ class SymmetricMemoryLawSpec(Spec):
     multicast_ranks: list[int]
     """Numbers of ranks for which the switches add up."""
     t0: Seconds = Field(ge=0)
+    """Fixed time of a call."""
     multicast_efficiency: float = Field(gt=0, le=1)
+    """Achieved / peak of the links where the switches add up."""
     t_two_shot: Seconds = Field(default=0.0, ge=0)
     """Extra where the ranks add up."""
     two_shot_efficiency: float = Field(default=1.0, gt=0, le=1)
+    """Likewise, where the ranks add up."""
     copies: float = Field(default=2.0, ge=0)
     """Passes over the buffer through device memory: in, and out again."""
 
@@ -86,6 +90,7 @@ class EngineAllReduceLawSpec(Spec):
     """An inference engine's own all-reduce: one-shot or two-shot over peer memory."""
 
     t0: Seconds = Field(ge=0)
+    """Fixed time of a call."""
     t_peer: Seconds = Field(ge=0)
     """Per further rank."""
     t_spread: Seconds = Field(default=0.0, ge=0)
@@ -97,6 +102,7 @@ class EngineAllReduceLawSpec(Spec):
     t_barrier: Seconds = Field(ge=0)
     """Second synchronisation of the two-shot form."""
     two_shot_efficiency: float = Field(gt=0, le=1)
+    """Achieved / peak of the links in two shots."""
     two_shot_from: dict[int, Bytes] = Field(default_factory=dict)
     """From which size on two shots are taken, by number of ranks; empty: the faster one."""
     max_bytes: dict[int, Bytes]

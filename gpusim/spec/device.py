@@ -77,6 +77,7 @@ class ComputeSpec(Spec):
     """Streaming multiprocessors, compute units on AMD; elsewhere what multiplies as much per cycle as an SM of an A100:
     1,024 multiply-adds of 16 bit. So much work is in flight at once, and so often counts what one SM can take in."""
     boost_clock: Hertz = Field(gt=0)
+    """Highest clock."""
     threads_per_sm: int = Field(default=2048, ge=1)
     """That one SM holds at once: 2,048 on data-centre GPUs, 1,536 on those with GDDR since Ampere."""
     peak: dict[Dtype, FlopPerS]
@@ -95,12 +96,17 @@ class DeviceSpec(Spec):
     """One GPU. Every number of a catalog file carries its source in a comment beside it."""
 
     schema_number: SchemaNumber = Field(default=1, alias="schema")
+    """Version of the file format: 1."""
     name: str
+    """What topologies and reports call it."""
     vendor: str = ""
+    """Who makes it."""
     family: str = ""
     """Architecture, such as ampere; decides which measured device lends its laws to an unmeasured one."""
     source: str = ""
+    """Where the values come from."""
     memory: MemorySpec
+    """Capacity, bandwidth, and channels where they are known."""
     l2: Bytes = Field(gt=0)
     """Last-level cache shared by all SMs."""
     compute: ComputeSpec

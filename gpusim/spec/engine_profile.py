@@ -15,7 +15,9 @@ class EngineProfile(Spec):
     """Host, API and graphs of one engine; all times are 0 unless stated."""
 
     schema_number: SchemaNumber = Field(default=1, alias="schema")
+    """Version of the file format: 1."""
     name: str
+    """What reports call it."""
     source: str = ""
     """Where the values come from."""
     kernels: str = DEFAULT_ENGINE

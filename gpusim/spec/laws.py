@@ -66,7 +66,9 @@ class FitSpec(Spec):
     held_out_rows: int = Field(default=0, ge=0)
     """Of shapes kept out of the fit."""
     held_out_mape: float | None = None
+    """Mean over those."""
     held_out_p90: float | None = None
+    """Their 90th percentile."""
 
 
 class DeviceLawsSpec(Spec):

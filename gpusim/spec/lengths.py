@@ -20,6 +20,7 @@ class FixedLength(Spec):
 
     kind: Literal["fixed"]
     value: Tokens
+    """Tokens."""
 
     @property
     def shortest(self) -> int:
@@ -32,7 +33,9 @@ class UniformLength(Spec):
 
     kind: Literal["uniform"]
     low: Tokens
+    """Fewest tokens."""
     high: Tokens
+    """Most tokens."""
 
     @model_validator(mode="after")
     def _ordered(self) -> UniformLength:
@@ -51,7 +54,9 @@ class LognormalLength(Spec):
 
     kind: Literal["lognormal"]
     median: float = Field(ge=1, le=MOST_TOKENS)
+    """Tokens, before longer draws are cut."""
     p99: float = Field(ge=1, le=MOST_TOKENS)
+    """Likewise, of the 99th percentile."""
     max: Tokens | None = None
     """Longer draws are cut to this length."""
 
@@ -101,6 +106,7 @@ class FixedTime(Spec):
 
     kind: Literal["fixed"]
     value: Seconds = Field(ge=0)
+    """The time."""
 
 
 class ExponentialTime(Spec):
@@ -108,6 +114,7 @@ class ExponentialTime(Spec):
 
     kind: Literal["exponential"]
     mean: Seconds = Field(gt=0)
+    """Mean time."""
 
 
 class LognormalTime(Spec):
@@ -115,7 +122,9 @@ class LognormalTime(Spec):
 
     kind: Literal["lognormal"]
     median: Seconds = Field(gt=0)
+    """Median time."""
     p99: Seconds = Field(gt=0)
+    """99th percentile."""
 
     @model_validator(mode="after")
     def _ordered(self) -> LognormalTime:

@@ -23,6 +23,7 @@ class LatentSpec(Spec):
     qk_rope_head_dim: int = Field(ge=1)
     """Part that is rotated by position; of the key it is one for all heads, cached beside the latent."""
     v_head_dim: int = Field(ge=1)
+    """Size of a value head."""
 
     @property
     def qk_head_dim(self) -> int:
@@ -34,15 +35,20 @@ class AttentionSpec(Spec):
     """Softmax attention with grouped KV heads: MHA (as many as heads), GQA, MQA (one)."""
 
     num_heads: int = Field(ge=1)
+    """Query heads."""
     num_kv_heads: int = Field(ge=1)
+    """Heads of keys and values, which are cached."""
     head_dim: int = Field(ge=1)
+    """Size of a head."""
     projection_kv_heads: int | None = Field(default=None, ge=1)
     """KV heads of the projection weights, where they differ from those cached (`attention_keeps_weights`)."""
     window: int | None = Field(default=None, ge=1)
     """Tokens that a query attends to, itself included: key j of query i where i - window < j <= i, as in Hugging Face's
     masks and with vLLM's left window of `window - 1`. None: all up to itself."""
     qkv_bias: bool = False
+    """The projections to queries, keys and values have a bias."""
     out_bias: bool = False
+    """The output projection has a bias."""
     qk_norm: bool = False
     """Queries and keys are normalised head by head, with one weight of head_dim each (Qwen3)."""
     sinks: bool = False
@@ -82,7 +88,9 @@ class MlpSpec(Spec):
     kind: Literal["gated", "plain"] = "gated"
     """gated: gate and up projections with a product (SwiGLU); plain: one up projection."""
     intermediate_size: int = Field(ge=1)
+    """Hidden units."""
     bias: bool = False
+    """The projections have a bias."""
 
 
 class MoeSpec(Spec):
@@ -97,9 +105,11 @@ class MoeSpec(Spec):
     expert_intermediate_size: int = Field(ge=1)
     """Hidden units of a routed expert."""
     num_shared_experts: int = Field(default=0, ge=0)
+    """Experts that compute every token."""
     shared_intermediate_size: int | None = Field(default=None, ge=1)
     """Hidden units of a shared expert; default: those of a routed one."""
     router_bias: bool = False
+    """The router has a bias."""
     bias: bool = False
     """Of the experts' projections."""
     weight_dtype: Dtype | None = None
@@ -135,11 +145,14 @@ class LayersSpec(Spec):
     """Identical layers, one after the other or, with `ModelSpec.pattern`, among others."""
 
     count: int = Field(ge=1)
+    """Layers of this kind."""
     attention: AttentionSpec
     mlp: AnyMlpSpec
+    """A dense block, or a mixture of experts, which has `num_experts`."""
     parallel: bool = False
     """Attention and MLP read the same normalised input and share one all-reduce (Falcon)."""
     num_norms: int = Field(default=2, ge=0)
+    """Norms before attention and MLP."""
     post_norms: bool = False
     """One norm more behind attention and one behind the MLP, before the residual is added (Gemma 2 and 3)."""
     norm_bias: bool = False
@@ -152,16 +165,23 @@ class ModelSpec(Spec):
     """A decoder-only transformer."""
 
     schema_number: SchemaNumber = Field(default=1, alias="schema")
+    """Version of the file format: 1."""
     name: str
+    """What reports call it."""
     source: str = ""
+    """Where the values come from."""
     hidden_size: int = Field(ge=1)
+    """Width of the hidden states."""
     vocab_size: int = Field(ge=1)
+    """Rows of the embedding."""
     max_model_len: int = Field(ge=1)
     """Longest prompt plus output the model was trained for, in tokens."""
     tie_word_embeddings: bool = False
     """Input and output embedding are one matrix."""
     lm_head_bias: bool = False
+    """The output embedding has a bias."""
     final_norm_bias: bool = False
+    """The last norm has a bias."""
     logit_softcap: bool = False
     """Logits are bounded by a tanh before sampling (Gemma 2); not to be confused with the one inside attention."""
     position_embeddings: int = Field(default=0, ge=0)

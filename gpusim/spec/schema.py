@@ -22,13 +22,14 @@ _EXTENSIBLE = ("WorkloadSpec", "TopologySpec", "ModelSpec")
 def json_schema(cls: type[Spec]) -> dict[str, Any]:
     """Return the JSON Schema of files that hold a *cls*, with the ``extends`` that files may have."""
     schema = cls.model_json_schema()
+    definitions = schema.get("$defs", {})
     classes = _by_name(Spec)
-    for part in (schema, *schema["$defs"].values()):
+    for part in (schema, *definitions.values()):
         if part.get("title") in classes:
             _describe(part["properties"], classes[part["title"]])
     # One that may hold itself is among the definitions, and the schema but a reference to it.
     top = [schema] if "properties" in schema else []
-    for part in (*top, *(schema["$defs"][name] for name in _EXTENSIBLE if name in schema["$defs"])):
+    for part in (*top, *(definitions[name] for name in _EXTENSIBLE if name in definitions)):
         part["properties"]["extends"] = _EXTENDS
         required = part.pop("required", [])
         if required:

@@ -22,6 +22,7 @@ class GpuNodeSpec(Spec):
 
     kind: Literal["gpu"]
     name: str
+    """Or, with count, what the numbered names begin with."""
     count: int | None = Field(default=None, ge=1)
     """Absent: one node with exactly this name."""
     device: str | DeviceSpec
@@ -33,7 +34,9 @@ class SwitchNodeSpec(Spec):
 
     kind: Literal["switch"]
     name: str
+    """Or, with count, what the numbered names begin with."""
     count: int | None = Field(default=None, ge=1)
+    """Absent: one node with exactly this name."""
 
 
 class HostNodeSpec(Spec):
@@ -41,7 +44,9 @@ class HostNodeSpec(Spec):
 
     kind: Literal["host"]
     name: str
+    """Or, with count, what the numbered names begin with."""
     count: int | None = Field(default=None, ge=1)
+    """Absent: one node with exactly this name."""
     memory: MemorySpec | None = None
     """Absent: copies to it are limited by the links only."""
 
@@ -51,7 +56,9 @@ class NicNodeSpec(Spec):
 
     kind: Literal["nic"]
     name: str
+    """Or, with count, what the numbered names begin with."""
     count: int | None = Field(default=None, ge=1)
+    """Absent: one node with exactly this name."""
 
 
 class MemoryNodeSpec(Spec):
@@ -59,8 +66,11 @@ class MemoryNodeSpec(Spec):
 
     kind: Literal["memory"]
     name: str
+    """Or, with count, what the numbered names begin with."""
     count: int | None = Field(default=None, ge=1)
+    """Absent: one node with exactly this name."""
     memory: MemorySpec
+    """How much and how fast."""
 
 
 NodeSpec = Annotated[
@@ -72,6 +82,7 @@ class LinksSpec(Spec):
     """Full-duplex links between every node of one group and every node of another, or between listed pairs."""
 
     kind: LinkKind
+    """What it is. A way over nvlink, xgmi and ici alone comes before any other."""
     between: tuple[str, str] | None = None
     """Two names or patterns; every match of the first is connected to every match of the second."""
     pairs: list[tuple[str, str]] | None = None
@@ -98,7 +109,12 @@ class TopologySpec(Spec):
     """One machine."""
 
     schema_number: SchemaNumber = Field(default=1, alias="schema")
+    """Version of the file format: 1."""
     name: str
+    """What reports call it."""
     source: str = ""
+    """Where the values come from."""
     nodes: list[NodeSpec] = Field(min_length=1)
+    """What the links connect."""
     links: list[LinksSpec] = []
+    """What data move over."""

@@ -52,12 +52,17 @@ class WorkloadSpec(Spec):
     """A stream of requests: drawn (arrivals and lengths), read from a trace, or merged from several."""
 
     schema_number: SchemaNumber = Field(default=1, alias="schema")
+    """Version of the file format: 1."""
     name: str = ""
+    """What `gpusim list workloads` calls it."""
     source: str = ""
+    """Where the values come from."""
     arrivals: ArrivalsSpec | None = None
     """Of requests, or of sessions; with a trace they take the place of what it says."""
     prompt_tokens: LengthSpec | None = None
+    """Length of prompts; within sessions, of what a turn adds."""
     output_tokens: LengthSpec | None = None
+    """Length of outputs."""
     prefixes: PrefixesSpec | None = None
     prompts: PromptsSpec | None = None
     sessions: SessionsSpec | None = None

@@ -164,7 +164,7 @@ def test_verdicts_hold_together():
 
 def test_what_cannot_be_compared():
     """Unknown metrics and confidences that are none are errors with the way out."""
-    with pytest.raises(gs.GpusimError, match=r"no metric 'itl'; there are ttft.mean"):
+    with pytest.raises(gs.GpusimError, match=r"'itl': unknown metric; did you mean"):
         gs.compare(noisy_run(0), noisy_run(0), metrics=["itl"])
     with pytest.raises(gs.GpusimError, match="between 0 and 1"):
         gs.compare(noisy_run(0), noisy_run(0), confidence=95)

@@ -38,7 +38,7 @@ def test_limits_are_read(text, of, value):
     [
         ("itl.p99", "write METRIC > LIMIT"),
         ("itl.p99 > fast", "write METRIC > LIMIT"),
-        ("itl.p42 > 5 %", "no metric 'itl.p42'"),
+        ("itl.p42 > 5 %", "'itl.p42': unknown metric"),
         ("itl.p99 > 5", "write the unit"),
         ("itl.p99 > 5 GB", "'GB' is not a unit of seconds"),
         ("itl.p99 > 1.2.3 %", "could not convert"),

@@ -54,6 +54,15 @@ SetOption = Annotated[
         autocompletion=complete_key,
     ),
 ]
+WithOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="KEY=VALUE",
+        help="Add the first run, a scenario, with this key set; may be repeated.",
+        autocompletion=complete_key,
+    ),
+]
 DeviceOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, SetOption, complete_key, complete_run, console, note, opened, print_json
+from gpusim.cli.common import JsonOption, SetOption, WithOption, complete_run, console, note, opened, print_json
 
 if TYPE_CHECKING:
     from gpusim.results.comparison import Comparison, Versus
@@ -33,15 +33,7 @@ def compare(  # noqa: PLR0917 - typer reads them by name
         ),
     ] = None,
     overrides: SetOption = None,
-    changed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="KEY=VALUE",
-            help="Compare A, a scenario, with itself with this key set; may be repeated.",
-            autocompletion=complete_key,
-        ),
-    ] = None,
+    changed: WithOption = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(

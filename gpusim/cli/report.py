@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, SetOption, complete_key, complete_run, note, opened, print_json
+from gpusim.cli.common import JsonOption, SetOption, WithOption, complete_run, note, opened, print_json
 
 
 @app.command()
@@ -20,15 +20,7 @@ def report(  # noqa: PLR0917 - typer reads them by name
         ),
     ],
     overrides: SetOption = None,
-    changed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="KEY=VALUE",
-            help="Add the first RUN, a scenario, with this key set; may be repeated.",
-            autocompletion=complete_key,
-        ),
-    ] = None,
+    changed: WithOption = None,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page to write.")] = Path("report.html"),
     png: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write each figure to this folder, as PNG.")

@@ -24,9 +24,16 @@ SHOWN_OF_DIFF = ("itl.p99", "ttft.p99", "max_num_batched_tokens")
 
 
 @pytest.fixture
-def folder(pytester, monkeypatch):
-    """Return an empty folder with the two files that the guide has its reader write."""
+def at_a_desk(monkeypatch):
+    """Run the pytest within as a reader does: it writes longer summaries where these variables say that it is in CI."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def folder(pytester, at_a_desk):
+    """Return an empty folder with the two files that the guide has its reader write."""
     for name in ("service.yaml", "test_latency.py"):
         shutil.copy(EXAMPLE / name, pytester.path)
     return pytester
@@ -57,9 +64,8 @@ def steady(lines, shown):
     return [re.sub(r" in [\d.]+s$", duration[0] if duration else " in 2.00s", line) for line in lines]
 
 
-def test_example_keeps_to_its_baseline(pytester, monkeypatch, update_golden):
+def test_example_keeps_to_its_baseline(pytester, at_a_desk, update_golden):
     """The example passes as it is in the repository, and its tree is the one shown."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
     update = ["--gpusim-update"] if update_golden else []
     pytester.runpytest_inprocess("-p", "gpusim.pytest_plugin", *update).assert_outcomes(passed=2)

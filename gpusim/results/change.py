@@ -11,8 +11,16 @@ from gpusim.results.bootstrap import Replicates, spread
 from gpusim.results.observations import PERCENTILES
 
 Verdict: TypeAlias = Literal[
-    "better", "worse", "no change within noise", "too small to matter", "the same", "too few requests to tell"
+    "better",
+    "worse",
+    "better here",
+    "worse here",
+    "no change within noise",
+    "too small to matter",
+    "the same",
+    "too few requests to tell",
 ]
+"""``here``: for the requests that both runs served, which are too few to tell of others."""
 Unit: TypeAlias = Literal["s", "/s", "tokens/s", "share", "per request"]
 
 LATENCIES: Final = ("ttft", "itl", "tpot", "e2e", "queue")
@@ -104,13 +112,17 @@ def change_of(
     return replace(found, interval=interval, p_value=p_value, verdict="no change within noise")
 
 
-def judged(changes: Sequence[Change], *, confidence: float, at_least: float) -> list[Change]:
+def judged(changes: Sequence[Change], *, is_paired: bool, confidence: float, at_least: float) -> list[Change]:
     """Give verdicts that hold together: with probability *confidence* none of them calls noise a change.
+
+    Where requests are too few for that, a change between runs of the same requests still is one for these: a simulation
+    repeats to the digit.
 
     Reference: Holm, 1979, "A simple sequentially rejective multiple test procedure".
 
     Args:
         changes: Of all metrics that are looked at.
+        is_paired: Both runs served the same requests.
         confidence: Of all verdicts together.
         at_least: Smallest change that matters, as a part of the baseline.
     """
@@ -120,17 +132,22 @@ def judged(changes: Sequence[Change], *, confidence: float, at_least: float) -> 
         if change.p_value is None or change.p_value > (1 - confidence) / (len(known) - place):
             break
         sure.add(change.metric)
-    return [_with_verdict(change, is_sure=change.metric in sure, at_least=at_least) for change in changes]
+    return [
+        replace(change, verdict=_verdict(change, is_paired=is_paired, is_sure=change.metric in sure, at_least=at_least))
+        for change in changes
+    ]
 
 
-def _with_verdict(change: Change, *, is_sure: bool, at_least: float) -> Change:
-    if change.p_value is None:
-        return change
-    if change.interval == (0.0, 0.0) and change.a == change.b:
-        return replace(change, verdict="the same")
-    if not is_sure:
-        return change
+def _verdict(change: Change, *, is_paired: bool, is_sure: bool, at_least: float) -> Verdict:
+    is_measured = change.interval is not None
+    if not (is_measured or is_paired):
+        return "too few requests to tell"
+    if change.a == change.b and change.interval in {None, (0.0, 0.0)}:
+        return "the same"
+    if is_measured and not is_sure:
+        return "no change within noise"
     if change.relative is not None and abs(change.relative) < at_least:
-        return replace(change, verdict="too small to matter")
-    is_better = (change.b > change.a) == (change.metric in _MORE_IS_BETTER)
-    return replace(change, verdict="better" if is_better else "worse")
+        return "too small to matter"
+    if (change.b > change.a) == (change.metric in _MORE_IS_BETTER):
+        return "better" if is_measured else "better here"
+    return "worse" if is_measured else "worse here"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 import gpusim as gs
+from gpusim.report.compare import how
 from gpusim.results.change import UNITS, Change, judged
 from gpusim.results.observations import Observations
 from gpusim.results.request_log import RequestLog
@@ -100,7 +101,7 @@ def test_swapping_runs_inverts_the_change(draws):
             assert math.log1p(one.change) == pytest.approx(-math.log1p(other.change), abs=1e-12)
         if one.is_relative and one.interval:
             assert one.interval[0] == pytest.approx(1 / (1 + other.interval[1]) - 1, abs=1e-9)
-        assert {one.verdict, other.verdict} in ({"better", "worse"}, {one.verdict})
+        assert {one.verdict, other.verdict} in ({"better", "worse"}, {"better here", "worse here"}, {one.verdict})
 
 
 def test_mean_of_independent_requests():
@@ -121,6 +122,28 @@ def test_too_few_requests():
     assert found["itl.mean"].interval is not None
     few = gs.compare(noisy_run(0, num_requests=5), noisy_run(1, draws=1, num_requests=5))
     assert few.verdict == "too few requests to tell"
+
+
+def test_few_requests_that_both_served():
+    """What changed for the same five requests is known of these, and called so; swapped runs swap the words."""
+    run, slower = noisy_run(0, num_requests=5), noisy_run(0, num_requests=5, slower=1.02)
+    found = gs.compare(run, slower)
+    assert found["itl.p99"].interval is None
+    assert (found["itl.p99"].verdict, found["throughput"].verdict) == ("worse here", "worse here")
+    assert (found["rejected"].verdict, found.runs[0].is_of_few) == ("the same", True)
+    assert found.verdict == "21 worse here, of 28 metrics"
+    assert '"here": for these 5 requests, too few to tell of others' in how(found.runs[0], 0.95)
+    assert gs.compare(slower, run).verdict == "21 better here, of 28 metrics"
+    assert gs.compare(run, slower, at_least=0.05).verdict == "21 too small to matter, of 28 metrics"
+    assert gs.compare(run, run).verdict == "the same"
+
+
+def test_one_seed_for_both_is_advised():
+    """Where the seed differs beside another key, and only there."""
+    run = noisy_run(0)
+    assert "one seed for both" in how(gs.compare(run, noisy_run(1, draws=1, slower=1.1)).runs[0], 0.95)
+    assert "one seed for both" not in how(gs.compare(run, noisy_run(1, draws=1)).runs[0], 0.95)
+    assert "one seed for both" not in how(gs.compare(run, noisy_run(0, slower=1.1)).runs[0], 0.95)
 
 
 def test_more_runs_and_chosen_metrics():
@@ -153,7 +176,7 @@ def test_verdicts_hold_together():
             Change(names[i], 1.0, 1.1, 0.1, True, (0.0, 0.2), p, "no change within noise")
             for i, p in enumerate(p_values)
         ]
-        return [change.verdict for change in judged(made, confidence=0.95, at_least=0)]
+        return [change.verdict for change in judged(made, is_paired=True, confidence=0.95, at_least=0)]
 
     quiet = "no change within noise"
     assert judge(0.04, *[0.5] * 19) == [quiet] * 20

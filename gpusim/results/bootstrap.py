@@ -176,6 +176,7 @@ def quantile_degrees(beyond: float) -> float:
     """Return the degrees of freedom of the bootstrap's variance of a quantile with *beyond* observations beyond it.
 
     It rests on how densely the few observations round the quantile lie: √(π k) degrees, however many there are in all.
+    Of correlated observations those of one block count as one, as all that a single long queue made late.
 
     Reference: Hall and Martin, 1988, "Exact convergence rate of bootstrap quantile variance estimator".
     """

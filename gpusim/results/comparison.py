@@ -168,7 +168,9 @@ class _Run:
         num_blocks, beyond = len(self.observed) / length, self.observed.beyond(metric)
         if num_blocks < MIN_BLOCKS or beyond < MIN_BEYOND:
             return 0.0
-        return min(num_blocks - 1, quantile_degrees(beyond)) if is_percentile(metric) else num_blocks - 1
+        if not is_percentile(metric):
+            return num_blocks - 1
+        return min(num_blocks - 1, quantile_degrees(min(beyond, self.observed.blocks_beyond(metric, length))))
 
     def replicates(self, length: int, stream: str) -> dict[str, Replicates]:
         """Return every metric, drawn again in blocks of *length* requests with the random numbers of *stream*."""

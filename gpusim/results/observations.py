@@ -99,6 +99,17 @@ class Observations:
             number = int(np.count_nonzero(~np.isnan(self.latencies[latency])))
         return number * (1000 - PERCENTILES.get(statistic, 0)) / 1000
 
+    def blocks_beyond(self, metric: str, length: int) -> int:
+        """Return how many blocks of *length* requests have an observation beyond the percentile that *metric* names; 1 at least."""
+        latency, _, statistic = metric.partition(".")
+        per_mille = PERCENTILES[statistic]
+        if latency == "itl":
+            is_beyond = self.gaps.are_beyond(per_mille)
+        else:
+            values = self.latencies[latency]
+            is_beyond = values > np.nanquantile(values, per_mille / 1000, method="inverted_cdf")
+        return max(1, len(np.unique(np.flatnonzero(is_beyond) // length)))
+
     def samples(self, counts: IntArray) -> Samples:
         """Take every metric of every sample.
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import gpusim as gs
 from gpusim.report.compare import how
@@ -68,6 +69,34 @@ def test_gaps_of_a_choice_of_requests(run):
         gaps_s = np.repeat(observed.gaps.gaps_s, weights)
         ticks = np.repeat(sample.values, 1 if sample.weights is None else sample.weights)
         assert np.sort(gaps_s)[::3] == pytest.approx(np.sort(ticks) / 1e12)
+
+
+@given(expanded_runs(), st.sampled_from([500, 990]))
+def test_who_waited_for_the_longest_gaps(run, per_mille):
+    """Those whose own longest gap is beyond the quantile of all."""
+    observed = Observations.of(Result(record(run.requests, run.steps)))
+    gaps = observed.gaps
+    own = gaps.weights(np.eye(len(observed), dtype=np.int64)) > 0
+    limit_s = gaps.quantiles_s(np.ones((1, len(observed)), np.int64), (per_mille,))[0, 0]
+    longest_s = np.where(own, gaps.gaps_s, -1).max(axis=1, initial=-1)
+    assert gaps.are_beyond(per_mille).tolist() == (longest_s > limit_s).tolist()
+
+
+def test_one_long_queue_is_one_observation():
+    """Ten late requests in a row are no surer ground for a p99 than one, and ten that lie apart are."""
+    in_a_row, apart = (late_requests(late) for late in (range(500, 510), range(0, 1000, 100)))
+    assert [run.blocks_beyond("ttft.p99", 50) for run in (in_a_row, apart)] == [1, 10]
+    assert in_a_row.blocks_beyond("e2e.p50", 50) == 20
+
+
+def late_requests(late):
+    """Return what was observed of a thousand requests, those in *late* of a second to the first token, others of 1 ms."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    for index in range(1000):
+        begin = 3 * index * 10**12
+        add_run(log, begin, [10**12 if index in late else 10**9, 10**9 + index % 7])
+        add_request(requests, index, [(2 * index, 2 * index + 1)], arrival=begin)
+    return Observations.of(Result(record(requests, {"engine": log})))
 
 
 def test_identical_runs_are_the_same():

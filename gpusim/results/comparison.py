@@ -181,7 +181,7 @@ class _Run:
         return {
             metric: Replicates(float(values[0]), values[1 : 1 + NUM_SAMPLES], values[1 + NUM_SAMPLES :])
             for metric, values in samples.items()
-            if np.isfinite(values).all()
+            if np.isfinite(values[0])
         }
 
 

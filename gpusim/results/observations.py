@@ -40,7 +40,8 @@ class Observations:
         rows: Of dtype `REQUEST` (n,).
         latencies: TTFT, TPOT, E2E and queue time of each in seconds (n,); NaN where it has none.
         num_tokens: Tokens of each that finished (n,).
-        time_s: By how much each that finished moved the last token of the run (n,): together, its duration.
+        time_s: From the arrival before it to its own, and an equal part of the time from the last arrival to the last token
+            (n,): together, the duration of the run.
         gaps: Their gaps between tokens.
         met_slo: Which finished within the SLO (n,); None without one.
     """
@@ -156,9 +157,12 @@ def _latencies(rows: Records, times: TokenTimes, finished: BoolArray) -> dict[st
 
 
 def _time_s(rows: Records, times: TokenTimes, finished: BoolArray) -> FloatArray:
-    """Return by how much each request moves the latest last token so far; the first one counts from the first arrival."""
-    if not len(rows):
-        return np.zeros(0)
-    first = rows["arrival_ps"].min()
-    latest = np.maximum.accumulate(np.where(finished, times.last_ps, first))
-    return seconds_array(np.diff(latest, prepend=first))
+    """Divide the time from the first arrival to the last token among the requests: what each adds to a run of as many.
+
+    Where both runs had the same arrivals, the same requests then stand for the same time, but for a queue that is left over.
+    """
+    if not finished.any():
+        return np.zeros(len(rows))
+    arrivals = rows["arrival_ps"]
+    left_s = seconds_array(times.last_ps[finished].max() - arrivals[-1:])
+    return seconds_array(np.diff(arrivals, prepend=arrivals[0])) + left_s / len(rows)

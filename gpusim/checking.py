@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from gpusim.caveats import long_contexts, long_requests
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
@@ -17,7 +18,8 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
     """Check a scenario, its traces to the last line, and every point of its sweep.
 
     Returns:
-        The plan of the scenario, and what was checked: traces, engines with the KV blocks they have, points of the sweep.
+        The plan of the scenario, and what was checked: traces, engines with the KV blocks they have, points of the sweep;
+        and `warnings` of what a run would warn of, as far as that is known before.
 
     Raises:
         SpecError: With what is wrong.
@@ -25,10 +27,13 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
     plan = plan_document(copy.deepcopy(document))
     workloads = filter(None, [plan.workload, *(engine.workload for engine in plan.engines)])
     traces = [Path(trace) for workload in workloads for trace in workload.traces]
+    points = check_points(document) if document.data.get("sweep") else []
+    warnings = [text for each in (plan, *points) for text in (*long_requests(each), *long_contexts(each.engines))]
     return plan, {
         "traces": [{"name": trace.name, "requests": check_trace(trace).num_requests} for trace in traces],
         "engines": [_checked(engine) for engine in plan.engines],
-        "sweep_points": check_points(document) if document.data.get("sweep") else None,
+        "sweep_points": len(points) or None,
+        "warnings": list(dict.fromkeys(warnings)),
     }
 
 

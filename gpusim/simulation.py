@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from gpusim.assembly import Assembly
+from gpusim.caveats import long_contexts
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
@@ -16,6 +19,7 @@ from gpusim.machine import gpu_devices
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
 from gpusim.results.delivery import Delivery
+from gpusim.results.growth import growth
 from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
@@ -225,7 +229,11 @@ class Simulation:
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
-            warnings=[self._rejection(*entry) for entry in rejected.items()] + self._long_contexts(),
+            warnings=[
+                *(self._rejection(*entry) for entry in rejected.items()),
+                *long_contexts(self.plan.engines),
+                *self._growth(),
+            ],
         )
 
     def _rejection(self, reason: str, count: int) -> str:
@@ -234,14 +242,14 @@ class Simulation:
         named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
         return f"{count} request{'s' if count > 1 else ''} rejected (number {named}): {reason}"
 
-    def _long_contexts(self) -> list[str]:
-        """Name the engines that take longer requests than their model was trained for."""
-        return [
-            f"{plan.name}: max_model_len = {plan.serving.max_model_len} is beyond the {plan.model.max_model_len} tokens "
-            f"that {plan.model.name} was trained for; only its speed is simulated"
-            for plan in self.plan.engines
-            if (plan.serving.max_model_len or 0) > plan.model.max_model_len
-        ]
+    def _growth(self) -> Iterator[str]:
+        """Say of which streams the requests piled up, and on which engines."""
+        for source in dict.fromkeys(self._source_of.values()):
+            names = [name for name, own in self._source_of.items() if own is source]
+            codes = [self.requests.engines.index(name) for name in names]
+            found = growth(self.requests, self.logs, np.isin(self.requests.rows["engine"], codes))
+            if found is not None and found.is_sure:
+                yield f"{', '.join(names)}: {found}"
 
 
 def _api_ticks(profile: EngineProfile) -> int:

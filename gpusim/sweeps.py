@@ -11,11 +11,12 @@ from typing import Any
 from gpusim.errors import GpusimError, SpecError
 from gpusim.plan import Plan, open_scenario, plan_document
 from gpusim.results.result import Result
+from gpusim.results.store import check_directory
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
 from gpusim.spec.expand import set_key
 from gpusim.spec.scenario import PublishedSpec, Scenario
-from gpusim.spec.sweep import Grid, Point, is_grid, points, swept_keys, unmatched
+from gpusim.spec.sweep import Grid, Point, folder_names, is_grid, points, swept_keys, unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class SweepRow:
     """The scenario with every name resolved, and where its engines lie."""
     result: Result
     """The finished run."""
+    folder: Path | None = None
+    """Where it was to be saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class SweepResult:
     rows: tuple[SweepRow, ...]
     """What was simulated; iterating over the sweep yields these."""
     failures: tuple[tuple[Point, str], ...] = ()
-    """Points that could not be simulated to their end, and why; the others are not lost."""
+    """Points that could not be simulated to their end, or not be saved, and why; the others are not lost."""
     complete: bool = True
     """Whether every point had its turn: the user may interrupt."""
     relative_to: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +61,7 @@ def sweep(
     scenario: Scenario | str | Path,
     grid: Grid | None = None,
     *,
+    out: str | Path | None = None,
     on_point: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Run a scenario at every point of *grid*, in sequence.
@@ -65,12 +69,13 @@ def sweep(
     Args:
         scenario: From `gpusim.load`, or the path or name of a file.
         grid: Keys by dotted path, crossed, or a list of points; default: what the scenario's ``sweep:`` says.
+        out: Gets a directory for the run of each point, named by what the point sets.
         on_point: Called with the number of points done and of all of them, before each point.
 
     Raises:
-        SpecError: If any point is wrong, before the first one runs.
+        GpusimError: If any point is wrong, or its directory holds something else, before the first one runs.
     """
-    return sweep_document(_document(scenario), grid, on_point=on_point)
+    return sweep_document(_document(scenario), grid, out=None if out is None else Path(out), on_point=on_point)
 
 
 def _document(scenario: Scenario | str | Path) -> Document:
@@ -84,6 +89,7 @@ def sweep_document(
     document: Document,
     grid: Grid | None = None,
     *,
+    out: Path | None = None,
     on_point: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Run the scenario in *document* at every point; see `sweep`."""
@@ -93,33 +99,40 @@ def sweep_document(
         _check_comparisons(document, chosen)
     published = tuple(PublishedSpec.model_validate(entry) for entry in document.data.get("published") or [])
     relative_to = _relative_to(document, chosen)
+    folders = [None if out is None else out / name for name in folder_names(chosen)]
+    for path in filter(None, folders):
+        check_directory(path)
     rows: list[SweepRow] = []
     failures: list[tuple[Point, str]] = []
     complete = True
     try:
-        for number, (point, plan) in enumerate(zip(chosen, plans, strict=True)):
+        for number, (point, plan, folder) in enumerate(zip(chosen, plans, folders, strict=True)):
             if on_point is not None:
                 on_point(number, len(chosen))
-            _run_point(point, plan, rows, failures)
+            try:
+                rows.append(_run_point(point, plan, folder))
+                _save(rows[-1])
+            except GpusimError as error:
+                failures.append((point, str(error)))
     except KeyboardInterrupt:
         complete = False
     return SweepResult(swept_keys(chosen), tuple(rows), tuple(failures), complete, relative_to, published)
 
 
-def _run_point(point: Point, plan: Plan, rows: list[SweepRow], failures: list[tuple[Point, str]]) -> None:
-    """Run one point; note its result, or why there is none."""
-    try:
-        result = Simulation(plan).run()
-    except GpusimError as error:
-        failures.append((point, str(error)))
-        return
+def _run_point(point: Point, plan: Plan, folder: Path | None) -> SweepRow:
+    result = Simulation(plan).run()
     if not result.record.complete:
         raise KeyboardInterrupt
-    rows.append(SweepRow(point, plan, result))
+    return SweepRow(point, plan, result, folder)
 
 
-def check_points(document: Document) -> int:
-    """Check the scenario in *document* at every point of its sweep; return how many there are.
+def _save(row: SweepRow) -> None:
+    if row.folder is not None:
+        row.result.save(row.folder)
+
+
+def check_points(document: Document) -> list[Plan]:
+    """Check the scenario in *document* at every point of its sweep; return the plans of all.
 
     Raises:
         SpecError: With what is wrong at all its points.
@@ -127,7 +140,7 @@ def check_points(document: Document) -> int:
     chosen = _points_of(document, None)
     plans = _plans(document, chosen)
     _check_comparisons(document, chosen)
-    return len(plans)
+    return plans
 
 
 def _points_of(document: Document, grid: Grid | None) -> list[Point]:

@@ -201,6 +201,52 @@ def test_sweep_prints_a_row_for_each_point(scenario):
     assert "ITL" in gpusim("sweep", scenario, *over)[0]
 
 
+def test_points_of_a_sweep_are_opened_like_runs(scenario, tmp_path):
+    """What `--out` writes can be compared; the rows say where it is."""
+    rows = json.loads(gpusim("sweep", scenario, "--over", "attention=mha,mqa", "--out", tmp_path / "o", "--json")[0])
+    folders = [tmp_path / "o" / "attention-mha", tmp_path / "o" / "attention-mqa"]
+    assert [row["folder"] for row in rows] == [str(folder) for folder in folders]
+    out, _ = gpusim("compare", *folders, "--metric", "itl.mean", "--json")
+    (run,) = json.loads(out)["runs"]
+    assert [run["metrics"]["itl.mean"][side] for side in "ab"] == pytest.approx([row["itl_s"]["mean"] for row in rows])
+
+
+def test_a_metric_of_a_sweep_is_checked_first(scenario, monkeypatch):
+    """A name that is none ends with the one that was meant, before anything is simulated."""
+    monkeypatch.setattr("gpusim.sweeps.Simulation", None)
+    _, err = gpusim("sweep", scenario, "--over", "seed=1,2", "--metric", "atainment", exit_code=2)
+    assert err == "error: 'atainment': unknown metric; did you mean \"attainment\"?\n"
+
+
+def test_check_warns_of_what_a_run_would_warn_of(scenario):
+    """Requests that are too long and contexts beyond the model's are known before, at points of a sweep too."""
+    assert "warning" not in gpusim("check", scenario)[0]
+    prompts = (
+        "--set",
+        "workload.prompt_tokens={kind: uniform, low: 10, high: 60}",
+        "--set",
+        "serving.max_model_len=50",
+    )
+    found = json.loads(gpusim("check", scenario, *prompts, "--json")[0])["warnings"]
+    rejected = json.loads(gpusim("run", scenario, *prompts, "--json")[0])["requests"]["rejected"]
+    assert 0 < rejected < 10
+    assert found == [
+        f"engine: {rejected} of 10 requests will be rejected: prompt and output are longer than max_model_len = 50"
+    ]
+    out, _ = gpusim("check", scenario, "--set", "sweep={serving.max_model_len: [2048, 4096, 8192]}")
+    assert "  sweep: 3 points\n  warning: engine: max_model_len = 4096 is beyond the 2048 tokens" in out
+    assert out.count("warning") == 2
+
+
+def test_a_run_says_that_requests_pile_up(scenario):
+    """The terminal and the JSON have the same sentence; the same load slowly has none."""
+    fast = ("--set", "workload.arrivals.rate=1e5 /s", "--set", "workload.num_requests=60")
+    (warning,) = json.loads(gpusim("run", scenario, *fast, "--json")[0])["warnings"]
+    assert warning.startswith("engine: requests pile up: in the second half of the arrivals ")
+    assert f"warning: {warning}" in " ".join(gpusim("run", scenario, *fast)[0].split())
+    assert not json.loads(gpusim("run", scenario, "--json")[0])["warnings"]
+
+
 def test_a_failed_point_does_not_cost_the_others(scenario):
     """The table has the points that ran; the one that failed is named, and the exit code says so."""
     out, err = gpusim("sweep", scenario, "--over", "workload.arrivals.rate=2000 /s,1e-12 /s", exit_code=2)

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import scenario_data
-from gpusim.errors import SpecError
+from gpusim.errors import GpusimError, SpecError
 from gpusim.plan import plan_document
+from gpusim.results.stored import read_result
 from gpusim.spec.document import Document
-from gpusim.spec.sweep import points
+from gpusim.spec.sweep import folder_names, points
 from gpusim.sweeps import SweepResult, check_points, sweep, sweep_document
 
 
@@ -46,6 +47,19 @@ def test_a_list_holds_a_point_an_entry():
     (one, two) = points([{"a": 1, "b": 2}, {"label": "x", "a": 3}])
     assert (one.labels, one.overrides) == ({"a": 1, "b": 2}, {"a": 1, "b": 2})
     assert (two.labels, two.overrides) == ({"label": "x"}, {"a": 3})
+
+
+def test_folders_are_named_by_what_points_set():
+    """Names are of the last part of each key and its value, in signs that any system takes, and none comes twice."""
+    grid = {"dtype.weights": ["bf16", "BF16"], "workload.arrivals.rate": ["2 /s", "2/s"]}
+    assert folder_names(points(grid)) == [
+        "weights-bf16_rate-2-s",
+        "weights-bf16_rate-2-s-2",
+        "weights-BF16_rate-2-s-3",
+        "weights-BF16_rate-2-s-4",
+    ]
+    assert folder_names(points([{"model": "./a b/", "what_if": {"x": "ä" * 200}}])) == ["model-.-a-b_what_if-x"]
+    assert len(folder_names(points([{"label": "x" * 300}]))[0]) == 100
 
 
 @pytest.mark.parametrize(
@@ -91,7 +105,7 @@ def test_all_points_are_checked_before_the_first_runs(monkeypatch):
 
 def test_check_counts_the_points():
     """`gpusim check` plans every point of the file's own sweep."""
-    assert check_points(document(sweep={"seed": [1, 2, 3], "attention": ["mha", "mqa"]})) == 6
+    assert len(check_points(document(sweep={"seed": [1, 2, 3], "attention": ["mha", "mqa"]}))) == 6
 
 
 @pytest.mark.parametrize(
@@ -127,3 +141,31 @@ def test_a_grid_of_the_wrong_form_is_refused(grid):
     """Python callers get an error of ours as well."""
     with pytest.raises(SpecError, match="a sweep is a mapping of keys to lists of values, or a list of mappings"):
         sweep_document(document(), grid)
+
+
+def test_every_point_can_be_kept(tmp_path):
+    """The run of a point is in the folder that its row names, and is what the point gave."""
+    result = sweep(plan_document(document()).scenario, {"attention": ["mha", "mqa"]}, out=tmp_path / "points")
+    assert [row.folder.name for row in result] == ["attention-mha", "attention-mqa"]
+    assert [read_result(row.folder).itl.mean for row in result] == itl_means(result)
+
+
+def test_what_is_in_the_way_is_seen_before_the_first_point_runs(tmp_path, monkeypatch):
+    """Nobody's files are replaced, and nobody waits to be told."""
+    monkeypatch.setattr("gpusim.sweeps.Simulation", None)
+    (tmp_path / "seed-2").mkdir()
+    (tmp_path / "seed-2" / "thesis.txt").touch()
+    with pytest.raises(GpusimError, match=r"holds thesis\.txt"):
+        sweep_document(document(), {"seed": [1, 2]}, out=tmp_path)
+
+
+def test_a_point_that_cannot_be_saved_is_still_in_the_table(tmp_path, monkeypatch):
+    """A full disk costs the files, not the figures."""
+
+    def full(*_args, **_known):
+        raise GpusimError("no room")
+
+    monkeypatch.setattr("gpusim.results.result.write_results", full)
+    result = sweep_document(document(), {"seed": [1, 2]}, out=tmp_path)
+    assert len(result) == 2
+    assert [message for _, message in result.failures] == ["no room"] * 2

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.model.layout import Layout
+from gpusim.report.numbers import time_unit
 from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.results.change import UNITS
+from gpusim.results.observations import Observations
+from gpusim.results.summary import plain
 from gpusim.runtime.bounds import streaming_step_s
+from gpusim.spec.sweep import Point
 from gpusim.sweeps import SweepResult, SweepRow
 
 if TYPE_CHECKING:
@@ -14,11 +21,29 @@ if TYPE_CHECKING:
 
 SIDE_BY_SIDE = "efficiency"
 """The swept key whose values become columns instead of lines."""
+_USUAL: Final = (
+    TableColumn("ttft_s.mean", "TTFT mean", "ms"),
+    TableColumn("ttft_s.p99", "TTFT p99", "ms"),
+    TableColumn("itl_s.mean", "ITL mean", "ms"),
+    TableColumn("itl_s.p99", "ITL p99", "ms"),
+    TableColumn("throughput.output_tokens_per_s", "output", "tokens/s"),
+    TableColumn("attainment", "within SLO", "%"),
+    TableColumn("goodput_per_s", "goodput", "/s"),
+    TableColumn("speed_up", "speed-up"),
+)
+"""Columns where no metric is asked for; those without a value are left out."""
+_NUMBERS: Final = re.compile(r"\d+(?:[.,]? ?\d+)*(?:, …)?")
+"""One number or several."""
 
 
-def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
-    """Return one mapping a point: its keys, its latencies in seconds, and what they compare with."""
-    rows = [_row(row) for row in result]
+def sweep_rows(result: SweepResult, metrics: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return one mapping a point: its keys, its latencies in seconds, what was served, and what they compare with.
+
+    Args:
+        result: Of the sweep.
+        metrics: Names of `UNITS`, to be added under the key ``metrics``.
+    """
+    rows = [_row(row, metrics) for row in result]
     for entry, row in zip(result, rows, strict=True):
         row["published_itl_s"] = _published(result, entry)
         base = _base(result, entry, rows)
@@ -28,32 +53,63 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
     return rows
 
 
-def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> None:
-    """Print the table of *result*."""
-    rows = sweep_rows(result)
-    keys = [key for key in result.keys if key != SIDE_BY_SIDE or len({row.get(key) for row in rows}) == 1]
-    if len(keys) < len(result.keys):
-        rows, shown = _side_by_side(rows, keys)
+def print_sweep(
+    result: SweepResult, console: Console, *, metrics: Sequence[str] | None = None, title: str = ""
+) -> None:
+    """Print the table of *result*, with *metrics* (names of `UNITS`) instead of the usual columns, and its warnings."""
+    rows = sweep_rows(result, metrics)
+    notes = _notes(result, rows)
+    keys = list(result.keys)
+    if metrics is not None:
+        rows = [{**row, **row["metrics"]} for row in rows]
+        shown = [_metric_column(name, rows) for name in dict.fromkeys(metrics)]
+    elif len({row.get(SIDE_BY_SIDE) for row in rows}) > 1:
+        keys.remove(SIDE_BY_SIDE)
+        rows, beside = _side_by_side(rows, keys)
+        shown = _present(beside, rows)
     else:
-        shown = [
-            TableColumn("ttft_s.mean", "TTFT mean", "ms"),
-            TableColumn("ttft_s.p50", "TTFT p50", "ms"),
-            TableColumn("ttft_s.p99", "TTFT p99", "ms"),
-            TableColumn("itl_s.mean", "ITL mean", "ms"),
-            TableColumn("itl_s.p50", "ITL p50", "ms"),
-            TableColumn("itl_s.p99", "ITL p99", "ms"),
-            TableColumn("speed_up", "speed-up"),
-        ]
-    if any(row["rejected"] for row in rows):
-        shown.append(TableColumn("not_served", "requests rejected"))
-    shown += [
+        shown = _present(_USUAL, rows)
+    others = (
+        TableColumn("not_served", "requests rejected"),
+        *([TableColumn("preemptions", "preemptions")] if any(row["preemptions"] for row in rows) else []),
         TableColumn("crude_itl_s", "crude estimate", "ms"),
         TableColumn("crude_speed_up", "speed-up crude"),
         TableColumn("published_itl_s", "published", "ms"),
-    ]
-    present = [column for column in shown if any(_value(row, column.key) is not None for row in rows)]
-    columns = [*(TableColumn(key, key) for key in keys), *present]
+        TableColumn("notes", "warning"),
+    )
+    columns = [*(TableColumn(key, key) for key in keys), *shown, *_present(others, rows)]
     sweep_table(rows, columns, console, title=title or None)
+    for note in notes:
+        console.print(f"warning {note}", style="yellow", markup=False, highlight=False)
+
+
+def _present(columns: Sequence[TableColumn], rows: Sequence[dict[str, Any]]) -> list[TableColumn]:
+    return [column for column in columns if any(_value(row, column.key) is not None for row in rows)]
+
+
+def _metric_column(name: str, rows: Sequence[dict[str, Any]]) -> TableColumn:
+    latency, _, statistic = name.partition(".")
+    unit: str = UNITS[name]
+    if unit == "s":
+        unit = time_unit(row[name] for row in rows)
+    titles = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
+    return TableColumn(name, f"{titles.get(latency, latency)} {statistic}", {"share": "%"}.get(unit, unit))
+
+
+def _notes(result: SweepResult, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Give *rows* the numbers of their warnings; return these, those that differ in figures only as that of the first point."""
+    found: dict[str, dict[str, Point]] = {}
+    for entry, row in zip(result, rows, strict=True):
+        kinds = {_NUMBERS.sub("#", text): text for text in row["warnings"]}
+        for kind, text in kinds.items():
+            found.setdefault(kind, {}).setdefault(text, entry.point)
+        row["notes"] = ", ".join(str(1 + list(found).index(kind)) for kind in kinds) or None
+    return [_note(number, texts) for number, texts in enumerate(found.values(), 1)]
+
+
+def _note(number: int, texts: Mapping[str, Point]) -> str:
+    (text, point), *others = texts.items()
+    return f"{number}: {text}" + (f" (figures of {point})" if others else "")
 
 
 def _value(row: dict[str, Any], key: str) -> Any:
@@ -63,12 +119,24 @@ def _value(row: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _row(row: SweepRow) -> dict[str, Any]:
+def _row(row: SweepRow, metrics: Sequence[str] | None) -> dict[str, Any]:
     summary = row.result.summary()
-    latencies = {key: summary[key] for key in ("ttft_s", "itl_s", "tpot_s", "e2e_s")}
-    counts = {"finished": summary["requests"]["finished"], "rejected": summary["requests"]["rejected"]}
-    not_served = f"{counts['rejected']} of {summary['requests']['submitted']}" if counts["rejected"] else None
-    return {**row.point.labels, **latencies, **counts, "not_served": not_served, "crude_itl_s": _crude(row)}
+    requests = summary["requests"]
+    taken = ("ttft_s", "itl_s", "tpot_s", "e2e_s", "queue_s", "throughput", "goodput_per_s")
+    found = {
+        **row.point.labels,
+        **{key: summary[key] for key in taken},
+        "attainment": summary["slo"]["attainment"],
+        **{key: requests[key] for key in ("finished", "rejected", "preemptions")},
+        "not_served": f"{requests['rejected']} of {requests['submitted']}" if requests["rejected"] else None,
+        "crude_itl_s": _crude(row),
+        "warnings": summary["warnings"],
+        "folder": None if row.folder is None else str(row.folder),
+    }
+    if metrics is not None:
+        values = Observations.of(row.result).values()
+        found["metrics"] = plain({name: values.get(name) for name in metrics})
+    return found
 
 
 def _crude(row: SweepRow) -> float | None:
@@ -114,6 +182,7 @@ def _side_by_side(rows: list[dict[str, Any]], keys: list[str]) -> tuple[list[dic
     variants = list(dict.fromkeys(str(row.get(SIDE_BY_SIDE)) for row in rows))
     for row in rows:
         line = merged.setdefault(tuple(row.get(key) for key in keys), dict(row))
+        line["notes"] = ", ".join(filter(None, dict.fromkeys([line["notes"], row["notes"]]))) or None
         line[f"{row.get(SIDE_BY_SIDE)}_itl"] = row["itl_s"]["mean"]
         line[f"{row.get(SIDE_BY_SIDE)}_speed_up"] = row["speed_up"]
     columns = [TableColumn(f"{variant}_itl", f"ITL {variant}", "ms") for variant in variants]

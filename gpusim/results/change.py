@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from gpusim.errors import GpusimError
 from gpusim.results.bootstrap import Replicates, spread
 from gpusim.results.observations import PERCENTILES
+from gpusim.spelling import unknown_name
 
 Verdict: TypeAlias = Literal[
     "better",
@@ -34,6 +36,17 @@ UNITS: Final[Mapping[str, Unit]] = {
 }
 """Every metric that is compared, in the order it is printed, and what it is counted in."""
 _MORE_IS_BETTER: Final = {"throughput", "goodput", "attainment"}
+
+
+def check_metrics(names: Iterable[str]) -> None:
+    """Check that every name is one of `UNITS`.
+
+    Raises:
+        GpusimError: With the first that is not, and what was probably meant.
+    """
+    for name in names:
+        if name not in UNITS:
+            raise GpusimError(f"{name!r}: {unknown_name(name, list(UNITS), 'metric')}")
 
 
 @dataclass(frozen=True, slots=True)

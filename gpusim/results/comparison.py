@@ -12,12 +12,11 @@ import numpy as np
 from gpusim.core.random import Streams
 from gpusim.errors import GpusimError
 from gpusim.results.bootstrap import MIN_BLOCKS, Replicates, draw_counts, leave_out_counts, quantile_degrees
-from gpusim.results.change import UNITS, Change, change_of, judged
+from gpusim.results.change import UNITS, Change, change_of, check_metrics, judged
 from gpusim.results.differences import Difference, differences
 from gpusim.results.observations import Observations, is_percentile
 from gpusim.results.result import Result
 from gpusim.results.summary import scenario_hash
-from gpusim.spelling import unknown_name
 
 NUM_SAMPLES: Final = 400
 """Bootstrap samples: a spread is then known to 4 %."""
@@ -133,8 +132,7 @@ def compare(
         GpusimError: If a metric is unknown, or the confidence no probability.
     """
     chosen = list(dict.fromkeys(UNITS if metrics is None else metrics))
-    for unknown in [metric for metric in chosen if metric not in UNITS]:
-        raise GpusimError(f"{unknown!r}: {unknown_name(unknown, list(UNITS), 'metric')}")
+    check_metrics(chosen)
     if not 0 < confidence < 1:
         raise GpusimError(f"confidence must lie between 0 and 1, as 0.95 does, not be {confidence:g}")
     called = list(names or (chr(ord("A") + place) for place in range(2 + len(more))))

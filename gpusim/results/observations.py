@@ -111,6 +111,10 @@ class Observations:
             is_beyond = values > np.nanquantile(values, per_mille / 1000, method="inverted_cdf")
         return max(1, len(np.unique(np.flatnonzero(is_beyond) // length)))
 
+    def values(self) -> dict[str, float]:
+        """Return every metric as it was; NaN where nothing was observed of it."""
+        return {metric: float(found[0]) for metric, found in self.samples(np.ones((1, len(self)), np.int64)).items()}
+
     def samples(self, counts: IntArray) -> Samples:
         """Take every metric of every sample.
 

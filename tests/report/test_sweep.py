@@ -18,11 +18,16 @@ def swept(**changes: Any) -> SweepResult:
     return sweep_document(Document("test", scenario_data(**{"sweep": {"attention": ["mha", "mqa"]}, **changes})))
 
 
-def lines(result: SweepResult, width: int = 120) -> list[list[str]]:
-    """Return the words of each line of the table below its rule."""
+def printed(result: SweepResult, width: int = 120, **options: Any) -> list[str]:
+    """Return the lines that are printed."""
     screen = Console(file=io.StringIO(), width=width)
-    print_sweep(result, screen, title="Study")
-    text = screen.file.getvalue().splitlines()
+    print_sweep(result, screen, title="Study", **options)
+    return screen.file.getvalue().splitlines()
+
+
+def lines(result: SweepResult, width: int = 120, **options: Any) -> list[list[str]]:
+    """Return the words of each line of the table below its rule, and of the warnings below the table."""
+    text = printed(result, width, **options)
     assert text[0] == "Study"
     rule = next(number for number, line in enumerate(text) if "───" in line)
     return [line.split() for line in text[rule + 1 :] if line.strip()]
@@ -52,8 +57,10 @@ def test_requests_that_were_rejected_are_told():
     )
     few, all_served = (row["rejected"] for row in sweep_rows(result))
     assert few > 0 == all_served
-    assert lines(result)[0][-3:] == [str(few), "of", "10"]
-    assert lines(result)[1][-1] == "–"
+    assert lines(result)[0][-4:] == [str(few), "of", "10", "1"]
+    assert lines(result)[1][-2:] == ["–", "–"]
+    assert " ".join(lines(result)[2]).startswith(f"warning 1: {few} requests rejected (number ")
+    assert "needs more KV blocks than the 2 there are" in " ".join(printed(result))
     assert "of" not in lines(swept())[0]
 
 
@@ -91,3 +98,62 @@ def test_no_figure_is_cut(width):
     """Narrow consoles get the same figures."""
     result = swept(**BATCH)
     assert lines(result, width) == lines(result, 200)
+
+
+def test_what_was_served_stands_beside_the_latencies():
+    """Throughput always, attainment and goodput with an SLO, preemptions where there were some."""
+    assert " ".join(printed(swept())[2:6]).split().count("tokens/s") == 1
+    assert "goodput" not in " ".join(printed(swept()))
+    result = swept(slo={"ttft": "1 us"}, sweep={"slo.ttft": ["1 us", "1 min"]})
+    none, all_of_them = sweep_rows(result)
+    assert (none["attainment"], none["goodput_per_s"], all_of_them["attainment"]) == (0.0, 0.0, 1.0)
+    assert [line[-2] for line in lines(result)] == ["0", "100"]
+    scarce = swept(
+        sweep={"serving.num_gpu_blocks_override": [9, 100]},
+        workload__arrivals={"kind": "at_once"},
+        workload__output_tokens={"kind": "fixed", "value": 60},
+    )
+    few, none = (row["preemptions"] for row in sweep_rows(scarce))
+    assert few > 0 == none
+    assert [line[-2] for line in lines(scarce)] == [str(few), "0"]
+
+
+def test_metrics_are_those_of_the_summary():
+    """Each that is asked for is a column instead of the usual ones, equal to what the run's summary says of it."""
+    names = ["tpot.p95", "throughput", "attainment", "rejected", "preemptions", "goodput"]
+    result = swept(slo={"ttft": "5 ms"})
+    (row, _), summary = sweep_rows(result, names), next(iter(result)).result.summary()
+    assert list(row["metrics"]) == names
+    assert [row["metrics"][name] for name in names] == pytest.approx(
+        [
+            summary["tpot_s"]["p95"],
+            summary["throughput"]["output_tokens_per_s"],
+            summary["slo"]["attainment"],
+            summary["requests"]["rejected"] / 10,
+            summary["requests"]["preemptions"] / 10,
+            summary["goodput_per_s"],
+        ],
+        rel=1e-12,
+    )
+    assert [len(line) for line in lines(result, metrics=names)] == [1 + len(names)] * 2
+    assert lines(swept(), metrics=["goodput"]) == [["mha", "–"], ["mqa", "–"]]
+
+
+def test_a_metric_of_nothing_is_no_number():
+    """Where everything is left out, no figure is made up."""
+    (row, _) = sweep_rows(swept(measure={"warmup": "1 h"}), ["ttft.p99", "attainment", "throughput"])
+    assert row["metrics"] == {"ttft.p99": None, "attainment": None, "throughput": None}
+
+
+def test_a_warning_is_told_once():
+    """Points that have it bear its number, also where theirs has other figures; the text is that of the first."""
+    result = swept(
+        sweep={"workload.arrivals.rate": ["1 /s", "1e5 /s", "2e5 /s"]}, workload__num_requests=60, detail="step"
+    )
+    assert [bool(row["warnings"]) for row in sweep_rows(result)] == [False, True, True]
+    assert [line[-1] for line in lines(result)[:3]] == ["–", "1", "1"]
+    text = " ".join(printed(result))
+    assert text.count("requests pile up") == 1
+    assert "(figures of workload.arrivals.rate = 1e5 /s)" in text
+    (single,) = sweep_rows(swept(sweep={"workload.arrivals.rate": ["1e5 /s"]}, workload__num_requests=60))
+    assert single["warnings"] == sweep_rows(result)[1]["warnings"]

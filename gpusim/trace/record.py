@@ -18,6 +18,7 @@ from gpusim.trace.events import EventWriter
 from gpusim.trace.probe import TraceProbe
 from gpusim.trace.requests import write_requests
 from gpusim.trace.stage import Stage
+from gpusim.trace.waiting import write_waiting
 from gpusim.trace.window import Window
 from gpusim.version import __version__
 
@@ -64,7 +65,8 @@ def trace(plan: Plan, file: TextIO, window: Window, on_finished: OnFinished | No
     is_whole = record.complete or simulation.clock.now > window.last_end
     window = replace(window, last_end=min(window.last_end, simulation.clock.now))
     probe.close()
-    write_requests(stage, window, record.requests, record.steps, probe.engines)
+    for write in (write_requests, write_waiting):
+        write(stage, window, record.requests, record.steps, probe.engines)
     writer.close()
     return Traced(record, writer.num_events, is_whole)
 

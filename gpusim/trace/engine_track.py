@@ -29,6 +29,8 @@ class EngineTrack:
         """When steps began that computed a part of the prompt of a request, by its number."""
         self.seated: dict[int, int] = {window.first: 0}
         """Requests that run or are swapped, by the tick from which on as many are."""
+        self.num_steps = self.last_end = 0
+        """Steps shown, and where the last of them ended."""
         self._writer = writer
         self._window = window
         self._counters = Levels(writer, pid, window)
@@ -53,6 +55,8 @@ class EngineTrack:
             if window.first <= start < window.behind:
                 self._writer.begin(self.steps, f"step {number}", start, facts)
                 self._writer.end(self.steps, end)
+                self.num_steps += 1
+                self.last_end = end
                 for request in args["prefills"]:
                     self.prefills[request].append(start)
             start = end
@@ -62,9 +66,9 @@ class EngineTrack:
         if what in _OF_STEPS:
             self._set(tick, {"num_decodes": 0, what: round(value)})
 
-    def close(self) -> None:
-        """Show what has not been shown yet."""
-        self._counters.close()
+    def close(self, last_end: int) -> None:
+        """Show what has not been shown yet of the counters, up to tick *last_end*."""
+        self._counters.close(last_end)
 
     def _set(self, tick: int, levels: Mapping[str, int]) -> None:
         self._now.update(levels)

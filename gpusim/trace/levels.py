@@ -30,7 +30,6 @@ class Levels:
     def __init__(self, writer: EventWriter, pid: int, window: Window) -> None:
         self._writer = writer
         self._pid = pid
-        self._last_end = window.last_end
         self._since = window.first
         self._levels: dict[str, int] = {}
         self._shown: dict[str, int] = {}
@@ -42,9 +41,9 @@ class Levels:
             self._since = tick
         self._levels.update(levels)
 
-    def close(self) -> None:
-        """Show what has not been shown yet."""
-        if self._since <= self._last_end:
+    def close(self, last_end: int) -> None:
+        """Show what has not been shown yet, up to tick *last_end*."""
+        if self._since <= last_end:
             self._show()
 
     def _show(self) -> None:

@@ -53,12 +53,22 @@ class TraceProbe(Probe):
         elif time >= self._window.first:
             self._rate(where, time, value)
 
-    def close(self) -> None:
-        """End the spans that are open."""
+    @property
+    def num_steps(self) -> int:
+        """Steps shown, of all engines."""
+        return sum(engine.num_steps for engine in self.engines.values())
+
+    @property
+    def last_end(self) -> int:
+        """Tick at which the last of them ended."""
+        return max(engine.last_end for engine in self.engines.values())
+
+    def close(self, last_end: int) -> None:
+        """End the spans that are open, and the counters at tick *last_end*."""
         for kernels in self._kernels.values():
             kernels.close()
         for engine in self.engines.values():
-            engine.close()
+            engine.close(last_end)
 
     def _of_gpu(self, gpu: str, name: str, start: int, end: int, args: Mapping[str, Any]) -> None:
         if gpu not in self._kernels:

@@ -27,7 +27,7 @@ def write_waiting(
         levels = Levels(stage.writer, stage.engine(engine), window)
         for tick, number in _waiting(window, log.rows["arrival_ps"][own], over, engines[engine].seated):
             levels.set(tick, {"waiting": number})
-        levels.close()
+        levels.close(window.last_end)
 
 
 def _waiting(

@@ -23,8 +23,10 @@ SIDE_BY_SIDE = "efficiency"
 """The swept key whose values become columns instead of lines."""
 _USUAL: Final = (
     TableColumn("ttft_s.mean", "TTFT mean", "ms"),
+    TableColumn("ttft_s.p50", "TTFT p50", "ms"),
     TableColumn("ttft_s.p99", "TTFT p99", "ms"),
     TableColumn("itl_s.mean", "ITL mean", "ms"),
+    TableColumn("itl_s.p50", "ITL p50", "ms"),
     TableColumn("itl_s.p99", "ITL p99", "ms"),
     TableColumn("throughput.output_tokens_per_s", "output", "tokens/s"),
     TableColumn("attainment", "within SLO", "%"),
@@ -32,6 +34,8 @@ _USUAL: Final = (
     TableColumn("speed_up", "speed-up"),
 )
 """Columns where no metric is asked for; those without a value are left out."""
+_MEDIANS: Final = {"ttft_s.p50", "itl_s.p50"}
+"""Make room for what is known where there are targets."""
 _NUMBERS: Final = re.compile(r"\d+(?:[.,]? ?\d+)*(?:, …)?")
 """One number or several."""
 
@@ -68,14 +72,15 @@ def print_sweep(
         rows, beside = _side_by_side(rows, keys)
         shown = _present(beside, rows)
     else:
-        shown = _present(_USUAL, rows)
+        has_targets = any(row["attainment"] is not None for row in rows)
+        shown = [column for column in _present(_USUAL, rows) if not (has_targets and column.key in _MEDIANS)]
     others = (
         TableColumn("not_served", "requests rejected"),
         *([TableColumn("preemptions", "preemptions")] if any(row["preemptions"] for row in rows) else []),
         TableColumn("crude_itl_s", "crude estimate", "ms"),
         TableColumn("crude_speed_up", "speed-up crude"),
         TableColumn("published_itl_s", "published", "ms"),
-        TableColumn("notes", "warning"),
+        *([TableColumn("notes", "warning")] if len({row["notes"] for row in rows}) > 1 else []),
     )
     columns = [*(TableColumn(key, key) for key in keys), *shown, *_present(others, rows)]
     sweep_table(rows, columns, console, title=title or None)

@@ -108,6 +108,7 @@ def test_what_was_served_stands_beside_the_latencies():
     none, all_of_them = sweep_rows(result)
     assert (none["attainment"], none["goodput_per_s"], all_of_them["attainment"]) == (0.0, 0.0, 1.0)
     assert [line[-2] for line in lines(result)] == ["0", "100"]
+    assert [line.count("p50") for line in (" ".join(printed(result)), " ".join(printed(swept())))] == [0, 2]
     scarce = swept(
         sweep={"serving.num_gpu_blocks_override": [9, 100]},
         workload__arrivals={"kind": "at_once"},
@@ -157,3 +158,10 @@ def test_a_warning_is_told_once():
     assert "(figures of workload.arrivals.rate = 1e5 /s)" in text
     (single,) = sweep_rows(swept(sweep={"workload.arrivals.rate": ["1e5 /s"]}, workload__num_requests=60))
     assert single["warnings"] == sweep_rows(result)[1]["warnings"]
+
+
+def test_a_warning_of_all_points_needs_no_column():
+    """It stands below the table, and nothing in it."""
+    result = swept(serving__max_model_len=4096)
+    assert [len(line) for line in lines(result)[:2]] == [len(line) for line in lines(swept())]
+    assert " ".join(lines(result)[2]).startswith("warning 1: engine: max_model_len = 4096 is beyond the 2048 tokens")

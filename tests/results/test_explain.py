@@ -20,6 +20,7 @@ EXAMPLES = [
     ("shortage", {"workload.num_requests": 12}),
     ("shortage", {"workload.num_requests": 6, "serving.preemption_mode": "swap"}),
     ("sessions", {}),
+    ("chat", {"topology": "dgx-a100-80gb", "serving.kv_placement": "pooled", "workload.num_requests": 20}),
 ]
 
 
@@ -57,7 +58,7 @@ def check_sums(result):
 
 @pytest.mark.parametrize(("name", "overrides"), EXAMPLES)
 def test_parts_add_up_in_examples(name, overrides):
-    """With an API, a warm-up, several engines, background traffic, preemption of both kinds, sessions."""
+    """With an API, a warm-up, several engines, background traffic, preemption of both kinds, sessions, pooled KV."""
     check_sums(gs.simulate(gs.load(name, overrides=overrides)))
 
 

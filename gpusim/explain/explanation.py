@@ -13,9 +13,12 @@ from gpusim.explain.sentences import FIGURE_NAMES, sentences
 from gpusim.explain.variants import STATED, Variant, better, unanswered, without
 from gpusim.results.result import Result
 from gpusim.results.summary import plain
+from gpusim.results.time_spent import spread_in_runs
 from gpusim.spec.what_if import RATES
 
 FACTOR: Final = 1.1
+_UNEVEN: Final = 0.05
+"""From where on a note says that steps of a run differ in length."""
 
 
 def explain(
@@ -100,4 +103,11 @@ def _unsure(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _notes(result: Result) -> list[str]:
-    return [] if result.record.complete else ["this run was stopped early; long requests are missing"]
+    notes = [] if result.record.complete else ["this run was stopped early; long requests are missing"]
+    spread = max((spread_in_runs(log) for log in result.record.steps.values()), default=0.0)
+    if spread > _UNEVEN:
+        notes.append(
+            f"steps of one batch differ by up to {100 * spread:.0f} % in length: parts of the median and the slowest gaps are "
+            "known on average over such steps only"
+        )
+    return notes

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import gpusim as gs
 from gpusim.results.metrics import measured_requests
+from gpusim.results.time_spent import TimeSpent
 from gpusim.results.tokens import token_gaps
+from gpusim.serving.commit import Commit
 from gpusim.simulation import Simulation
 from scenarios import plan_of, scenarios, swapping
 
@@ -121,3 +123,33 @@ def test_the_queue_is_put_down_to_what_was_full(serving, cause):
     told = gs.simulate(gs.load("chat", overrides=load | serving)).explain()["queue"]
     assert told["share"][cause] > 0.5
     assert told["share"][cause] == max(told["share"].values())
+
+
+TOGETHER = {
+    "workload.arrivals": {"kind": "at_once"},
+    "workload.num_requests": 16,
+    "workload.prompt_tokens": {"kind": "fixed", "value": 100},
+    "workload.output_tokens": {"kind": "fixed", "value": 200},
+    "serving.max_num_batched_tokens": 4096,
+}
+
+
+@pytest.mark.parametrize(("overrides", "most"), [({}, 2e-4), (TOGETHER, 1.4e-2)], ids=["chat", "one batch"])
+def test_runs_are_divided_over_their_steps_about_right(overrides, most):
+    """Against the categories of each step, which the log has no room for: exact on the whole, off by *most* of a gap in parts."""
+    steps, run = [], Commit.run
+
+    def noting(commit, advance):
+        steps.append(advance.played.attribution_ps[: len(advance.played.ends)])
+        return run(commit, advance)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Commit, "run", noting)
+        result = gs.simulate(gs.load("chat", overrides=overrides))
+        told = result.explain()["itl"]
+        exact_ps = np.concatenate(steps).astype(float)
+        patch.setattr(TimeSpent, "of_steps", lambda _, at, weights: weights @ exact_ps[at])
+        exact = result.explain()["itl"]
+    for group, tolerance in (("all", 1e-12), ("median", most), ("slow", most)):
+        off = tolerance * exact[group]["mean_s"]
+        assert told[group]["seconds"] == pytest.approx(exact[group]["seconds"], rel=0, abs=off)

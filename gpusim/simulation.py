@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from gpusim.assembly import Assembly
 from gpusim.caveats import long_contexts
 from gpusim.core.allocation import keep_freed_memory, rare_collections
@@ -19,7 +17,7 @@ from gpusim.machine import gpu_devices
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
 from gpusim.results.delivery import Delivery
-from gpusim.results.growth import growth
+from gpusim.results.load_warnings import load_warnings
 from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
@@ -232,7 +230,7 @@ class Simulation:
             warnings=[
                 *(self._rejection(*entry) for entry in rejected.items()),
                 *long_contexts(self.plan.engines),
-                *self._growth(),
+                *self._of_the_load(),
             ],
         )
 
@@ -242,14 +240,11 @@ class Simulation:
         named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
         return f"{count} request{'s' if count > 1 else ''} rejected (number {named}): {reason}"
 
-    def _growth(self) -> Iterator[str]:
-        """Say of which streams the requests piled up, and on which engines."""
+    def _of_the_load(self) -> Iterator[str]:
+        """Warn of each stream of requests by itself."""
         for source in dict.fromkeys(self._source_of.values()):
             names = [name for name, own in self._source_of.items() if own is source]
-            codes = [self.requests.engines.index(name) for name in names]
-            found = growth(self.requests, self.logs, np.isin(self.requests.rows["engine"], codes))
-            if found is not None and found.is_sure:
-                yield f"{', '.join(names)}: {found}"
+            yield from load_warnings(self.requests, self.logs, names, self.plan.scenario.measure)
 
 
 def _api_ticks(profile: EngineProfile) -> int:

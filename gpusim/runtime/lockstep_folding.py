@@ -22,10 +22,12 @@ from gpusim.model.dispatch import is_meeting, own_and_gathered
 from gpusim.model.lower import Lowering
 from gpusim.model.window import WindowShapes
 from gpusim.model.work import BatchShape, Collective, Kernel, StepShapes
+from gpusim.runtime.accounts import account_steps
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.executor import KernelExecutor, RunResult
-from gpusim.runtime.folding import FoldedSteps, Folder, TotalsTable, account_steps
+from gpusim.runtime.folding import FoldedSteps, Folder
+from gpusim.runtime.totals import TotalsTable
 
 
 @dataclass(frozen=True, slots=True)

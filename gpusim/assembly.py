@@ -14,7 +14,6 @@ from gpusim.results.step_log import StepLog
 from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
-from gpusim.runtime.executor import KernelExecutor
 from gpusim.runtime.folding import Folder
 from gpusim.runtime.foreign import (
     Resources,
@@ -26,6 +25,7 @@ from gpusim.runtime.foreign import (
 )
 from gpusim.runtime.foreign_load import EngineTraffic, ForeignCopies
 from gpusim.runtime.foreign_timeline import ForeignTimeline
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.host import NOTHING_BESIDE, OverlappedHost

@@ -20,7 +20,7 @@ from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
-from gpusim.runtime.executor import KernelExecutor
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin

@@ -23,7 +23,8 @@ from gpusim.model.window import WindowShapes
 from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
-from gpusim.runtime.executor import KernelExecutor, RunResult
+from gpusim.runtime.executor import RunResult
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.runtime.lockstep_folding import LockstepFolder, Work
 
 ONE_TOKEN = BatchShape(1, 1)

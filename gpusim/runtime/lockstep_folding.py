@@ -25,8 +25,9 @@ from gpusim.model.work import BatchShape, Collective, Kernel, StepShapes
 from gpusim.runtime.accounts import account_steps
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import TimedCollective
-from gpusim.runtime.executor import KernelExecutor, RunResult
+from gpusim.runtime.executor import RunResult
 from gpusim.runtime.folding import FoldedSteps, Folder
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.runtime.totals import TotalsTable
 
 

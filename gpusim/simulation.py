@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpusim.assembly import Assembly
+from gpusim.assembly.engines import Assembly
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt

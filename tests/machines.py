@@ -12,7 +12,7 @@ from gpusim.core.component import Process
 from gpusim.hardware.cluster import Cluster
 from gpusim.machine import read_topology
 from gpusim.model.lower import Lowering
-from gpusim.model.work import BatchShape, StepProgram
+from gpusim.model.step import BatchShape, StepProgram
 from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.default_laws import laws_of

@@ -14,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.model.arrays import Count, FloatArray, Size
 from gpusim.model.chunks import ChunkWork, chunk_work
+from gpusim.model.collectives import AllGather, AllReduce
 from gpusim.model.dispatch import dispatched_experts, part_of
 from gpusim.model.experts import expert_kernels
 from gpusim.model.footprint import (
@@ -26,23 +28,9 @@ from gpusim.model.footprint import (
 )
 from gpusim.model.latent import latent_attention, projections
 from gpusim.model.layout import Layout
+from gpusim.model.step import BatchShape, StepProgram, StepShapes
 from gpusim.model.window import NO_WINDOWS, KvKind, Windows, WindowShapes
-from gpusim.model.work import (
-    AllGather,
-    AllReduce,
-    Attention,
-    BatchShape,
-    Count,
-    Elementwise,
-    FloatArray,
-    Gemm,
-    HostWork,
-    Kernel,
-    Size,
-    Sort,
-    StepProgram,
-    StepShapes,
-)
+from gpusim.model.work import Attention, Elementwise, Gemm, HostWork, Kernel, Sort
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import LatentSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.sampling import SamplingSpec

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import simpy
 
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, seconds
-from gpusim.model.work import StepProgram
+from gpusim.model.step import StepProgram
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, ticks_array
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.lower import Lowering
+from gpusim.model.step import StepShapes
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import Attention, StepShapes
+from gpusim.model.work import Attention
 from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.foreign_load import IDLE, Load
 from gpusim.runtime.kernel_timer import KernelRows, KernelTimer

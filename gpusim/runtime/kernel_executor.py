@@ -21,7 +21,7 @@ import simpy
 from gpusim.core.clock import DECISION, Clock, FloatArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
-from gpusim.model.work import StepProgram
+from gpusim.model.step import StepProgram
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.executor import RunResult

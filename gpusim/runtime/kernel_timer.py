@@ -10,7 +10,8 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
+from gpusim.model.collectives import Collective
+from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
 from gpusim.runtime.attribution import kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
 from gpusim.runtime.foreign_load import IDLE, Load

@@ -19,8 +19,8 @@ from gpusim.core.clock import TOGETHER, Clock, FloatArray
 from gpusim.core.component import Process
 from gpusim.model.dispatch import rows_together
 from gpusim.model.lower import Lowering
+from gpusim.model.step import BatchShape, StepShapes
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.executor import RunResult

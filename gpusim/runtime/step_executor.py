@@ -19,7 +19,7 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
-from gpusim.model.work import StepShapes
+from gpusim.model.step import StepShapes
 from gpusim.runtime.accounts import account_steps
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.folding import FoldedSteps, Folder

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.model.step import StepShapes, chunk_pairs
 from gpusim.model.window import NO_WINDOWS, Windows
-from gpusim.model.work import StepShapes, chunk_pairs
 from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster

@@ -104,7 +104,7 @@ class Planner:
         if steps > 1:
             steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
-            self.forecast.look_at(batch, roster.round)
+            self.forecast.look_at(batch, roster.decodes.round)
             steps = self._expect(self.forecast, look, batch, steps, is_open=is_open)
         outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)

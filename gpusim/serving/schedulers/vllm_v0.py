@@ -35,14 +35,14 @@ class VllmV0Scheduler(Spare):
         lost = {request for request, _ in preempted}
         batch.begun = [request for request in begun if request not in lost]
         batch.preempted = preempted
-        batch.num_decodes, batch.decode_context = roster.num_decodes, roster.decode_context
+        batch.num_decodes, batch.decode_context = roster.decodes.number, roster.decodes.context
         if not preempted:
             batch.steps = steps_unchanged(roster, self.spare)
         return batch
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
-        decodes = roster.num_decodes + len(roster.ready) + self.spare
+        decodes = roster.decodes.number + len(roster.ready) + self.spare
         return blocks < max(decodes, self.most_admitted_blocks(roster))
 
     def refuse(self, request: Request) -> str | None:

@@ -40,7 +40,8 @@ class Observations:
         rows: Of dtype `REQUEST` (n,).
         latencies: TTFT, TPOT, E2E and queue time of each in seconds (n,); NaN where it has none.
         num_tokens: Tokens of each that finished (n,).
-        time_s: By how much each that finished moved the last token of the run (n,): together, its duration.
+        time_s: From the arrival before it to its own, and an equal part of the time from the last arrival to the last token
+            (n,): together, the duration of the run.
         gaps: Their gaps between tokens.
         met_slo: Which finished within the SLO (n,); None without one.
     """
@@ -99,6 +100,17 @@ class Observations:
             number = int(np.count_nonzero(~np.isnan(self.latencies[latency])))
         return number * (1000 - PERCENTILES.get(statistic, 0)) / 1000
 
+    def blocks_beyond(self, metric: str, length: int) -> int:
+        """Return how many blocks of *length* requests have an observation beyond the percentile that *metric* names; 1 at least."""
+        latency, _, statistic = metric.partition(".")
+        per_mille = PERCENTILES[statistic]
+        if latency == "itl":
+            is_beyond = self.gaps.are_beyond(per_mille)
+        else:
+            values = self.latencies[latency]
+            is_beyond = values > np.nanquantile(values, per_mille / 1000, method="inverted_cdf")
+        return max(1, len(np.unique(np.flatnonzero(is_beyond) // length)))
+
     def samples(self, counts: IntArray) -> Samples:
         """Take every metric of every sample.
 
@@ -145,9 +157,12 @@ def _latencies(rows: Records, times: TokenTimes, finished: BoolArray) -> dict[st
 
 
 def _time_s(rows: Records, times: TokenTimes, finished: BoolArray) -> FloatArray:
-    """Return by how much each request moves the latest last token so far; the first one counts from the first arrival."""
-    if not len(rows):
-        return np.zeros(0)
-    first = rows["arrival_ps"].min()
-    latest = np.maximum.accumulate(np.where(finished, times.last_ps, first))
-    return seconds_array(np.diff(latest, prepend=first))
+    """Divide the time from the first arrival to the last token among the requests: what each adds to a run of as many.
+
+    Where both runs had the same arrivals, the same requests then stand for the same time, but for a queue that is left over.
+    """
+    if not finished.any():
+        return np.zeros(len(rows))
+    arrivals = rows["arrival_ps"]
+    left_s = seconds_array(times.last_ps[finished].max() - arrivals[-1:])
+    return seconds_array(np.diff(arrivals, prepend=arrivals[0])) + left_s / len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from gpusim.model.arrays import Count, Size
 from gpusim.model.collectives import AllReduce
@@ -13,7 +14,7 @@ from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import MlpSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommonKernels:
     """Makes kernels of one model on one layout."""
 
@@ -21,7 +22,7 @@ class CommonKernels:
     layout: Layout
     weights: Dtype
 
-    @property
+    @cached_property
     def width(self) -> float:
         """Bytes of an activation element."""
         return activation_bytes(self.weights)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from gpusim.serving.request import Request
+from gpusim.serving.reserve import Reserve
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class Decodes:
     """The decoding requests of an engine before its next round."""
 
     block_size: int
+    takes_blocks: bool = True
+    """Whether they need blocks as they grow."""
     round: int = 0
     """Number of the next one."""
     number: int = 0
@@ -35,10 +38,16 @@ class Decodes:
         if not self.crossings:
             self.crossings = [0] * self.block_size
 
+    @classmethod
+    def of(cls, block_size: int, reserve: Reserve) -> Decodes:
+        """Return those of an engine in which nobody decodes yet, and requests get *reserve* at their admission."""
+        return cls(block_size, takes_blocks=not reserve.is_complete)
+
     def copy(self) -> Decodes:
         """Return decodes that can go on instead of these."""
         return Decodes(
             self.block_size,
+            self.takes_blocks,
             self.round,
             self.number,
             self.context,
@@ -57,7 +66,9 @@ class Decodes:
         return self.farthest + self.round + 1
 
     def blocks_needed(self, rounds: int) -> int:
-        """Blocks that they need for the next *rounds* rounds."""
+        """Blocks that they need for the next *rounds* rounds, if they do not pause."""
+        if not self.takes_blocks:
+            return 0
         begin = self.round % self.block_size
         if rounds == 1:
             return self.crossings[begin]
@@ -82,7 +93,7 @@ class Decodes:
 
     def needs_block(self, request: Request) -> bool:
         """Tell whether a decoding request needs a block for the next round."""
-        return self._crossing(request) == self.round % self.block_size
+        return self.takes_blocks and self._crossing(request) == self.round % self.block_size
 
     def begin(self, request: Request) -> None:
         """Have *request*, which has computed what it had at admission, decode from the next round on."""

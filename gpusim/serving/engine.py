@@ -82,7 +82,12 @@ class Engine(Component):
         self.on_finished = on_finished
         self.host = host
         self.roster = Roster(
-            Decodes(kv.block_size), kv.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=kv.prefix
+            Decodes.of(kv.block_size, scheduler.reserve),
+            kv.num_blocks,
+            scheduler.reserve,
+            scheduler.key,
+            lags=lags,
+            prefix=kv.prefix,
         )
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks

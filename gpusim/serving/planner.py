@@ -102,7 +102,7 @@ class Planner:
         is_open = scheduler.admits(roster)
         steps = min(batch.steps, horizon.steps - outlook.num_steps)
         if steps > 1:
-            steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
+            steps = max(1, roster.decodes.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
             self.forecast.look_at(batch, roster.decodes.round)
             steps = self._expect(self.forecast, look, batch, steps, is_open=is_open)

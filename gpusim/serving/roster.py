@@ -164,16 +164,6 @@ class Roster:
             cached = max(cached, self.reserve.tokens(request))
         return -(-cached // self.block_size)
 
-    def blocks_needed(self, steps: int) -> int:
-        """Blocks that the decoding requests need for the next *steps* steps, if they do not pause."""
-        return 0 if self.reserve.is_complete else self.decodes.blocks_needed(steps)
-
-    def steps_until_shortage(self, steps: int, blocks: int) -> int:
-        """Return for how many of *steps* decode steps that many *blocks* suffice."""
-        if self.reserve.is_complete and blocks >= 0:
-            return steps
-        return self.decodes.steps_until_shortage(steps, blocks)
-
     def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
         """Return the blocks with which a request that waits can begin; see `PrefixCache.find`."""
         if self.prefix is None:
@@ -281,7 +271,7 @@ class Roster:
 
     def needs_block(self, request: Request) -> bool:
         """Tell whether a running request decodes and needs a block for the next step."""
-        return request.first_decode >= 0 and not self.reserve.is_complete and self.decodes.needs_block(request)
+        return request.first_decode >= 0 and self.decodes.needs_block(request)
 
     def pauses(self, batch: Batch) -> bool:
         """Tell whether decodes pause in *batch*."""
@@ -289,13 +279,14 @@ class Roster:
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
+        decodes = self.decodes
         if self.leaving:
             self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
         if not self.pauses(batch):
-            self.free_blocks -= self.blocks_needed(steps)
-            self.decodes.advance(steps)
+            self.free_blocks -= decodes.blocks_needed(steps)
+            decodes.advance(steps)
         self.step += steps
-        finished = self.decodes.ended()
+        finished = decodes.ended() if decodes.ends and decodes.ends[0][0] < decodes.round else []
         for request, computed, tokens in batch.chunks:
             self._compute(request, computed, tokens, finished)
         if finished:

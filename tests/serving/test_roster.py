@@ -110,9 +110,9 @@ def test_blocks_needed_are_those_of_the_requests(load, kind, lengths, blocks, st
 
     def look(driven, _):
         roster = driven.roster
-        assert [roster.blocks_needed(n) for n in range(25)] == [driven.blocks_needed(n) for n in range(25)]
+        assert [roster.decodes.blocks_needed(n) for n in range(25)] == [driven.blocks_needed(n) for n in range(25)]
         enough = [n for n in range(steps + 1) if driven.blocks_needed(n) <= blocks]
-        assert roster.steps_until_shortage(steps, blocks) == max(enough)
+        assert roster.decodes.steps_until_shortage(steps, blocks) == max(enough)
 
     drive(load, kind, lengths, look)
 

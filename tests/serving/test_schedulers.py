@@ -283,7 +283,7 @@ def test_the_policy_says_who_goes_first(policy, order):
     scheduler = Load([(0, 1, 1)], max_num_seqs=1, budget=99, num_blocks=99, block_size=4).scheduler(
         f"continuous {policy}"
     )
-    roster = Roster(Decodes(4), 99, scheduler.reserve, scheduler.key)
+    roster = Roster(Decodes.of(4, scheduler.reserve), 99, scheduler.reserve, scheduler.key)
     for number, (prompt, output, priority) in enumerate([(9, 9, 1), (2, 9, 2), (4, 4, 2), (3, 9, 0)]):
         roster.join(build_request(number, prompt=prompt, output=output, priority=priority, arrival=number))
     assert [request.index for request in roster.waiting] == order

@@ -181,4 +181,4 @@ def steps_unchanged(roster: Roster, spare: int = 0) -> int:
     until_done = roster.decodes.ends[0][0] - roster.decodes.round + 1
     if until_done == 1:
         return 1
-    return max(1, roster.steps_until_shortage(until_done, roster.free_blocks - spare))
+    return max(1, roster.decodes.steps_until_shortage(until_done, roster.free_blocks - spare))

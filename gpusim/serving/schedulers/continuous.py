@@ -29,7 +29,7 @@ class ContinuousScheduler(Admission):
         """See `Scheduler.next_batch`."""
         begun: Sequence[Request] = roster.begin_decoding() if roster.ready else ()
         preempted: list[tuple[Request, int]] = []
-        needed = roster.blocks_needed(1)
+        needed = roster.decodes.blocks_needed(1)
         if roster.prefilling:
             needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
         turns: dict[Request, int] = {}
@@ -58,7 +58,9 @@ class ContinuousScheduler(Admission):
 
     def must_wait(self, roster: Roster) -> bool:
         """See `Scheduler.must_wait`: nobody is preempted while blocks are about to be released."""
-        needed = roster.blocks_needed(1) + sum(request.target % roster.block_size == 0 for request in roster.ready)
+        needed = roster.decodes.blocks_needed(1) + sum(
+            request.target % roster.block_size == 0 for request in roster.ready
+        )
         needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
         return needed + self.spare > roster.free_blocks
 

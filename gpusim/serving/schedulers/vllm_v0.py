@@ -30,7 +30,7 @@ class VllmV0Scheduler(Spare):
     def _decode(self, batch: Batch, roster: Roster) -> Batch:
         """Make *batch* one of all decodes."""
         begun, preempted = roster.begin_decoding(), list[tuple[Request, int]]()
-        if roster.blocks_needed(1) + self.spare > roster.free_blocks:
+        if roster.decodes.blocks_needed(1) + self.spare > roster.free_blocks:
             make_room(preempted, roster, lambda request: (self.spare, int(roster.needs_block(request))))
         lost = {request for request, _ in preempted}
         batch.begun = [request for request in begun if request not in lost]

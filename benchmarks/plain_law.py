@@ -6,7 +6,8 @@ import numpy as np
 
 from gpusim.calibrate.fit import Sample
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import AllReduce, Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, Kernel, Sort
+from gpusim.model.collectives import AllReduce, Collective
+from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, Kernel, Sort
 from gpusim.silicon.calls import Calls
 
 

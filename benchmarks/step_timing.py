@@ -14,18 +14,9 @@ import polars as pl
 from step_formula import formula_s
 
 from gpusim.core.clock import TICKS_PER_S
-from gpusim.model.work import (
-    AllReduce,
-    Attention,
-    BatchShape,
-    Elementwise,
-    ExpertPass,
-    Gemm,
-    GroupedGemm,
-    HostWork,
-    Kernel,
-    Sort,
-)
+from gpusim.model.collectives import AllReduce
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
 from gpusim.plan import plan_scenario
 from gpusim.runs.layout import Experiment
 from gpusim.runs.metrics import finished, run_metrics

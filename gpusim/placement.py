@@ -1,31 +1,25 @@
-"""Placing one engine: its GPUs, its model as served, what lies in memory. Problems are collected, not raised."""
+"""Placing engines: their GPUs, what lies in memory. Problems are collected, not raised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
-from gpusim.errors import CapacityError, GpusimError
+from gpusim.errors import CapacityError
 from gpusim.machine import gpu_devices, host_memories, memories, nearest_host
 from gpusim.model.attention import without_wide_windows
 from gpusim.model.layout import Layout
 from gpusim.serving.capacity import MemoryPlan, plan_memory
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
 from gpusim.spec.engine_profile import EngineProfile
-from gpusim.spec.model import ModelSpec, MoeSpec
-from gpusim.spec.problems import Location, Problem
-from gpusim.spec.scenario import AttentionOverride, DtypeSpec, EngineSpec
+from gpusim.spec.model import ModelSpec
+from gpusim.spec.problems import Problems
+from gpusim.spec.scenario import AttentionOverride, DtypeSpec
 from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.stated import ALL_GPUS, StatedEngine
 from gpusim.units import GiB
-
-T = TypeVar("T")
-
-ALL_GPUS = ["*"]
-"""What the single engine of a scenario without `engines:` states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,73 +51,6 @@ class EnginePlan:
     def shares_experts(self) -> bool:
         """Whether it is one of several replicas over whose GPUs the experts are dealt; all engines of the plan are."""
         return Layout.of(self.serving).shares_experts
-
-
-@dataclass(frozen=True, slots=True)
-class StatedEngine:
-    """An engine as the scenario states it, what it leaves out filled in from the scenario."""
-
-    spec: EngineSpec
-    model: ModelSpec
-    """As published."""
-    served: ModelSpec
-    """With its attention overridden."""
-    dtype: DtypeSpec
-    serving: ServingSpec
-    attention: AttentionOverride
-    workload: WorkloadSpec | None
-    where: Location
-    """Its place in the file; empty for the single engine of a scenario without `engines:`."""
-
-
-def replicas(engine: StatedEngine) -> list[StatedEngine]:
-    """Return an engine as often as it is to be placed, by names of their own if that is several times."""
-    size = engine.serving.data_parallel_size
-    if size == 1:
-        return [engine]
-    names = [f"{engine.spec.name}{number}" for number in range(size)]
-    return [replace(engine, spec=engine.spec.model_copy(update={"name": name})) for name in names]
-
-
-def unshared_experts(model: ModelSpec, serving: ServingSpec) -> str:
-    """Say why replicas of *model* cannot share its experts, if it has any; empty where they can."""
-    blocks = [group for group in model.layers if isinstance(group.mlp, MoeSpec)]
-    if not blocks:
-        return ""
-    if not serving.enable_expert_parallel:
-        return (
-            f"not yet: data_parallel_size of {model.name} with a slice of every expert on every GPU of all replicas; "
-            "say enable_expert_parallel: true to deal whole experts over them, or list independent replicas under engines"
-        )
-    if any(group.parallel for group in blocks):
-        return f"not yet: data_parallel_size of {model.name}, whose attention and experts run in parallel"
-    if serving.kv_placement == "pooled":
-        return "not yet: kv_placement: pooled with replicas that share experts; use kv_placement: sharded"
-    if serving.swaps or serving.kv_offload is not None:
-        key = "preemption_mode: swap" if serving.swaps else "kv_offload"
-        return (
-            f"not yet: {key} with replicas that share experts, which would wait for each other's copies; leave it out"
-        )
-    return ""
-
-
-@dataclass
-class Problems:
-    """What is wrong so far."""
-
-    found: list[Problem] = field(default_factory=list)
-
-    def add(self, where: Location, message: str) -> None:
-        """Note that the key at *where* is wrong."""
-        self.found.append(Problem(where, message))
-
-    def attempt(self, where: Location, action: Callable[[], T]) -> T | None:
-        """Return what *action* does, or None and a problem at *where*."""
-        try:
-            return action()
-        except (GpusimError, ValueError) as error:
-            self.add(where, str(error))
-            return None
 
 
 @dataclass

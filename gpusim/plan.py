@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from gpusim.machine import copy_ends, gpu_devices, read_topology
-from gpusim.model.attention import with_attention
-from gpusim.model.layout import Layout
-from gpusim.placement import ALL_GPUS, EnginePlan, Placement, Problems, StatedEngine, replicas, unshared_experts
+from gpusim.placement import EnginePlan, Placement
 from gpusim.spec.background import CollectiveSpec
-from gpusim.spec.document import Document, validate, validate_leniently
-from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
+from gpusim.spec.document import Document, validate_leniently
 from gpusim.spec.expand import expand, set_key
-from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
-from gpusim.spec.problems import Location, Problem
-from gpusim.spec.scenario import AttentionOverride, EngineSpec, Scenario
-from gpusim.spec.serving import ServingSpec
+from gpusim.spec.problems import Location, Problem, Problems
+from gpusim.spec.scenario import AttentionOverride, Scenario
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.workload.named import read_workload
+from gpusim.stated import EngineReader, StatedEngine, replicas
 
 _PLACEHOLDERS = {"schema": 1, "topology": ""}
 """Stand for what a scenario cannot be without while its other problems are looked for."""
@@ -132,98 +127,20 @@ class _Planner:
     def plan(self, scenario: Scenario) -> Plan | None:
         """Return the plan of *scenario*, or None if it has problems."""
         topology = self.problems.attempt(("topology",), lambda: read_topology(scenario.topology, self.folder))
-        workload = self._workload(scenario.workload, ("workload",))
+        reader = EngineReader(self.folder, self.problems)
+        workload = reader.workload(scenario.workload, ("workload",))
         own = [engine.workload for engine in scenario.engines]
         if scenario.workload is None and (not own or None in own):
             self.problems.add(("workload",), "this key is required, or one in each of engines")
-        stated = [self._stated(scenario, spec, where) for spec, where in _engines(scenario)]
-        known = [engine for engine in stated if engine is not None]
+        stated = reader.engines(scenario)
         if topology is None:
             return None
-        engines = Placement(topology, self.problems).place([one for engine in known for one in replicas(engine)])
+        engines = Placement(topology, self.problems).place([one for engine in stated for one in replicas(engine)])
         self._check_background(scenario, topology)
         self._check_lengths(engines, workload)
         if self.problems.found:
             return None
-        return Plan(_inlined(scenario, topology, workload, known), topology, workload, tuple(engines))
-
-    def _stated(self, scenario: Scenario, spec: EngineSpec, where: Location) -> StatedEngine | None:
-        """Fill in what an engine leaves to the scenario."""
-        model = self._model(spec.model or scenario.model, (*where, "model"))
-        workload = self._workload(spec.workload, (*where, "workload"))
-        stated = spec.model_fields_set & AttentionOverride.model_fields.keys()
-        own = scenario.model_copy(update={name: getattr(spec, name) for name in stated})
-        serving = self._with_profile(spec.serving or scenario.serving, where)
-        served = None if model is None else self._served(model, own, serving, where)
-        if model is None or served is None or not self._can_replicate(model, serving, where):
-            return None
-        return StatedEngine(
-            spec=spec,
-            model=model,
-            served=served,
-            dtype=spec.dtype or scenario.dtype,
-            serving=_sampling_stated(serving, model),
-            attention=own,
-            workload=workload,
-            where=where,
-        )
-
-    def _with_profile(self, serving: ServingSpec, where: Location) -> ServingSpec:
-        """Return *serving* with its engine profile written out."""
-        name = serving.engine
-        if not (isinstance(name, EngineProfile) or name == NO_PROFILE.name):
-            profile = self.problems.attempt(
-                (*where, "serving", "engine"), lambda: validate(EngineProfile, read("engine", name, self.folder))
-            )
-            if profile is None:
-                return serving
-            serving = serving.model_copy(update={"engine": profile})
-        if serving.jitter and not serving.profile.jitter:
-            self.problems.add(
-                (*where, "serving", "engine"),
-                f"the profile {serving.profile.name} states no jitter, and jitter: true needs some; name one that does, "
-                "such as engine: vllm, or leave jitter out",
-            )
-        return serving
-
-    def _model(self, stated: str | ModelSpec | None, where: Location) -> ModelSpec | None:
-        """Return a model as published."""
-        if stated is None:
-            self.problems.add(where, "this key is required, here or for all engines")
-            return None
-        if isinstance(stated, ModelSpec):
-            return stated
-        return self.problems.attempt(where, lambda: read_model(stated, self.folder))
-
-    def _served(
-        self, model: ModelSpec, override: AttentionOverride, serving: ServingSpec, where: Location
-    ) -> ModelSpec | None:
-        """Return *model* with its attention overridden; None, and a problem, if it cannot be, or not be split."""
-        served = self.problems.attempt(
-            (*where, "attention"),
-            lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
-        )
-        misfit = None if served is None else Layout.of(serving).problem(served)
-        if misfit is not None:
-            self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
-        return served if misfit is None else None
-
-    def _can_replicate(self, model: ModelSpec, serving: ServingSpec, where: Location) -> bool:
-        """Say whether an engine can have replicas if it wants them; add a problem if it cannot."""
-        message = ""
-        if serving.data_parallel_size > 1 and where:
-            message = "not yet: data_parallel_size of one of several engines; list its replicas as engines"
-        elif serving.data_parallel_size > 1:
-            message = unshared_experts(model, serving)
-        if message:
-            self.problems.add((*where, "serving", "data_parallel_size"), message)
-        return not message
-
-    def _workload(self, stated: str | WorkloadSpec | None, where: Location) -> WorkloadSpec | None:
-        """Return a workload with the path of its trace made absolute."""
-        if stated is None:
-            return None
-        return self.problems.attempt(where, lambda: read_workload(stated, self.folder))
+        return Plan(_inlined(scenario, topology, workload, stated), topology, workload, tuple(engines))
 
     def _check_background(self, scenario: Scenario, topology: TopologySpec) -> None:
         """Check that background traffic runs between nodes that exist."""
@@ -253,23 +170,6 @@ class _Planner:
 def _attention_of(plan: EnginePlan) -> dict[str, Any]:
     """Return what is said of the attention of an engine, by itself or by the scenario."""
     return {name: getattr(plan.attention, name) for name in AttentionOverride.model_fields}
-
-
-def _engines(scenario: Scenario) -> list[tuple[EngineSpec, Location]]:
-    """Return the engines of *scenario* with their places in the file."""
-    if scenario.engines:
-        return [(engine, ("engines", index)) for index, engine in enumerate(scenario.engines)]
-    return [(EngineSpec(name="engine", gpus=ALL_GPUS), ())]
-
-
-def _sampling_stated(serving: ServingSpec, model: ModelSpec) -> ServingSpec:
-    """Return *serving* with the sampling that it leaves to the model."""
-    return serving.model_copy(update={"sampling": serving.sampling or model.generation})
-
-
-def read_model(name: str, folder: Path) -> ModelSpec:
-    """Return the model that *name* means: from the catalog, a file of ours, or a Hugging Face config.json."""
-    return validate(ModelSpec, read("model", name, folder))
 
 
 def _inlined(

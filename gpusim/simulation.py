@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gpusim.assembly import Assembly
+from gpusim.assembly.engines import Assembly
 from gpusim.caveats import long_contexts
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
@@ -22,7 +22,7 @@ from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
-from gpusim.runtime.executor import KernelExecutor
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.serving.engine import Engine
 from gpusim.serving.request import Request
 from gpusim.serving.router import RoundRobin

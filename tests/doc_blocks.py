@@ -21,12 +21,13 @@ from typer.testing import CliRunner, Result
 from gpusim.cli import app
 from gpusim.plan import load
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import parse_document, validate
+from gpusim.spec.document import validate
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.model import LayersSpec
 from gpusim.spec.names import extend, merge_problems
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.spec.yaml_files import parse_document
 from helpers import REPOSITORY
 
 _BLOCK = re.compile(

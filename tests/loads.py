@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from builders import build_request
+from gpusim.serving.decodes import Decodes
 from gpusim.serving.prefix_cache import PrefixCache
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
@@ -62,7 +63,9 @@ class Load:
     def roster(self, scheduler: Scheduler, prefix: PrefixCache | None = None, *, lags: bool = False) -> Roster:
         """Return the engine's roster before anybody has come."""
         rules = (scheduler.reserve, scheduler.key)
-        roster = Roster(self.block_size, self.num_blocks, *rules, lags=lags, prefix=prefix)
+        roster = Roster(
+            Decodes.of(self.block_size, scheduler.reserve), self.num_blocks, *rules, lags=lags, prefix=prefix
+        )
         # With steps in flight nothing is swapped.
         roster.free_host_blocks, roster.watermark_blocks = 0 if lags else self.host_blocks, self.watermark_blocks
         return roster

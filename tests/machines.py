@@ -12,11 +12,12 @@ from gpusim.core.component import Process
 from gpusim.hardware.cluster import Cluster
 from gpusim.machine import read_topology
 from gpusim.model.lower import Lowering
-from gpusim.model.work import BatchShape, StepProgram
+from gpusim.model.step import BatchShape, StepProgram
 from gpusim.runtime.background import Background
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
 from gpusim.runtime.default_laws import laws_of
-from gpusim.runtime.executor import KernelExecutor, RunResult
+from gpusim.runtime.executor import RunResult
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.runtime.kernel_timer import RemoteKv
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.kernels import CalibratedLaws, KernelLaws, RooflineLaws

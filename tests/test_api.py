@@ -8,7 +8,7 @@ import pytest
 
 import gpusim as gs
 from builders import scenario_data
-from gpusim.spec.document import dump_yaml
+from gpusim.spec.yaml_files import dump_yaml
 
 
 @pytest.fixture(scope="module")

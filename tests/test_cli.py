@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from builders import scenario_data
 from gpusim.cli import app
-from gpusim.spec.document import dump_yaml, parse_document
 from gpusim.spec.names import names
+from gpusim.spec.yaml_files import dump_yaml, parse_document
 from gpusim.version import __version__
 
 

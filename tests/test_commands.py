@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from builders import scenario_data
 from gpusim.cli import app
-from gpusim.spec.document import dump_yaml
+from gpusim.spec.yaml_files import dump_yaml
 
 
 def walk(command, path=()):

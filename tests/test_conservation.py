@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builders import scenario_data, token_ticks
 from gpusim.core.clock import TICKS_PER_S
 from gpusim.errors import SimulationError
-from gpusim.model.work import BatchShape
+from gpusim.model.step import BatchShape
 from gpusim.plan import plan_document
 from gpusim.results.result import Result
 from gpusim.runtime.program import ProgramTimer, TimedKernel

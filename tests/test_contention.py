@@ -8,7 +8,7 @@ import pytest
 from builders import build_simulation
 from gpusim.core.clock import seconds, ticks
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import AllReduce
+from gpusim.model.collectives import AllReduce
 from gpusim.runtime.laws.timing import smooth_max
 from gpusim.runtime.program import TimedKernel
 

@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 from doc_blocks import NOT_RUN, REPLAYED, assert_command, blocks, inline_commands, prove
 from gpusim.runtime.default_laws import donor_name
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import parse_document, validate
+from gpusim.spec.document import validate
+from gpusim.spec.yaml_files import parse_document
 from helpers import REPOSITORY
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]

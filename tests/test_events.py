@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import build_simulation
-from gpusim.runtime.executor import EVENTS_PER_COLLECTIVE, EVENTS_PER_KERNEL, EVENTS_PER_STEP
+from gpusim.runtime.kernel_executor import EVENTS_PER_COLLECTIVE, EVENTS_PER_KERNEL, EVENTS_PER_STEP
 from gpusim.runtime.program import TimedKernel
 
 

@@ -21,7 +21,7 @@ TIERS = (
     {"runtime"},
     {"serving"},
     {"results"},
-    {"machine", "progress"},
+    {"machine", "progress", "stated"},
     {"placement", "listing"},
     {"plan", "assembly"},
     {"caveats"},

@@ -7,7 +7,7 @@ import pytest
 
 from builders import build_plan, build_simulation, token_ticks
 from gpusim.errors import SpecError
-from gpusim.model.work import BatchShape
+from gpusim.model.step import BatchShape
 from gpusim.runtime.collective import TimedCollective
 
 DETAILS = pytest.mark.parametrize("detail", ["kernel", "step"])

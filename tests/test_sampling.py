@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from builders import build_lowering, build_plan, build_simulation, token_ticks
-from gpusim.model.work import BatchShape, Elementwise, Sort
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Elementwise, Sort
 from gpusim.plan import plan_scenario
 from gpusim.spec.sampling import SamplingSpec
 

@@ -17,8 +17,8 @@ from gpusim.runs.predictions import Prediction, predict_all
 from gpusim.runs.scenarios import is_inside
 from gpusim.runs.scores import mean_errors
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import dump_yaml
 from gpusim.spec.engine_profile import EngineProfile
+from gpusim.spec.yaml_files import dump_yaml
 from gpusim.units import ms, us
 
 API: Final = "request + token"

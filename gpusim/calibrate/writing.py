@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from gpusim.spec.document import dump_yaml
 from gpusim.spec.laws import DeviceLawsSpec
+from gpusim.spec.yaml_files import dump_yaml
 from gpusim.units import GB, parse_quantity, us
 
 _DIGITS: Final = 4

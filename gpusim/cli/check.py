@@ -49,7 +49,7 @@ def check(
     if as_json:
         print_json(plan.resolved() if resolved else {"scenario": scenario, "good": True, **found})
     elif resolved:
-        from gpusim.spec.document import dump_yaml  # noqa: PLC0415
+        from gpusim.spec.yaml_files import dump_yaml  # noqa: PLC0415
 
         typer.echo(dump_yaml(plan.resolved()), nl=False)
     else:

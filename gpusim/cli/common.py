@@ -76,7 +76,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, quantities
 
 def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
     """Turn ``key=value`` into values as YAML reads them."""
-    from gpusim.spec.document import parse_scalar  # noqa: PLC0415
+    from gpusim.spec.yaml_files import parse_scalar  # noqa: PLC0415
 
     parsed: dict[str, Any] = {}
     for text in assignments or []:

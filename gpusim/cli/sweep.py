@@ -71,7 +71,7 @@ def sweep(  # noqa: PLR0917 - typer reads them by name
 
 def _values(value: Any) -> list[Any]:
     """Return the values of ``--over``: a YAML list, or what commas separate."""
-    from gpusim.spec.document import parse_scalar  # noqa: PLC0415
+    from gpusim.spec.yaml_files import parse_scalar  # noqa: PLC0415
 
     if isinstance(value, list):
         return value

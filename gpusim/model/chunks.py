@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.model.window import FloatArray, IntArray, KvKind
+from gpusim.model.arrays import FloatArray, IntArray
+from gpusim.model.window import KvKind
 
 
 @dataclass(frozen=True, slots=True)

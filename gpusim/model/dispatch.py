@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
+from gpusim.model.arrays import Count
+from gpusim.model.collectives import AllGather, Collective, ReduceScatter
 from gpusim.model.experts import expert_kernels
 from gpusim.model.layout import Layout
-from gpusim.model.work import AllGather, Collective, Count, Gemm, Kernel, ReduceScatter
+from gpusim.model.work import Gemm, Kernel
 from gpusim.spec.base import Dtype
 from gpusim.spec.model import MoeSpec
 

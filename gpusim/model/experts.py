@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gpusim.model.arrays import Count, Size
 from gpusim.model.footprint import expert_matrices
 from gpusim.model.layout import Layout
 from gpusim.model.routing import ExpertLoad, expert_load
-from gpusim.model.work import Count, ExpertKernels, ExpertPass, GroupedGemm, Kernel, Size
+from gpusim.model.work import ExpertKernels, ExpertPass, GroupedGemm, Kernel
 from gpusim.spec.base import DTYPE_BYTES, Dtype, WeightDtype
 from gpusim.spec.model import MoeSpec
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpusim.model.arrays import Count
 from gpusim.model.layout import Layout
-from gpusim.model.work import Attention, Count, Elementwise, Gemm, Kernel, LatentWork, StepShapes
+from gpusim.model.step import StepShapes
+from gpusim.model.work import Attention, Elementwise, Gemm, Kernel, LatentWork
 from gpusim.spec.base import DTYPE_BYTES, Dtype
 from gpusim.spec.model import AttentionSpec, LatentSpec
 

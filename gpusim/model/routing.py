@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.model.work import Count, FloatArray, Size
+from gpusim.model.arrays import Count, FloatArray, Size
 
 _CHUNK: Final = 64
 """Numbers of tokens by which the table of loads grows."""

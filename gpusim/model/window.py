@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
-FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+from gpusim.model.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from gpusim.report.theme import GRID, INK, PAPER, colour, style, themed
 from gpusim.results.comparison import Comparison
 from gpusim.results.result import Result
 from gpusim.results.slowest import SlowGap, slowest_gaps
-from gpusim.spec.document import dump_yaml
+from gpusim.spec.yaml_files import dump_yaml
 
 _STYLE: Final = f"""
 body {{ color: {colour(INK)}; background: {colour(PAPER)}; max-width: 1120px; overflow-wrap: anywhere }}

@@ -16,7 +16,7 @@ from gpusim.results.store import to_json, write_results
 from gpusim.results.summary import RunRecord, attribution, build_summary, plain
 from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
 from gpusim.results.tokens import TokenTimes, token_times
-from gpusim.spec.document import dump_yaml
+from gpusim.spec.yaml_files import dump_yaml
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,7 +9,7 @@ from gpusim.core.clock import Clock, seconds, ticks
 from gpusim.core.component import Process
 from gpusim.hardware.cluster import Cluster
 from gpusim.hardware.fabric import Stream
-from gpusim.model.work import AllReduce
+from gpusim.model.collectives import AllReduce
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.spec.background import BackgroundSpec, CollectiveSpec, CopySpec
 

@@ -13,7 +13,7 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray, ticks, ticks_array
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Flow, Loads
-from gpusim.model.work import AllGather, AllReduce, AllToAll, Among, Collective, ReduceScatter, SendRecv
+from gpusim.model.collectives import AllGather, AllReduce, AllToAll, Among, Collective, ReduceScatter, SendRecv
 from gpusim.runtime.attribution import collective_attribution
 from gpusim.runtime.connection import connection, laid_rings
 from gpusim.runtime.laws.all_reduce import own_algorithms

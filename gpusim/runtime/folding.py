@@ -7,7 +7,7 @@ the clock, are those of kernel detail (`KernelTimer`), so the times are too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -15,76 +15,18 @@ from typing import Final
 import numpy as np
 
 from gpusim.core.clock import FloatArray, IntArray, ticks_array
-from gpusim.hardware.fabric import Fabric
-from gpusim.hardware.gpu import Gpu
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.lower import Lowering
+from gpusim.model.step import StepShapes
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import Attention, Kernel, StepShapes
+from gpusim.model.work import Attention
 from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.foreign_load import IDLE, Load
-from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, StepTotals
+from gpusim.runtime.kernel_timer import KernelRows, KernelTimer
 from gpusim.runtime.laws.timing import KernelTime
+from gpusim.runtime.totals import StepTotals, TotalsTable
 
 NO_WAKES: Final[Mapping[int, int]] = MappingProxyType({})
-CHUNK: Final = 64
-"""Rows by which a table grows: few calls of the laws, and little that is never asked for."""
-_UNKNOWN: Final = np.iinfo(np.int64).min
-
-
-class TotalsTable:
-    """Sums over the kernels of a step that depend on one whole number alone, from 0 on.
-
-    Args:
-        timer: Times kernels.
-        kernels: Returns them for many numbers at once, each at least 1, with how often a step runs each.
-        load: Foreign traffic of constant rate beside them.
-    """
-
-    def __init__(
-        self, timer: KernelTimer, kernels: Callable[[IntArray], list[tuple[int, Kernel]]], load: Load = IDLE
-    ) -> None:
-        self._timer = timer
-        self._load = load
-        self._kernels = kernels
-        self._ticks: dict[int, list[int]] = {}
-        self._chunks: list[StepTotals] = []
-        self._shift = np.zeros(0, dtype=np.int64)
-        """By how much the rows of each chunk's numbers lie behind those numbers, in the chunks put together; or `_UNKNOWN`."""
-        self._joined: StepTotals | None = None
-
-    def rows(self, numbers: IntArray) -> StepTotals:
-        """Return the sums for each of *numbers*."""
-        chunks = numbers // CHUNK
-        if chunks.max() >= len(self._shift) or (self._shift[chunks] == _UNKNOWN).any():
-            for chunk in np.unique(chunks).tolist():
-                self._fill(chunk)
-        if self._joined is None:
-            self._joined = StepTotals.joined(self._chunks)
-            self._chunks = [self._joined]
-        return self._joined.take(numbers + self._shift[chunks])
-
-    def ticks(self, number: int) -> int:
-        """Return the ticks for one number."""
-        chunk = number // CHUNK
-        if chunk not in self._ticks:
-            numbers = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
-            self._ticks[chunk] = self.rows(numbers).ticks.tolist()
-        return self._ticks[chunk][number % CHUNK]
-
-    def _fill(self, chunk: int) -> None:
-        missing = chunk + 1 - len(self._shift)
-        if missing > 0:
-            self._shift = np.pad(self._shift, (0, missing), constant_values=_UNKNOWN)
-        if self._shift[chunk] != _UNKNOWN:
-            return
-        first = chunk * CHUNK
-        numbers = np.arange(max(1, first), first + CHUNK)
-        counted = [(n, self._timer.rows(kernel, self._load)) for n, kernel in self._kernels(numbers)]  # type: ignore[arg-type]
-        self._shift[chunk] = sum(len(part.ticks) for part in self._chunks) - first
-        nothing = [StepTotals.of((), 1)] if first == 0 else []
-        self._chunks += [*nothing, StepTotals.of(counted, len(numbers))]
-        self._joined = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,57 +168,3 @@ def back_to_back(step_ticks: IntArray, now: int, wakes: Mapping[int, int]) -> tu
     for step, tick in wakes.items():
         ends[step:] += max(0, tick - (int(ends[step - 1]) if step else now))
     return ends - step_ticks, ends
-
-
-def account_steps(
-    folded: FoldedSteps,
-    steps: slice,
-    kv_read: Sequence[IntArray] | Sequence[FloatArray] | None,
-    *,
-    timer: KernelTimer,
-    gpus: Sequence[Gpu],
-    fabric: Fabric,
-) -> None:
-    """Write what some of the steps moved and computed to the accounts that kernel detail fills event by event.
-
-    Args:
-        folded: The steps, alike on all *gpus*.
-        steps: Which of them were played on *gpus*.
-        kv_read: (steps, channels) of each kind of KV, read in a layer from each channel, in any unit; None: alike on all.
-        timer: That timed them.
-        gpus: The ranks.
-        fabric: That connects them.
-    """
-    fixed = folded.fixed
-    busy_ticks, flops = int(fixed.kernel_ticks[steps].sum()), float(fixed.flops[steps].sum())
-    service_s, even_bytes = float(fixed.service_s[steps].sum()), float(fixed.even_bytes[steps].sum())
-    channel_bytes = np.zeros(timer.bank.num_channels)
-    for count, kind, rows in folded.attention:
-        terms = rows.terms
-        busy_ticks += count * int(rows.ticks[steps].sum())
-        flops += count * float(rows.flops[steps].sum())
-        kv_bytes, local_bytes = terms.kv_bytes[steps], timer.local_bytes(terms)[steps]
-        service_s += count * float(local_bytes.sum()) / terms.memory_rate
-        if kv_read is None or timer.remote is not None:
-            even_bytes += count * float(local_bytes.sum())
-        else:
-            even_bytes += count * float(terms.even_bytes[steps].sum())
-            read = kv_read[kind][steps].astype(np.float64)
-            channel_bytes += count * ((kv_bytes / read.sum(axis=1)) @ read)
-        if timer.remote is not None:
-            for loads in timer.remote.loads.values():
-                fabric.account(loads, count * float(kv_bytes.sum()), loads.ideal_s)
-    for gpu in gpus:
-        gpu.compute.account(busy_ticks, flops)
-        gpu.memory.account(even_bytes, service_s)
-        gpu.memory.account(channel_bytes, 0.0)
-    _account_traffic(fixed, steps, timer, fabric)
-
-
-def _account_traffic(fixed: StepTotals, steps: slice, timer: KernelTimer, fabric: Fabric) -> None:
-    for pattern, (pair_bytes, link_s) in fixed.traffic.items():
-        sent = float(pair_bytes[steps].sum())
-        if sent and timer.collectives is not None:
-            # `Fabric.account` takes one busy time for all: the mean of the steps, weighted by what each sent.
-            loads = timer.collectives.unit_loads[pattern]
-            fabric.account(loads, sent, float(link_s[steps].sum()) / sent)

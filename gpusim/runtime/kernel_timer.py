@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
-from gpusim.model.work import Attention, Collective, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
-from gpusim.runtime.attribution import CATEGORIES, kernel_attribution
+from gpusim.model.collectives import Collective
+from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Kernel, Sort
+from gpusim.runtime.attribution import kernel_attribution
 from gpusim.runtime.collective import CollectiveGroup, CollectiveRows
-from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load
-from gpusim.runtime.laws.collectives import Pattern
+from gpusim.runtime.foreign_load import IDLE, Load
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.host import NOTHING_BESIDE, OverlappedHost
 from gpusim.runtime.laws.kernels import KernelLaws
@@ -65,94 +64,6 @@ class KernelRows:
 
 
 Rows: TypeAlias = KernelRows | CollectiveRows
-
-
-_BOUND, _EVEN_BYTES, _SERVICE, _FLOPS, _TRAFFIC = range(len(CATEGORIES), len(CATEGORIES) + 5)
-_NUM_REAL: Final = _TRAFFIC + 2 * len(PATTERNS)
-
-
-@dataclass(frozen=True, slots=True)
-class StepTotals:
-    """Sums over operations of a step, for many sizes of it, a row each."""
-
-    whole: IntArray
-    """(rows, 2) Ticks of all operations, and of the kernels among them."""
-    real: FloatArray
-    """(rows, figures) All else, see the properties."""
-
-    @classmethod
-    def of(cls, counted: Iterable[tuple[int, Rows]], number: int) -> StepTotals:
-        """Add up *number* rows of operations, each with how often a step runs it."""
-        whole, real = np.zeros((number, 2), dtype=np.int64), np.zeros((number, _NUM_REAL))
-        for count, rows in counted:
-            whole[:, 0] += count * rows.ticks
-            real[:, : len(CATEGORIES)] += count * rows.attribution_s
-            real[:, _BOUND] += count * rows.bound_s
-            if isinstance(rows, KernelRows):
-                whole[:, 1] += count * rows.ticks
-                real[:, _EVEN_BYTES] += count * rows.terms.even_bytes
-                real[:, _SERVICE] += count * rows.demand_s
-                real[:, _FLOPS] += count * rows.flops
-            elif rows.among == "tensor":
-                for place, pattern in enumerate(PATTERNS):
-                    pair_bytes, link_s = rows.traffic(pattern)
-                    real[:, _TRAFFIC + 2 * place] += count * pair_bytes
-                    real[:, _TRAFFIC + 2 * place + 1] += count * link_s
-        return cls(whole, real)
-
-    @classmethod
-    def joined(cls, tables: Sequence[StepTotals]) -> StepTotals:
-        """Put *tables* one below the other."""
-        return cls(np.concatenate([table.whole for table in tables]), np.concatenate([table.real for table in tables]))
-
-    def __add__(self, other: StepTotals) -> StepTotals:
-        """Add two tables of the same rows."""
-        return StepTotals(self.whole + other.whole, self.real + other.real)
-
-    def take(self, rows: IntArray) -> StepTotals:
-        """Return a table of the given *rows* of this one."""
-        return StepTotals(self.whole[rows], self.real[rows])
-
-    @property
-    def ticks(self) -> IntArray:
-        """(rows,) Of all operations."""
-        return self.whole[:, 0]
-
-    @property
-    def kernel_ticks(self) -> IntArray:
-        """(rows,) Of the kernels among them."""
-        return self.whole[:, 1]
-
-    @property
-    def attribution_s(self) -> FloatArray:
-        """(rows, categories) Where the time of all operations goes."""
-        return self.real[:, : len(CATEGORIES)]
-
-    @property
-    def bound_s(self) -> FloatArray:
-        """(rows,) Of all operations, together, at least."""
-        return self.real[:, _BOUND]
-
-    @property
-    def even_bytes(self) -> FloatArray:
-        """(rows,) Of a rank's memory."""
-        return self.real[:, _EVEN_BYTES]
-
-    @property
-    def service_s(self) -> FloatArray:
-        """(rows,) Of each of its channels."""
-        return self.real[:, _SERVICE]
-
-    @property
-    def flops(self) -> FloatArray:
-        """(rows,) Of all kernels."""
-        return self.real[:, _FLOPS]
-
-    @property
-    def traffic(self) -> dict[Pattern, tuple[FloatArray, FloatArray]]:
-        """Of the replica's collectives: bytes on each arrow of a pattern, and the seconds they take, (rows,) each."""
-        columns = self.real.T[_TRAFFIC:]
-        return {pattern: (columns[2 * place], columns[2 * place + 1]) for place, pattern in enumerate(PATTERNS)}
 
 
 class KernelTimer:

@@ -19,11 +19,12 @@ from gpusim.core.clock import TOGETHER, Clock, FloatArray
 from gpusim.core.component import Process
 from gpusim.model.dispatch import rows_together
 from gpusim.model.lower import Lowering
+from gpusim.model.step import BatchShape, StepShapes
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import BatchShape, StepShapes
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import CollectiveGroup, TimedCollective
-from gpusim.runtime.executor import KernelExecutor, RunResult
+from gpusim.runtime.executor import RunResult
+from gpusim.runtime.kernel_executor import KernelExecutor
 from gpusim.runtime.lockstep_folding import LockstepFolder, Work
 
 ONE_TOKEN = BatchShape(1, 1)

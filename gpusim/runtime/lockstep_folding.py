@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 
 from gpusim.core.clock import FloatArray, IntArray
+from gpusim.model.collectives import Collective
 from gpusim.model.dispatch import is_meeting, own_and_gathered
 from gpusim.model.lower import Lowering
+from gpusim.model.step import BatchShape, StepShapes
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import BatchShape, Collective, Kernel, StepShapes
+from gpusim.model.work import Kernel
+from gpusim.runtime.accounts import account_steps
 from gpusim.runtime.attribution import WAITING
 from gpusim.runtime.collective import TimedCollective
-from gpusim.runtime.executor import KernelExecutor, RunResult
-from gpusim.runtime.folding import FoldedSteps, Folder, TotalsTable, account_steps
+from gpusim.runtime.executor import RunResult
+from gpusim.runtime.folding import FoldedSteps, Folder
+from gpusim.runtime.kernel_executor import KernelExecutor
+from gpusim.runtime.totals import TotalsTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,15 @@ from typing import TypeAlias
 import numpy as np
 
 from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
+from gpusim.model.collectives import Collective
 from gpusim.model.dispatch import own_and_gathered
-from gpusim.model.work import Attention, Collective, Kernel, StepProgram
+from gpusim.model.step import StepProgram
+from gpusim.model.work import Attention, Kernel
 from gpusim.runtime.attribution import LAUNCH, in_ticks
 from gpusim.runtime.collective import TimedCollective
-from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows, StepTotals
+from gpusim.runtime.kernel_timer import KernelRows, KernelTimer, Rows
 from gpusim.runtime.laws.timing import KernelTime
+from gpusim.runtime.totals import StepTotals
 
 
 @dataclass(frozen=True, slots=True)

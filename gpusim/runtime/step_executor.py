@@ -19,9 +19,10 @@ import simpy
 from gpusim.core.clock import Clock, FloatArray, IntArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
-from gpusim.model.work import StepShapes
+from gpusim.model.step import StepShapes
+from gpusim.runtime.accounts import account_steps
 from gpusim.runtime.attribution import WAITING
-from gpusim.runtime.folding import FoldedSteps, Folder, account_steps
+from gpusim.runtime.folding import FoldedSteps, Folder
 from gpusim.runtime.foreign_load import IDLE
 from gpusim.runtime.foreign_timeline import NEVER, ForeignTimeline
 from gpusim.runtime.passing import Passing

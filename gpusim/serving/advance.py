@@ -10,7 +10,7 @@ import simpy
 
 from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
 from gpusim.model.lower import Lowering
-from gpusim.model.work import BatchShape, StepShapes
+from gpusim.model.step import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor, RunResult
 from gpusim.runtime.folding import FoldedSteps
 from gpusim.runtime.step_executor import StepExecutor

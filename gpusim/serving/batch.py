@@ -34,3 +34,15 @@ class Batch:
     """Whether it is right only with exactly those waiting who do, as one who comes late may go first."""
     num_idle: int = 0
     """Decodes whose token nobody wants: padding."""
+
+    def sums(self) -> tuple[int, int, float, int, int]:
+        """Return sequences, their context, pairs of chunks, tokens and sampled sequences, as `Forecast.step` takes them."""
+        tokens = sampled = self.num_decodes
+        context, pairs = self.decode_context, 0.0
+        for request, computed, new in self.chunks:
+            end = computed + new
+            tokens += new
+            context += end
+            pairs += new * (end - (new - 1) / 2)
+            sampled += end == request.target
+        return self.num_decodes + len(self.chunks), context, pairs, tokens, sampled

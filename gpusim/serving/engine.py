@@ -13,6 +13,7 @@ from gpusim.runtime.step_executor import StepExecutor
 from gpusim.serving.advance import Advancer, KernelAdvancer, StepAdvancer
 from gpusim.serving.blocks import Blocks
 from gpusim.serving.commit import Advance, Commit, RunLog
+from gpusim.serving.decodes import Decodes
 from gpusim.serving.feed import NEVER, Feed
 from gpusim.serving.host_blocks import HostBlocks, Mover
 from gpusim.serving.kv_cache import KvCache
@@ -81,7 +82,12 @@ class Engine(Component):
         self.on_finished = on_finished
         self.host = host
         self.roster = Roster(
-            kv.block_size, kv.num_blocks, scheduler.reserve, scheduler.key, lags=lags, prefix=kv.prefix
+            Decodes.of(kv.block_size, scheduler.reserve),
+            kv.num_blocks,
+            scheduler.reserve,
+            scheduler.key,
+            lags=lags,
+            prefix=kv.prefix,
         )
         self.roster.free_host_blocks = 0 if host is None else host.num_blocks
         self.roster.watermark_blocks = watermark_blocks

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.model.step import StepShapes, chunk_pairs
 from gpusim.model.window import NO_WINDOWS, Windows
-from gpusim.model.work import StepShapes, chunk_pairs
 from gpusim.serving.batch import Batch
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
@@ -91,7 +91,7 @@ class Outlook:
     @classmethod
     def on(cls, roster: Roster) -> Outlook:
         """Return one in which nothing is planned yet."""
-        return cls(roster.step, roster.round, [request for _, _, request in roster.ends])
+        return cls(roster.step, roster.decodes.round, [request for _, _, request in roster.decodes.ends])
 
     def note(self, batch: Batch, joined: int, admitted: int, *, is_open: bool, is_late: bool) -> None:
         """Note on which arrivals the run of *batch*, which comes next, depends."""
@@ -124,7 +124,7 @@ class Outlook:
         self.run_steps.append(steps)
         self.num_decodes.append(batch.num_decodes)
         self.decode_context.append(batch.decode_context)
-        self.longest_decode.append(roster.longest_decode if batch.num_decodes else 0)
+        self.longest_decode.append(roster.decodes.longest if batch.num_decodes else 0)
         for request in batch.begun:
             self.begun.append((step, request))
             if roster.unread and request in roster.unread:

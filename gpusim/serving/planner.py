@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from gpusim.core.clock import IntArray
 from gpusim.serving.batch import Batch
+from gpusim.serving.confirming import confirmed_steps
 from gpusim.serving.feed import Feed
 from gpusim.serving.forecast import Forecast
 from gpusim.serving.outlook import Outlook
@@ -103,10 +102,10 @@ class Planner:
         is_open = scheduler.admits(roster)
         steps = min(batch.steps, horizon.steps - outlook.num_steps)
         if steps > 1:
-            steps = max(1, roster.steps_until_shortage(steps, look.sure_blocks))
+            steps = max(1, roster.decodes.steps_until_shortage(steps, look.sure_blocks))
         if self.forecast is not None:
-            self.forecast.look_at(batch, roster.round)
-            steps = self._expect(look, batch, steps, is_open=is_open)
+            self.forecast.look_at(batch, roster.decodes.round)
+            steps = self._expect(self.forecast, look, batch, steps, is_open=is_open)
         outlook.note(batch, look.joined, look.admitted, is_open=is_open, is_late=look.is_late)
         outlook.add(batch, steps, roster)
         finished = roster.advance(batch, steps)
@@ -164,43 +163,7 @@ class Planner:
             starts: (steps,) Tick at which each step starts.
             fixed: Tick at which the first batch was fixed, where steps are in flight.
         """
-        ticks = np.array(self.feed.ticks[: outlook.joined[-1] + 1], dtype=np.int64)
-        there = np.searchsorted(ticks, self._fixed(outlook, starts, fixed), side="right")
-        joined = np.array(outlook.joined)
-        # Whoever was admitted has arrived, and where one more would have been admitted, nobody else has. Where those who
-        # wait are not in order of arrival, exactly those expected have.
-        right = (there >= np.array(outlook.admitted_of)) & (~np.array(outlook.is_hungry) | (there <= joined))
-        right &= ~np.array(outlook.is_picky) | (there == joined)
-        right[0] = True
-        wrong = np.flatnonzero(~right)
-        last_run = int(wrong[0]) if len(wrong) else len(right)
-        return self._uncut(outlook, last_run, ticks, starts)
-
-    def _fixed(self, outlook: Outlook, starts: IntArray, fixed: int) -> IntArray:
-        """Return the tick at which each run's batch is fixed."""
-        first = np.array(outlook.first_of)
-        own: IntArray = starts[first]
-        if not self.lags:
-            return own
-        before = np.where(first > 0, starts[first - 1], fixed)
-        ticks: IntArray = np.where(outlook.is_late, own, before)
-        return ticks
-
-    def _uncut(self, outlook: Outlook, num_runs: int, ticks: IntArray, starts: IntArray) -> int:
-        """Return the steps of the first *num_runs* runs, up to the first that an arrival cuts."""
-        first, steps = np.array(outlook.first_of[:num_runs]), np.array(outlook.run_steps[:num_runs])
-        last = first + steps - 1
-        # An arrival by the time when the batch of a run's last step is fixed ends the run before it.
-        in_flight = int(self.lags)
-        fixed_last = np.where(steps > 1, starts[last - in_flight], -1)
-        there = np.searchsorted(ticks, fixed_last, side="right")
-        joined = np.array(outlook.joined[:num_runs])
-        cut = np.flatnonzero(np.array(outlook.open_to[:num_runs]) & (there > joined))
-        if not len(cut):
-            return int(last[-1]) + 1
-        run = int(cut[0])
-        inside = starts[first[run] : last[run] + 1]
-        return int(first[run] + np.searchsorted(inside, ticks[joined[run]])) + in_flight
+        return confirmed_steps(outlook, self.feed.ticks, starts, fixed, lags=self.lags)
 
     def _arrive(self, look: _Look) -> bool:
         """Have those wait who have arrived; an idle engine waits for the next. Return whether there is anybody."""
@@ -249,42 +212,26 @@ class Planner:
             look.roster.join(feed.requests[look.joined])
             look.joined += 1
 
-    def _expect(self, look: _Look, batch: Batch, steps: int, *, is_open: bool) -> int:
+    def _expect(self, forecast: Forecast, look: _Look, batch: Batch, steps: int, *, is_open: bool) -> int:
         """Return how many of *steps* steps pass before a request that comes has a say, and move the clock behind them."""
         ticks, start = self.feed.ticks, look.clock
         if batch.chunks:
-            look.clock += int(self._ticks_of(batch))
+            look.clock += int(forecast.step(*batch.sums()))
             look.fixed = start if self.lags else look.clock
             return steps
         # A request joins after the step during which it arrives, or after the one behind it. The clock stays on its own
         # whole numbers: floats are coarser than ticks after some hours.
         left = ticks[look.joined] - start if is_open and look.joined < len(ticks) else None
         if not self.lags:
-            steps, spent = self._decodes(batch, steps, left)
+            steps, spent = _decodes(forecast, batch, steps, left)
             look.clock = look.fixed = start + int(spent)
             return steps
-        begun = 0 if left is not None and left <= 0 else self._decodes(batch, steps, left)[0]
+        begun = 0 if left is not None and left <= 0 else _decodes(forecast, batch, steps, left)[0]
         steps = min(steps, begun + 1)
-        look.clock = start + int(self._decodes(batch, steps, None)[1])
-        look.fixed = start + int(self._decodes(batch, steps - 1, None)[1]) if steps > 1 else start
+        look.clock = start + int(_decodes(forecast, batch, steps, None)[1])
+        look.fixed = start + int(_decodes(forecast, batch, steps - 1, None)[1]) if steps > 1 else start
         return steps
 
-    def _decodes(self, batch: Batch, steps: int, left: int | None) -> tuple[int, float]:
-        forecast = self.forecast
-        assert forecast is not None, "a planner that guesses has a forecast"
-        return forecast.decodes(batch.num_decodes, batch.decode_context, steps, left)
 
-    def _ticks_of(self, batch: Batch) -> float:
-        """Return the ticks of a step with prefill chunks."""
-        forecast = self.forecast
-        assert forecast is not None, "a planner that guesses has a forecast"
-        tokens = sampled = batch.num_decodes
-        context, pairs = batch.decode_context, 0.0
-        for request, computed, new in batch.chunks:
-            end = computed + new
-            tokens += new
-            context += end
-            pairs += new * (end - (new - 1) / 2)
-            sampled += end == request.target
-        sequences = batch.num_decodes + len(batch.chunks)
-        return forecast.step(sequences, context, pairs, tokens, sampled)
+def _decodes(forecast: Forecast, batch: Batch, steps: int, left: int | None) -> tuple[int, float]:
+    return forecast.decodes(batch.num_decodes, batch.decode_context, steps, left)

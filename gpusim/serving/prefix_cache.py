@@ -2,22 +2,18 @@
 
 A block becomes known when the step that fills it is scheduled. Free blocks stay known in the queue of free blocks, in which
 those of a request stand last block first, until they come to its front and are taken for something else; a request that
-begins with what they hold takes them out of the middle.
-
-No queue is kept here: blocks are released to positions that only grow and taken from the first ones, so a free block was
-taken for something else as soon as the head of the queue has passed it. The head follows from how many are free.
+begins with what they hold takes them out of the middle (`KnownFree`).
 
 Steps are planned ahead and may be taken back: every change is written down with what undoes it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from gpusim.serving.known_blocks import NOWHERE, CachedBlock, Event, Filled, KnownBlocks, Released, Shared
+from gpusim.serving.known_free import KnownFree
 from gpusim.serving.prefix_keys import block_keys, own_keys
 from gpusim.serving.request import Request
 
@@ -44,23 +40,22 @@ class PrefixCache:
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.block_size = block_size
-        self.holes: list[int] = []
-        """Ascending positions in the queue of free blocks from which blocks were pulled; those far behind are left out."""
         self.events: list[Event] = []
         """What happened since `settle`, in order."""
-        self._tail = num_blocks
-        self._num_pulled = 0
-        self._num_passed = 0
         self._known = KnownBlocks()
+        self._free = KnownFree(num_blocks)
         self._held: dict[Request, list[CachedBlock]] = {}
         self._growing: dict[int, dict[Request, None]] = {}
-        self._free: deque[tuple[int, list[CachedBlock]]] = deque()
-        """First position and blocks that were released together, ascending."""
         self._undo: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    @property
+    def holes(self) -> list[int]:
+        """Ascending positions in the queue of free blocks from which blocks were pulled; those far behind are left out."""
+        return self._free.holes
 
     def mark(self) -> Mark:
         """Return the state as it is now; good until `settle`."""
-        return Mark(len(self._undo), len(self.events), self._tail, self._num_pulled)
+        return Mark(len(self._undo), len(self.events), self._free.tail, self._free.num_pulled)
 
     def rewind(self, mark: Mark) -> None:
         """Come back to an earlier state."""
@@ -68,37 +63,18 @@ class PrefixCache:
             undo, arguments = self._undo.pop()
             undo(*arguments)
         del self.events[mark.num_events :]
-        self._tail, self._num_pulled = mark.tail, mark.num_pulled
+        self._free.tail, self._free.num_pulled = mark.tail, mark.num_pulled
 
     def settle(self, free_blocks: int) -> None:
         """Forget how to come back, and the blocks that are gone for good."""
         self._undo.clear()
         self.events.clear()
-        head = self._head(free_blocks)
-        passed = bisect_left(self.holes, head)
-        del self.holes[:passed]
-        self._num_passed += passed
-        while self._free and self._free[0][0] < head:
-            first, blocks = self._free.popleft()
-            for position, block in enumerate(blocks[: head - first], first):
-                if block.position == position and not block.users:
-                    self._known.forget(block)
-            if first + len(blocks) > head:
-                self._free.appendleft((head, blocks[head - first :]))
+        for block in self._free.pass_by(free_blocks):
+            self._known.forget(block)
 
     def close_holes(self) -> None:
         """Move the free blocks behind holes up, so that there are none; right after `settle`."""
-        holes, batches, self._free = self.holes, self._free, deque()
-        for first, blocks in batches:
-            left = [block for position, block in enumerate(blocks, first) if block.position == position]
-            if left:
-                begin = left[0].position - bisect_left(holes, left[0].position)
-                self._free.append((begin, left))
-                for position, block in enumerate(left, begin):
-                    block.position = position
-        self._tail -= len(holes)
-        self._num_pulled -= len(holes)
-        holes.clear()
+        self._free.close_holes()
 
     def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
         """Return the longest row of known blocks with which what *request* must compute begins, but for its last token.
@@ -109,7 +85,7 @@ class PrefixCache:
         """
         keys = self._keys(request)
         most = (request.target - 1) // self.block_size
-        return self._known.find(keys[:most], self._head(free_blocks))
+        return self._known.find(keys[:most], self._free.head(free_blocks))
 
     def growing_like(self, request: Request) -> list[Request]:
         """Return the running requests whose generated tokens *request* may begin with, in order of admission."""
@@ -120,13 +96,9 @@ class PrefixCache:
     def share(self, request: Request, blocks: list[CachedBlock], step: int) -> int:
         """Let *request*, which is admitted, begin with *blocks*; return how many of them were free."""
         pulled = [block for block in blocks if not block.users]
-        positions = [block.position for block in pulled]
         for block in blocks:
             block.users += 1
-        self._pull(sorted(positions))
-        for block in pulled:
-            block.position = NOWHERE
-        self._num_pulled += len(pulled)
+        positions = self._free.pull(pulled)
         self._undo.append((self._unshare, (blocks, pulled, positions)))
         if blocks or request.content:
             self._held[request] = list(blocks)
@@ -157,22 +129,22 @@ class PrefixCache:
         num_blocks = -(-num_tokens // self.block_size)
         held = self._held.pop(request, None)
         if held is None:
-            self._tail += num_blocks
+            self._free.tail += num_blocks
             return num_blocks
         self._undo.append((self._held.__setitem__, (request, held)))
         self._shrink(request)
-        first = self._tail + num_blocks - len(held)
-        kept, freed = self._give_up(held, first)
-        freed_blocks = first + len(freed) - self._tail
-        self._tail = first + len(freed)
+        num_unknown = num_blocks - len(held)
+        kept, num_freed = self._give_up(held, self._free.tail + num_unknown)
+        freed_blocks = num_unknown + num_freed
+        self._free.tail += freed_blocks
         if not resumes:
             self._undo.append((setattr, (request, "block_keys", request.block_keys)))
             request.block_keys = None
         self.events.append(Released(step, request, kept, freed_blocks))
         return freed_blocks
 
-    def _give_up(self, held: list[CachedBlock], first: int) -> tuple[list[int], list[CachedBlock]]:
-        """Take a user from each block, the last first; return the places of those still in use, and the others.
+    def _give_up(self, held: list[CachedBlock], first: int) -> tuple[list[int], int]:
+        """Take a user from each block, the last first; return the places of those still in use, and how many are free.
 
         Args:
             held: The blocks.
@@ -190,9 +162,9 @@ class PrefixCache:
                 freed.append(block)
         self._undo.append((_take_back, (held,)))
         if freed:
-            self._free.append((first, freed))
-            self._undo.append((self._free.pop, ()))
-        return kept, freed
+            self._free.released.append((first, freed))
+            self._undo.append((self._free.released.pop, ()))
+        return kept, len(freed)
 
     def _keep_own(self, request: Request, num_tokens: int, step: int) -> None:
         """Make known all full blocks of a request that will look for them."""
@@ -259,17 +231,6 @@ class PrefixCache:
         if not alike:
             del self._growing[request.content[0][0]]
 
-    def _pull(self, positions: list[int]) -> None:
-        """Add ascending *positions* to the holes; most often they stand together, between two others."""
-        if not positions:
-            return
-        place = bisect_left(self.holes, positions[0])
-        if place == len(self.holes) or self.holes[place] > positions[-1]:
-            self.holes[place:place] = positions
-        else:
-            for position in positions:
-                insort(self.holes, position)
-
     def _unfill(self, held: list[CachedBlock], blocks: list[CachedBlock]) -> None:
         del held[len(held) - len(blocks) :]
         for block in blocks:
@@ -278,18 +239,7 @@ class PrefixCache:
     def _unshare(self, blocks: list[CachedBlock], pulled: list[CachedBlock], positions: list[int]) -> None:
         for block in blocks:
             block.users -= 1
-        for block, position in zip(pulled, positions, strict=True):
-            block.position = position
-            del self.holes[bisect_left(self.holes, position)]
-
-    def _head(self, free_blocks: int) -> int:
-        """Return the position of the block that is taken next."""
-        head = self._tail - self._num_pulled - free_blocks + self._num_passed
-        for hole in self.holes:
-            if hole > head:
-                break
-            head += 1
-        return head
+        self._free.put_back(pulled, positions)
 
 
 def _take_back(held: list[CachedBlock]) -> None:

@@ -1,9 +1,7 @@
 """Who waits, computes a prompt and decodes: all that deciding about the next steps needs to know.
 
-All decoding requests get a token in every step, so a step moves one number and not a hundred requests: their contexts
-grow together, the first to end is on top of a heap, and who needs a block in a step is told by a remainder. A roster is
-small, so steps are planned ahead on a copy of it. Where decodes pause, all pause: what concerns them counts in *rounds*,
-which are the steps without those in which they paused.
+A roster is small, so steps are planned ahead on a copy of it. Those who decode are a few sums (`Decodes`), and count in
+*rounds*: the steps without those in which they paused.
 """
 
 from __future__ import annotations
@@ -12,10 +10,10 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from itertools import islice
 
 from gpusim.serving.batch import Batch
+from gpusim.serving.decodes import Decodes
 from gpusim.serving.known_blocks import CachedBlock
 from gpusim.serving.offload import HostStore
 from gpusim.serving.policy import Key
@@ -28,7 +26,7 @@ from gpusim.serving.reserve import NOTHING, Reserve
 class Roster:
     """The requests of an engine before its next step."""
 
-    block_size: int
+    decodes: Decodes
     free_blocks: int
     reserve: Reserve = NOTHING
     """What requests get at their admission."""
@@ -36,8 +34,6 @@ class Roster:
     """Orders those who wait; None: as they came."""
     step: int = 0
     """Number of the next step."""
-    round: int = 0
-    """The same without the steps in which decodes paused."""
     num_admitted: int = 0
     waiting: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
@@ -46,13 +42,6 @@ class Roster:
     """Those of them that compute what they had at admission, with the tokens computed; in order of admission."""
     ready: list[Request] = field(default_factory=list)
     """Those that have computed it and do not decode yet."""
-    num_decodes: int = 0
-    decode_context: int = 0
-    """Tokens of context of all decoding requests in the next step, each including the token it computes."""
-    ends: list[tuple[int, int, Request]] = field(default_factory=list)
-    """Heap of (last round, order, request) of those that decode."""
-    crossings: list[int] = field(default_factory=list)
-    """Decoding requests by the remainder of the rounds, divided by the block size, in which they need a block."""
     unread: dict[Request, None] = field(default_factory=dict)
     """Running requests whose KV the last batch did not read."""
     free_slots: list[int] = field(default_factory=list)
@@ -81,12 +70,10 @@ class Roster:
     """Blocks known by what they hold; shared by all copies of a roster, of which one at a time may go on."""
     mark: Mark | None = None
     """The state of `prefix` as this roster was made."""
-    farthest: int | None = field(default=None, compare=False)
-    """Context of the decoding request that has most, less the rounds; None: to be looked for."""
+    block_size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.crossings:
-            self.crossings = [0] * self.block_size
+        self.block_size = self.decodes.block_size
         if self.mark is None and self.prefix is not None:
             self.mark = self.prefix.mark()
 
@@ -105,21 +92,16 @@ class Roster:
     def copy(self) -> Roster:
         """Return a roster that can go on instead of this one."""
         return Roster(
-            self.block_size,
+            self.decodes.copy(),
             self.free_blocks,
             self.reserve,
             self.key,
             self.step,
-            self.round,
             self.num_admitted,
             self.waiting.copy(),
             self.running.copy(),
             self.prefilling.copy(),
             self.ready.copy(),
-            self.num_decodes,
-            self.decode_context,
-            self.ends.copy(),
-            self.crossings.copy(),
             self.unread.copy(),
             self.free_slots.copy(),
             self.num_slots,
@@ -134,7 +116,6 @@ class Roster:
             self.store,
             self.num_released,
             self.prefix,
-            farthest=self.farthest,
         )
 
     @property
@@ -182,32 +163,6 @@ class Roster:
         if self.reserve is not NOTHING:
             cached = max(cached, self.reserve.tokens(request))
         return -(-cached // self.block_size)
-
-    def blocks_needed(self, steps: int) -> int:
-        """Blocks that the decoding requests need for the next *steps* steps, if they do not pause."""
-        if self.reserve.is_complete:
-            return 0
-        begin = self.round % self.block_size
-        if steps == 1:
-            return self.crossings[begin]
-        rounds, rest = divmod(steps, self.block_size)
-        end = begin + rest
-        needed = rounds * self.num_decodes + sum(self.crossings[begin:end])
-        return needed if end <= self.block_size else needed + sum(self.crossings[: end - self.block_size])
-
-    def steps_until_shortage(self, steps: int, blocks: int) -> int:
-        """Return for how many of *steps* decode steps that many *blocks* suffice."""
-        # No more than one block a sequence and round; most often that settles it.
-        if (steps // self.block_size + 1) * self.num_decodes <= blocks or self.blocks_needed(steps) <= blocks:
-            return steps
-        enough, too_many = 0, steps
-        while too_many - enough > 1:
-            middle = (enough + too_many) // 2
-            if self.blocks_needed(middle) <= blocks:
-                enough = middle
-            else:
-                too_many = middle
-        return enough
 
     def find(self, request: Request, free_blocks: int) -> list[CachedBlock]:
         """Return the blocks with which a request that waits can begin; see `PrefixCache.find`."""
@@ -276,15 +231,8 @@ class Roster:
         """Have all that are ready decode from the next step on; return them."""
         begun, self.ready = self.ready, []
         for request in begun:
-            target = request.target
-            request.decode_step, request.first_decode = self.step, self.round
-            last = request.last_round = self.round + request.most_cached_tokens - target - 1
-            heappush(self.ends, (last, request.order, request))
-            self.num_decodes += 1
-            self.decode_context += target + 1
-            if self.farthest is not None:
-                self.farthest = max(self.farthest, target - self.round)
-            self.crossings[(self.round - target) % self.block_size] += 1
+            request.decode_step = self.step
+            self.decodes.begin(request)
         return begun
 
     def preempt(self, request: Request) -> int:
@@ -302,9 +250,7 @@ class Roster:
         elif request in self.ready:
             self.ready.remove(request)
         else:
-            self._forget(request)
-            self.ends = [entry for entry in self.ends if entry[2] is not request]
-            self.ends.sort()
+            self.decodes.drop(request)
         if is_swapped:
             self.free_host_blocks -= blocks
             swapped = [*self.swapped.items(), (request, cached)]
@@ -321,27 +267,26 @@ class Roster:
             return self.prefilling[request]
         if request in self.ready:
             return request.target
-        return request.cached_before(self.round)
+        return request.cached_before(self.decodes.round)
 
     def needs_block(self, request: Request) -> bool:
         """Tell whether a running request decodes and needs a block for the next step."""
-        decodes = request.first_decode >= 0
-        return decodes and not self.reserve.is_complete and self._crossing(request) == self.round % self.block_size
+        return request.first_decode >= 0 and self.decodes.needs_block(request)
 
     def pauses(self, batch: Batch) -> bool:
         """Tell whether decodes pause in *batch*."""
-        return batch.num_decodes < self.num_decodes
+        return batch.num_decodes < self.decodes.number
 
     def advance(self, batch: Batch, steps: int) -> list[Request]:
         """Let *steps* steps of *batch* pass; return the requests that got their last token in the last of them."""
+        decodes = self.decodes
         if self.leaving:
             self.gone += [(self.step, self.step + 1, request) for request in self.let_go()]
         if not self.pauses(batch):
-            self.free_blocks -= self.blocks_needed(steps)
-            self.decode_context += steps * self.num_decodes
-            self.round += steps
+            self.free_blocks -= decodes.blocks_needed(steps)
+            decodes.advance(steps)
         self.step += steps
-        finished = self._ended() if self.ends and self.ends[0][0] < self.round else []
+        finished = decodes.ended() if decodes.ends and decodes.ends[0][0] < decodes.round else []
         for request, computed, tokens in batch.chunks:
             self._compute(request, computed, tokens, finished)
         if finished:
@@ -351,15 +296,6 @@ class Roster:
             if not self.lags:
                 self.gone += [(self.step - 1, self.step, request) for request in self.let_go()]
         return finished
-
-    @property
-    def longest_decode(self) -> int:
-        """Tokens of context of the decoding request that has most, in the next step, including the one it computes."""
-        if not self.num_decodes:
-            return 0
-        if self.farthest is None:
-            self.farthest = max(request.target - request.first_decode for _, _, request in self.ends)
-        return self.farthest + self.round + 1
 
     def let_go(self) -> list[Request]:
         """Have those leave who are over; return them."""
@@ -389,22 +325,3 @@ class Roster:
             finished.append(request)
         else:
             self.ready.append(request)
-
-    def _ended(self) -> list[Request]:
-        finished = []
-        while self.ends and self.ends[0][0] < self.round:
-            request = heappop(self.ends)[2]
-            self._forget(request)
-            finished.append(request)
-        return finished
-
-    def _forget(self, request: Request) -> None:
-        """Take out of the sums a request that decodes no more."""
-        self.num_decodes -= 1
-        self.decode_context -= request.cached_before(self.round) + 1
-        self.crossings[self._crossing(request)] -= 1
-        if self.farthest == request.target - request.first_decode:
-            self.farthest = None
-
-    def _crossing(self, request: Request) -> int:
-        return (request.first_decode - request.target) % self.block_size

@@ -28,7 +28,7 @@ def swap_in(roster: Roster, budget: int, max_num_seqs: int, free_blocks: int) ->
     Returns:
         Who came back, with the tokens in the cache, and the blocks that their next tokens need beside.
     """
-    left = budget - roster.num_decodes - sum(r.target - computed for r, computed in roster.prefilling.items())
+    left = budget - roster.decodes.number - sum(r.target - computed for r, computed in roster.prefilling.items())
     swapped_in: list[tuple[Request, int]] = []
     needed = 0
     while roster.swapped and left > 0 and roster.num_seated < max_num_seqs:

@@ -10,7 +10,8 @@ from gpusim.core.clock import TICKS_PER_S, Clock, FloatArray, IntArray
 from gpusim.hardware.cluster import Cluster
 from gpusim.hardware.memory import MemoryBank
 from gpusim.machine import read_topology
-from gpusim.model.work import Attention, Collective, Kernel
+from gpusim.model.collectives import Collective
+from gpusim.model.work import Attention, Kernel
 from gpusim.runtime.collective import CollectiveGroup
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.kernel_timer import KernelTimer

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import polars as pl
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.lower import LOGIT_BYTES
+from gpusim.model.around_layers import LOGIT_BYTES
 from gpusim.model.work import Elementwise, Gemm, Kernel
 from gpusim.silicon.calls import Calls, Family
 from gpusim.silicon.elementwise import LAW

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from gpusim.model.work import AllGather, AllReduce, AllToAll, ReduceScatter, SendRecv
+from gpusim.model.collectives import AllGather, AllReduce, AllToAll, ReduceScatter, SendRecv
 from gpusim.silicon.calls import Calls, Family
 from gpusim.silicon.machines import is_pairwise
 from gpusim.silicon.tables import columns, groups

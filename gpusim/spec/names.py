@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from gpusim.errors import SpecError
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import Document, read_document, validate
+from gpusim.spec.document import Document, validate
 from gpusim.spec.folders import FOLDERS, Kind, folder, names
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
 from gpusim.spec.problems import Location, Problem, described
+from gpusim.spec.yaml_files import read_document
 from gpusim.spelling import nearest, unknown_name
 
 __all__ = ["Kind", "extend", "is_path", "locate", "merge_problems", "names", "read"]

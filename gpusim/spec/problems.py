@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from gpusim.errors import GpusimError
 from gpusim.spelling import unknown_name
 
 Location = tuple[str | int, ...]
+T = TypeVar("T")
 
 _NOUNS: Final = {
     "dict": "a mapping",
@@ -40,6 +42,25 @@ class Problem:
 
     where: Location
     message: str
+
+
+@dataclass
+class Problems:
+    """What is wrong so far."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, where: Location, message: str) -> None:
+        """Note that the key at *where* is wrong."""
+        self.found.append(Problem(where, message))
+
+    def attempt(self, where: Location, action: Callable[[], T]) -> T | None:
+        """Return what *action* does, or None and a problem at *where*."""
+        try:
+            return action()
+        except (GpusimError, ValueError) as error:
+            self.add(where, str(error))
+            return None
 
 
 def problems_of(cls: type[BaseModel], data: Any, error: ValidationError) -> list[Problem]:

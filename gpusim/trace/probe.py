@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpusim.core.probe import Probe
-from gpusim.runtime.executor import HOST_WAIT
+from gpusim.runtime.kernel_executor import HOST_WAIT
 from gpusim.runtime.mover import KV_TRANSFER
 from gpusim.trace.engine_track import EngineTrack
 from gpusim.trace.gpu_tracks import KernelTrack, MemoryTracks

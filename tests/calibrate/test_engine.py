@@ -12,9 +12,10 @@ from gpusim.cli import app
 from gpusim.errors import SpecError
 from gpusim.runs.layout import read_folder
 from gpusim.runs.predictions import predict
-from gpusim.spec.document import read_document, validate
+from gpusim.spec.document import validate
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.sampling import SamplingSpec
+from gpusim.spec.yaml_files import read_document
 from measured_runs import EXPERIMENT, MODEL
 
 BASE = EngineProfile(name="base", request=4e-3, token=1.8e-3, overlapped_step=1e-6, overlapped_sequence=1e-9)

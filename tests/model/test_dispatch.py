@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model
+from gpusim.model.collectives import AllGather, AllReduce, ReduceScatter
 from gpusim.model.dispatch import own_and_gathered, rows_together
 from gpusim.model.footprint import num_parameters
 from gpusim.model.layout import Layout
-from gpusim.model.work import AllGather, AllReduce, BatchShape, GroupedGemm, ReduceScatter
+from gpusim.model.step import BatchShape
+from gpusim.model.work import GroupedGemm
 from gpusim.spec.model import AttentionSpec, LayersSpec, MoeSpec
 
 MOE = MoeSpec(num_experts=16, experts_per_token=2, expert_intermediate_size=256, num_shared_experts=1)

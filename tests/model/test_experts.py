@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model, catalog_model
+from gpusim.model.collectives import AllReduce
 from gpusim.model.footprint import weight_bytes
 from gpusim.model.layout import Layout
-from gpusim.model.work import AllReduce, BatchShape, ExpertPass, Gemm, GroupedGemm
+from gpusim.model.step import BatchShape
+from gpusim.model.work import ExpertPass, Gemm, GroupedGemm
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, MoeSpec
 
 ATTENTION = AttentionSpec(num_heads=8, num_kv_heads=8, head_dim=64)

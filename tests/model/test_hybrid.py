@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from builders import build_lowering, build_model, catalog_model
+from gpusim.model.collectives import AllReduce
 from gpusim.model.footprint import kv_bytes_per_token, num_active_parameters, num_parameters, weight_bytes
 from gpusim.model.layout import Layout
+from gpusim.model.step import BatchShape
 from gpusim.model.window import WindowShapes
-from gpusim.model.work import AllReduce, Attention, BatchShape, Elementwise, GroupedGemm
+from gpusim.model.work import Attention, Elementwise, GroupedGemm
 from gpusim.spec.model import ModelSpec
 from gpusim.units import GiB
 

@@ -11,7 +11,8 @@ from builders import build_lowering, catalog_model
 from gpusim.model.attention import with_attention
 from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
 from gpusim.model.layout import Layout
-from gpusim.model.work import Attention, BatchShape, Gemm, GroupedGemm
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Attention, Gemm, GroupedGemm
 
 V3 = catalog_model("deepseek-v3")
 TINY = catalog_model("tiny-mla")
@@ -90,7 +91,7 @@ def test_steps_grow_by_a_token_a_decode():
 
 
 def shapes_of(decodes, context, steps):
-    from gpusim.model.work import StepShapes
+    from gpusim.model.step import StepShapes
 
     return StepShapes.of(BatchShape(decodes, context, (), decodes), steps)
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model, catalog_model
+from gpusim.model.collectives import AllReduce
 from gpusim.model.footprint import kv_bytes_per_token, weight_bytes
-from gpusim.model.work import AllReduce, Attention, BatchShape, Elementwise, Gemm
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Attention, Elementwise, Gemm
 
 shapes = st.builds(
     lambda decodes, context, chunks: BatchShape(

@@ -7,7 +7,8 @@ import pytest
 from builders import build_lowering, build_model, catalog_model
 from gpusim.model.footprint import num_active_parameters, num_parameters
 from gpusim.model.layout import Layout
-from gpusim.model.work import BatchShape, Gemm
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Gemm
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, MoeSpec
 from gpusim.spec.names import names
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from builders import build_lowering, build_model
 from gpusim.model.attention import without_wide_windows
+from gpusim.model.step import BatchShape, StepShapes, chunk_pairs
 from gpusim.model.window import WindowShapes, pairs_in_window, tokens_in_window
-from gpusim.model.work import Attention, BatchShape, StepShapes, chunk_pairs
+from gpusim.model.work import Attention
 
 SPANS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=5)
 """New tokens of chunks, and those before them."""

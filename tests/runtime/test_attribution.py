@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
 from gpusim.core.clock import TICKS_PER_S
-from gpusim.model.work import BatchShape
+from gpusim.model.step import BatchShape
 from gpusim.runtime.attribution import CATEGORIES, collective_attribution, kernel_attribution
 from gpusim.runtime.laws.timing import KernelTime
 from machines import Machine, decode

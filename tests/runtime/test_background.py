@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpusim.core.clock import seconds, ticks
-from gpusim.model.work import AllReduce
+from gpusim.model.collectives import AllReduce
 from gpusim.units import MB, ms, us
 from machines import Machine
 

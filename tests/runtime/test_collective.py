@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpusim.core.clock import seconds, ticks
-from gpusim.model.work import AllGather, AllReduce, AllToAll, ReduceScatter, SendRecv
+from gpusim.model.collectives import AllGather, AllReduce, AllToAll, ReduceScatter, SendRecv
 from gpusim.silicon.made_up import made_up
 from gpusim.spec.topology import TopologySpec
 from gpusim.units import GB, MB, us

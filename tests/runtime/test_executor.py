@@ -14,7 +14,12 @@ from builders import build_lowering, build_model, catalog_model
 from gpusim.core.probe import RecordingProbe
 from gpusim.machine import read_topology
 from gpusim.runtime.attribution import WAITING
-from gpusim.runtime.executor import EVENTS_PER_COLLECTIVE, EVENTS_PER_KERNEL, EVENTS_PER_REMOTE_READ, EVENTS_PER_STEP
+from gpusim.runtime.kernel_executor import (
+    EVENTS_PER_COLLECTIVE,
+    EVENTS_PER_KERNEL,
+    EVENTS_PER_REMOTE_READ,
+    EVENTS_PER_STEP,
+)
 from gpusim.runtime.program import TimedKernel
 from machines import Machine, count_events, decode
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model, catalog_model
-from gpusim.model.work import BatchShape, StepShapes
-from gpusim.runtime.folding import CHUNK, Folder, TotalsTable, account_steps
-from gpusim.runtime.kernel_timer import StepTotals
+from gpusim.model.step import BatchShape, StepShapes
+from gpusim.runtime.accounts import account_steps
+from gpusim.runtime.folding import Folder
+from gpusim.runtime.totals import CHUNK, StepTotals, TotalsTable
 from machines import Machine
 from predictions import uneven
 

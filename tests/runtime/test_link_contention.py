@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpusim.core.clock import seconds, ticks
 from gpusim.hardware.fabric import Fabric
-from gpusim.model.work import AllReduce
+from gpusim.model.collectives import AllReduce
 from gpusim.runtime.attribution import WAITING
 from gpusim.units import MiB, us
 from machines import Machine, decode

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from builders import build_lowering, catalog_model
-from gpusim.model.work import BatchShape
+from gpusim.model.step import BatchShape
 from gpusim.runtime.collective import TimedCollective
 from gpusim.runtime.program import TimedKernel
 from gpusim.spec.model import ModelSpec

@@ -6,7 +6,7 @@ import pytest
 from builders import build_simulation
 from gpusim.core.probe import RecordingProbe
 from gpusim.model.lower import Lowering
-from gpusim.model.work import StepShapes
+from gpusim.model.step import StepShapes
 
 
 class Recorder:

@@ -153,14 +153,17 @@ def test_arrivals_at_the_very_boundary_are_confirmed_to_the_tick(load, steps_tak
     assert tokens[0] == tokens[1]
 
 
+def fields_of(thing, *left_out):
+    """Return the fields of a dataclass by their names."""
+    return {name: getattr(thing, name) for name in thing.__dataclass_fields__ if name not in left_out}
+
+
 def state_of(roster):
     """Return what a roster holds but who waits, its heap in order."""
-    held = {
-        name: getattr(roster, name) for name in roster.__dataclass_fields__ if name not in {"waiting", "ends", "mark"}
-    }
     progress = [(r.index, r.order, r.slot, r.prompt_step) for r in roster.running]
+    held = fields_of(roster, "waiting", "decodes", "mark") | fields_of(roster.decodes, "ends")
     return held | {
-        "ends": sorted(roster.ends),
+        "ends": sorted(roster.decodes.ends),
         "progress": progress,
         "cached": [roster.cached(r) for r in roster.running],
     }

@@ -71,13 +71,13 @@ class Driven:
         assert set(roster.running) == set(cached)
         assert roster.free_blocks == self.load.num_blocks - sum(held.values())
         assert roster.free_host_blocks == self.load.host_blocks - sum(map(self.blocks, roster.swapped.values()))
-        assert roster.num_decodes == len(roster.ends) == len(self.decoding)
-        assert roster.decode_context == sum(cached[request] + 1 for request in self.decoding)
-        assert roster.longest_decode == max((cached[request] + 1 for request in self.decoding), default=0)
-        assert sum(roster.crossings) == len(self.decoding)
+        assert roster.decodes.number == len(roster.decodes.ends) == len(self.decoding)
+        assert roster.decodes.context == sum(cached[request] + 1 for request in self.decoding)
+        assert roster.decodes.longest == max((cached[request] + 1 for request in self.decoding), default=0)
+        assert sum(roster.decodes.crossings) == len(self.decoding)
         assert {request: roster.cached(request) for request in roster.running} == cached
-        assert {last for last, *_ in roster.ends} == {
-            roster.round + r.most_cached_tokens - cached[r] - 1 for r in self.decoding
+        assert {last for last, *_ in roster.decodes.ends} == {
+            roster.decodes.round + r.most_cached_tokens - cached[r] - 1 for r in self.decoding
         }
         for request in self.decoding:
             takes = self.blocks(cached[request] + 1) > self.blocks(cached[request])
@@ -110,9 +110,9 @@ def test_blocks_needed_are_those_of_the_requests(load, kind, lengths, blocks, st
 
     def look(driven, _):
         roster = driven.roster
-        assert [roster.blocks_needed(n) for n in range(25)] == [driven.blocks_needed(n) for n in range(25)]
+        assert [roster.decodes.blocks_needed(n) for n in range(25)] == [driven.blocks_needed(n) for n in range(25)]
         enough = [n for n in range(steps + 1) if driven.blocks_needed(n) <= blocks]
-        assert roster.steps_until_shortage(steps, blocks) == max(enough)
+        assert roster.decodes.steps_until_shortage(steps, blocks) == max(enough)
 
     drive(load, kind, lengths, look)
 

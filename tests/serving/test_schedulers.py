@@ -7,6 +7,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from builders import build_request
+from gpusim.serving.decodes import Decodes
 from gpusim.serving.roster import Roster
 from loads import KINDS, Load, loads
 from rules import Rules, Step
@@ -31,7 +32,7 @@ def play(load, kind, *, longest=10**9, decide=decide):
             request.generated = tokens_of.get(request.index, 0)
             # Of one that decodes, the last token is not among those that go to host memory.
             request.generated -= request.generated > 0 and roster.swapped.get(request) == request.target - 1
-        decodes = [request for *_, request in sorted(roster.ends, key=lambda end: end[1])]
+        decodes = [request for *_, request in sorted(roster.decodes.ends, key=lambda end: end[1])]
         assert batch.num_decodes in (0, len(decodes))
         decodes = decodes[: batch.num_decodes]
         assert decodes or batch.chunks
@@ -136,7 +137,7 @@ def test_a_preempted_request_returns_as_soon_as_there_is_room():
 def test_only_a_free_seat_lets_an_arrival_in(kind, running, waiting):
     """An engine of two seats looks at arrivals while one is free and nobody is before them, a static one while empty."""
     scheduler = Load([(0, 1, 1)], max_num_seqs=2, budget=2, num_blocks=9, block_size=4).scheduler(kind)
-    roster = Roster(4, 9)
+    roster = Roster(Decodes(4), 9)
     roster.running = [build_request(i) for i in range(running)]
     roster.waiting.extend(build_request(9 + i) for i in range(waiting))
     is_open = running < 2 and not (waiting and kind.endswith("fcfs"))
@@ -282,7 +283,7 @@ def test_the_policy_says_who_goes_first(policy, order):
     scheduler = Load([(0, 1, 1)], max_num_seqs=1, budget=99, num_blocks=99, block_size=4).scheduler(
         f"continuous {policy}"
     )
-    roster = Roster(4, 99, scheduler.reserve, scheduler.key)
+    roster = Roster(Decodes.of(4, scheduler.reserve), 99, scheduler.reserve, scheduler.key)
     for number, (prompt, output, priority) in enumerate([(9, 9, 1), (2, 9, 2), (4, 4, 2), (3, 9, 0)]):
         roster.join(build_request(number, prompt=prompt, output=output, priority=priority, arrival=number))
     assert [request.index for request in roster.waiting] == order

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gpusim.model.work import Attention, BatchShape, StepProgram
+from gpusim.model.step import BatchShape, StepProgram
+from gpusim.model.work import Attention
 from gpusim.silicon.attention import ATTENTION
 from gpusim.silicon.bench import Bench
 from gpusim.silicon.block import BLOCK

@@ -12,10 +12,11 @@ from gpusim.hardware.graph import build_graph
 from gpusim.hardware.routes import Routes
 from gpusim.runtime.rings import rings
 from gpusim.spec.device import ChannelMemorySpec, DeviceSpec
-from gpusim.spec.document import parse_document, validate
+from gpusim.spec.document import validate
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import extend, locate, names, read
 from gpusim.spec.topology import GpuNodeSpec, TopologySpec
+from gpusim.spec.yaml_files import parse_document
 from gpusim.units import GB, TB, GiB, TiB, ns, us
 from helpers import REPOSITORY, shared_data
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import OUTSIDE, Document, Place, dump_yaml, parse_document, parse_scalar, read_document
+from gpusim.spec.document import OUTSIDE, Document, Place
 from gpusim.spec.problems import Problem
+from gpusim.spec.yaml_files import dump_yaml, parse_document, parse_scalar, read_document
 
 TEXT = """\
 a: 1

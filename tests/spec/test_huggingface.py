@@ -8,10 +8,10 @@ import pytest
 
 from gpusim.errors import SpecError
 from gpusim.model.footprint import kv_bytes_per_token, num_parameters
-from gpusim.spec.document import parse_document
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
+from gpusim.spec.yaml_files import parse_document
 
 LLAMA_3_1_8B = {
     "architectures": ["LlamaForCausalLM"],

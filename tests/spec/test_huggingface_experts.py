@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import parse_document
 from gpusim.spec.huggingface import model_from_config
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
+from gpusim.spec.yaml_files import parse_document
 
 MIXTRAL = {
     "architectures": ["MixtralForCausalLM"],

@@ -8,11 +8,11 @@ import pytest
 
 from gpusim.errors import SpecError
 from gpusim.model.footprint import num_parameters
-from gpusim.spec.document import parse_document
 from gpusim.spec.huggingface import model_from_config
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import read
 from gpusim.spec.sampling import SamplingSpec
+from gpusim.spec.yaml_files import parse_document
 
 BLOOM = {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112, "vocab_size": 250880}
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}

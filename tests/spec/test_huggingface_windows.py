@@ -8,10 +8,10 @@ import pytest
 
 from builders import catalog_model
 from gpusim.errors import SpecError
-from gpusim.spec.document import parse_document
 from gpusim.spec.huggingface import model_from_config
 from gpusim.spec.huggingface.windows import with_window
 from gpusim.spec.model import ModelSpec
+from gpusim.spec.yaml_files import parse_document
 
 GEMMA_2_9B = {
     "model_type": "gemma2",

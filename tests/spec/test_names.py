@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from gpusim.errors import SpecError
-from gpusim.plan import read_model
 from gpusim.spec.document import Place
 from gpusim.spec.names import is_path, locate, names, read
+from gpusim.stated import read_model
 
 CONFIG = {
     "model_type": "llama",

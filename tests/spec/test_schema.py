@@ -4,13 +4,13 @@ import jsonschema
 import pytest
 
 from gpusim.spec.device import DeviceSpec
-from gpusim.spec.document import read_document
 from gpusim.spec.model import ModelSpec
 from gpusim.spec.names import locate, names
 from gpusim.spec.scenario import Scenario
 from gpusim.spec.schema import json_schema
 from gpusim.spec.topology import TopologySpec
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.spec.yaml_files import read_document
 
 SPECS = {
     "example": Scenario,

@@ -14,7 +14,7 @@ from builders import scenario_data
 from gpusim.cli import app
 from gpusim.errors import SpecError
 from gpusim.results.stored import read_result
-from gpusim.spec.document import dump_yaml
+from gpusim.spec.yaml_files import dump_yaml
 from gpusim.trace.window import find_window
 from run_builders import uniform_run
 from timelines import read_timeline, steps_of_gpu

@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, BoolArray
+from gpusim.model.arrays import BoolArray
+from gpusim.model.work import Attention
 from gpusim.runtime.laws.attention_kernels import KERNELS, DecodeKernel, DecodeRows
 from gpusim.runtime.laws.dealing import tail_s
 from gpusim.runtime.laws.gpu import GpuFigures, law_for

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from gpusim.model.work import Size
+from gpusim.model.arrays import Size
 
 Pattern: TypeAlias = Literal["ring", "all_pairs", "pair"]
 """Every rank to the next; every rank to all others; the first rank to the second."""

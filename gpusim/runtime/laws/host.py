@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from gpusim.core.clock import IntArray, ticks_array
-from gpusim.model.work import Count, HostWork
+from gpusim.model.arrays import Count
+from gpusim.model.work import HostWork
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.runtime.laws.timing import KernelTime
 from gpusim.spec.engine_profile import EngineProfile

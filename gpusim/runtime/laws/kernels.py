@@ -8,7 +8,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from gpusim.core.clock import FloatArray
-from gpusim.model.work import Attention, Count, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Size, Sort
+from gpusim.model.arrays import Count, Size
+from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, HostWork, Sort
 from gpusim.runtime.laws.elementwise import KERNELS, ElementwiseRows, elementwise_time
 from gpusim.runtime.laws.gemm import GemmRows, gemm_time
 from gpusim.runtime.laws.gpu import GpuFigures

@@ -27,8 +27,9 @@ from dataclasses import replace
 import numpy as np
 
 from gpusim.core.clock import FloatArray
+from gpusim.model.arrays import Count
 from gpusim.model.chunks import ChunkWork
-from gpusim.model.work import Attention, Count
+from gpusim.model.work import Attention
 from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time
 from gpusim.runtime.laws.dealing import makespan
 from gpusim.runtime.laws.gpu import GpuFigures

@@ -178,7 +178,7 @@ def make_room(
 
 def steps_unchanged(roster: Roster, spare: int = 0) -> int:
     """Return for how many steps decodes go on alone: until one has all its tokens, or blocks run out but for *spare* ones."""
-    until_done = roster.ends[0][0] - roster.round + 1
+    until_done = roster.decodes.ends[0][0] - roster.decodes.round + 1
     if until_done == 1:
         return 1
-    return max(1, roster.steps_until_shortage(until_done, roster.free_blocks - spare))
+    return max(1, roster.decodes.steps_until_shortage(until_done, roster.free_blocks - spare))

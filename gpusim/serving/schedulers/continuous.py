@@ -29,7 +29,7 @@ class ContinuousScheduler(Admission):
         """See `Scheduler.next_batch`."""
         begun: Sequence[Request] = roster.begin_decoding() if roster.ready else ()
         preempted: list[tuple[Request, int]] = []
-        needed = roster.blocks_needed(1)
+        needed = roster.decodes.blocks_needed(1)
         if roster.prefilling:
             needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
         turns: dict[Request, int] = {}
@@ -42,8 +42,8 @@ class ContinuousScheduler(Admission):
             swapped_in, blocks = swap_in(roster, self.budget, self.max_num_seqs, roster.free_blocks - needed)
             begun = [*begun, *roster.begin_decoding()]
             needed += blocks
-        batch = Batch(roster.num_decodes, roster.decode_context, begun, preempted, swapped_in)
-        budget = self.budget - roster.num_decodes
+        batch = Batch(roster.decodes.number, roster.decodes.context, begun, preempted, swapped_in)
+        budget = self.budget - roster.decodes.number
         if roster.prefilling:
             budget = self._go_on(batch, roster, budget, turns)
         if not preempted:
@@ -58,7 +58,9 @@ class ContinuousScheduler(Admission):
 
     def must_wait(self, roster: Roster) -> bool:
         """See `Scheduler.must_wait`: nobody is preempted while blocks are about to be released."""
-        needed = roster.blocks_needed(1) + sum(request.target % roster.block_size == 0 for request in roster.ready)
+        needed = roster.decodes.blocks_needed(1) + sum(
+            request.target % roster.block_size == 0 for request in roster.ready
+        )
         needed += sum(self._chunk_blocks(roster, *entry) for entry in roster.prefilling.items())
         return needed + self.spare > roster.free_blocks
 
@@ -66,7 +68,7 @@ class ContinuousScheduler(Admission):
         """See `Scheduler.runs_short`."""
         if roster.swapped and may_swap_in(roster, self.max_num_seqs):
             return True
-        needed = roster.num_decodes + len(roster.ready) + self.spare
+        needed = roster.decodes.number + len(roster.ready) + self.spare
         if roster.prefilling:
             needed += roster.blocks_for(self.budget) + 1
         if not roster.waiting:
@@ -77,7 +79,7 @@ class ContinuousScheduler(Admission):
     def _demand(self, roster: Roster, request: Request, turns: dict[Request, int]) -> tuple[int, int]:
         """Return what a request needs as its turn comes; *turns* gets the tokens that are left for its prompt then."""
         if request in roster.prefilling:
-            turns[request] = self.budget - roster.num_decodes
+            turns[request] = self.budget - roster.decodes.number
             blocks = self._chunk_blocks(roster, request, roster.prefilling[request])
             return blocks, blocks
         blocks = int(roster.needs_block(request))
@@ -85,7 +87,7 @@ class ContinuousScheduler(Admission):
 
     def _chunk_blocks(self, roster: Roster, request: Request, computed: int) -> int:
         """Blocks that a prefilling request, the last one that runs, needs for its next chunk."""
-        tokens = min(request.target - computed, max(0, self.budget - roster.num_decodes))
+        tokens = min(request.target - computed, max(0, self.budget - roster.decodes.number))
         return roster.blocks_held(request, computed + tokens) - roster.blocks_held(request, computed)
 
     def _go_on(self, batch: Batch, roster: Roster, budget: int, turns: dict[Request, int]) -> int:

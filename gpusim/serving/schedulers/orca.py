@@ -30,7 +30,7 @@ class OrcaScheduler(Admission):
     def next_batch(self, roster: Roster) -> Batch:
         """See `Scheduler.next_batch`."""
         begun = roster.begin_decoding()
-        batch = Batch(roster.num_decodes, roster.decode_context, begun)
+        batch = Batch(roster.decodes.number, roster.decodes.context, begun)
         self.admit(batch, roster, self.budget, roster.free_blocks)
         if not batch.chunks:
             batch.steps = steps_unchanged(roster)

@@ -43,7 +43,7 @@ class StaticScheduler:
             is_picky = is_new and self.key is not None
             return Batch(0, 0, chunks=chunks, admitted=admitted, is_hungry=is_hungry, is_picky=is_picky)
         begun = roster.begin_decoding()
-        batch = Batch(roster.num_decodes, roster.decode_context, begun, steps=steps_unchanged(roster))
+        batch = Batch(roster.decodes.number, roster.decodes.context, begun, steps=steps_unchanged(roster))
         if self.pads:
             _count_idle(batch, roster)
         return batch
@@ -96,5 +96,7 @@ def _pad(batch: list[Request]) -> None:
 def _count_idle(batch: Batch, roster: Roster) -> None:
     """Note how many decodes are of no use to anybody; the batch holds until there is one more."""
     lasts = [request.last_round - request.overtime for request in roster.running]
-    batch.num_idle = sum(last < roster.round for last in lasts)
-    batch.steps = min([batch.steps, *(last - roster.round + 1 for last in lasts if last >= roster.round)])
+    batch.num_idle = sum(last < roster.decodes.round for last in lasts)
+    batch.steps = min(
+        [batch.steps, *(last - roster.decodes.round + 1 for last in lasts if last >= roster.decodes.round)]
+    )

@@ -30,19 +30,19 @@ class VllmV0Scheduler(Spare):
     def _decode(self, batch: Batch, roster: Roster) -> Batch:
         """Make *batch* one of all decodes."""
         begun, preempted = roster.begin_decoding(), list[tuple[Request, int]]()
-        if roster.blocks_needed(1) + self.spare > roster.free_blocks:
+        if roster.decodes.blocks_needed(1) + self.spare > roster.free_blocks:
             make_room(preempted, roster, lambda request: (self.spare, int(roster.needs_block(request))))
         lost = {request for request, _ in preempted}
         batch.begun = [request for request in begun if request not in lost]
         batch.preempted = preempted
-        batch.num_decodes, batch.decode_context = roster.num_decodes, roster.decode_context
+        batch.num_decodes, batch.decode_context = roster.decodes.number, roster.decodes.context
         if not preempted:
             batch.steps = steps_unchanged(roster, self.spare)
         return batch
 
     def runs_short(self, roster: Roster, blocks: int) -> bool:
         """See `Scheduler.runs_short`."""
-        decodes = roster.num_decodes + len(roster.ready) + self.spare
+        decodes = roster.decodes.number + len(roster.ready) + self.spare
         return blocks < max(decodes, self.most_admitted_blocks(roster))
 
     def refuse(self, request: Request) -> str | None:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from gpusim.spec.document import Document, read_document
+from gpusim.spec.document import Document
 from gpusim.spec.huggingface.deepseek import deepseek_v2, deepseek_v3
 from gpusim.spec.huggingface.experts import llama4, llama4_with_images, mixtral, qwen3_moe
 from gpusim.spec.huggingface.falcon import falcon
@@ -21,6 +21,7 @@ from gpusim.spec.huggingface.gpt_oss import TAKES, gpt_oss
 from gpusim.spec.huggingface.llama import internlm2, llama, mistral, qwen2, qwen3
 from gpusim.spec.huggingface.reader import Family, Reader
 from gpusim.spec.model import ModelSpec
+from gpusim.spec.yaml_files import read_document
 
 FAMILIES: Final[dict[str, Family]] = {
     "llama": Family(llama),

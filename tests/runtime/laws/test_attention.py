@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import build_lowering, build_model
-from gpusim.model.work import Attention, BatchShape
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Attention
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import AttentionRows, attention_rows, attention_time, is_other
 from gpusim.runtime.laws.attention_kernels import KERNELS

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
-from gpusim.model.work import AllGather, AllReduce, BatchShape, Elementwise, Gemm
+from gpusim.model.collectives import AllGather, AllReduce
+from gpusim.model.step import BatchShape
+from gpusim.model.work import Elementwise, Gemm
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.kernels import CalibratedLaws, RooflineLaws
 from machines import catalog_device, figures_of

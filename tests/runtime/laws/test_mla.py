@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
-from gpusim.model.work import Attention, BatchShape, LatentWork, StepShapes
+from gpusim.model.step import BatchShape, StepShapes
+from gpusim.model.work import Attention, LatentWork
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.kernels import CalibratedLaws
 from machines import catalog_device, figures_of

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import build_lowering, catalog_model
-from gpusim.model.work import BatchShape, StepShapes
+from gpusim.model.step import BatchShape, StepShapes
 from gpusim.runtime.default_laws import laws_of
 from gpusim.runtime.laws.attention import attention_rows, attention_time
 from gpusim.runtime.laws.prefill import call_time, prefill_law

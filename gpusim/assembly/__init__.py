@@ -1,0 +1,1 @@
+"""Engines and background traffic of a plan, put together on a cluster."""

@@ -16,7 +16,7 @@ NAMES: Final = {
     "host": "host time",
 }
 """What the factors are called."""
-_PARTS: Final = {
+PARTS: Final = {
     "weights": "reading weights",
     "kv": "reading KV",
     "activations": "moving activations",
@@ -28,6 +28,7 @@ _PARTS: Final = {
     "paused": "pauses in which the engine did not work on them",
     "jitter": "jitter on the way to the client",
 }
+"""What the parts of a token's time are called."""
 _MOST: Final = 0.5
 """Of the slow tokens' steps with prompts of others, from where on that is their reason."""
 _FELT: Final = 0.001
@@ -60,7 +61,7 @@ def _slow(itl: Mapping[str, Any]) -> str:
     more = {part: slow["seconds"][part] - median["seconds"][part] for part in slow["seconds"]}
     most = max(more, key=lambda part: more[part])
     spent = [f"{1e3 * group['seconds'][most]:.3g} ms" for group in (slow, median)]
-    reason = f"{_PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
+    reason = f"{PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
     if most != "paused" and beside >= _MOST > usual:
         reason = (
             f"{100 * beside:.0f} % of their steps carry the prefill of other requests, {100 * usual:.0f} % of the median's; "

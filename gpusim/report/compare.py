@@ -98,7 +98,12 @@ def how(versus: Versus, confidence: float) -> str:
     """Say how sure the changes of *versus* are, and of what that was found."""
     a, b = versus.num_requests
     what = f"paired, the same {a} requests in both" if versus.is_paired else f"not paired, {a} and {b} requests"
-    return f"intervals at {100 * confidence:g} %, verdicts together: {what}, drawn again in blocks of {versus.block_length}"
+    drawn = f"drawn again in blocks of {versus.block_length}"
+    if versus.is_of_few:
+        drawn += f'; "here": for these {a} requests, too few to tell of others'
+    if not versus.is_paired and {"seed"} < {difference.key for difference in versus.differences}:
+        drawn += "; with one seed for both, smaller changes could be told"
+    return f"intervals at {100 * confidence:g} %, verdicts together: {what}, {drawn}"
 
 
 def change_texts(change: Change) -> dict[str, str]:

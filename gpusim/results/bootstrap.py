@@ -130,6 +130,11 @@ class Replicates:
     without: FloatArray
 
     @property
+    def is_finite(self) -> bool:
+        """Whether it has a value in every sample, as a mean over requests that some sample lacks has not."""
+        return bool(np.isfinite(self.samples).all() and np.isfinite(self.without).all())
+
+    @property
     def smallest(self) -> float:
         """The smallest of all its values."""
         return float(min(self.estimate, self.samples.min(initial=np.inf), self.without.min(initial=np.inf)))
@@ -176,6 +181,7 @@ def quantile_degrees(beyond: float) -> float:
     """Return the degrees of freedom of the bootstrap's variance of a quantile with *beyond* observations beyond it.
 
     It rests on how densely the few observations round the quantile lie: √(π k) degrees, however many there are in all.
+    Of correlated observations those of one block count as one, as all that a single long queue made late.
 
     Reference: Hall and Martin, 1988, "Exact convergence rate of bootstrap quantile variance estimator".
     """

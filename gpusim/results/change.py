@@ -11,8 +11,16 @@ from gpusim.results.bootstrap import Replicates, spread
 from gpusim.results.observations import PERCENTILES
 
 Verdict: TypeAlias = Literal[
-    "better", "worse", "no change within noise", "too small to matter", "the same", "too few requests to tell"
+    "better",
+    "worse",
+    "better here",
+    "worse here",
+    "no change within noise",
+    "too small to matter",
+    "the same",
+    "too few requests to tell",
 ]
+"""``here``: for the requests that both runs served, which are too few to tell of others."""
 Unit: TypeAlias = Literal["s", "/s", "tokens/s", "share", "per request"]
 
 LATENCIES: Final = ("ttft", "itl", "tpot", "e2e", "queue")
@@ -86,31 +94,39 @@ def change_of(
     """
     from scipy.special import stdtr, stdtrit  # noqa: PLC0415 - slow to import
 
-    is_relative = min(a.smallest, b.smallest) > 0
+    is_known = most_degrees > 0 and a.is_finite and b.is_finite
+    is_relative = (min(a.smallest, b.smallest) if is_known else min(a.estimate, b.estimate)) > 0
+    change = b.estimate / a.estimate - 1 if is_relative else b.estimate - a.estimate
+    found = Change(metric, a.estimate, b.estimate, change, is_relative, None, None, "too few requests to tell")
+    if not is_known:
+        return found
     old, new = (a.log(), b.log()) if is_relative else (a, b)
     estimate = new.estimate - old.estimate
-    change = math.expm1(estimate) if is_relative else estimate
-    found = Change(metric, a.estimate, b.estimate, change, is_relative, None, None, "too few requests to tell")
-    if not most_degrees:
-        return found
     error, degrees = spread([new.minus(old)] if is_paired else [old, new])
     degrees = min(degrees, most_degrees)
     half = error * float(stdtrit(degrees, (1 + confidence) / 2))
     low, high = estimate - half, estimate + half
     interval = (math.expm1(low), math.expm1(high)) if is_relative else (low, high)
+    if found.unit == "share":
+        highest = 1 / a.estimate - 1 if is_relative else 1 - a.estimate
+        interval = (max(interval[0], -1.0 if is_relative else -a.estimate), min(interval[1], highest))
     # Without any spread a change is sure, and no change too.
     deviations = abs(estimate) / (error or math.ulp(0.0))
     p_value = 2 * float(stdtr(degrees, -deviations))
     return replace(found, interval=interval, p_value=p_value, verdict="no change within noise")
 
 
-def judged(changes: Sequence[Change], *, confidence: float, at_least: float) -> list[Change]:
+def judged(changes: Sequence[Change], *, is_paired: bool, confidence: float, at_least: float) -> list[Change]:
     """Give verdicts that hold together: with probability *confidence* none of them calls noise a change.
+
+    Where requests are too few for that, a change between runs of the same requests still is one for these: a simulation
+    repeats to the digit.
 
     Reference: Holm, 1979, "A simple sequentially rejective multiple test procedure".
 
     Args:
         changes: Of all metrics that are looked at.
+        is_paired: Both runs served the same requests.
         confidence: Of all verdicts together.
         at_least: Smallest change that matters, as a part of the baseline.
     """
@@ -120,17 +136,22 @@ def judged(changes: Sequence[Change], *, confidence: float, at_least: float) -> 
         if change.p_value is None or change.p_value > (1 - confidence) / (len(known) - place):
             break
         sure.add(change.metric)
-    return [_with_verdict(change, is_sure=change.metric in sure, at_least=at_least) for change in changes]
+    return [
+        replace(change, verdict=_verdict(change, is_paired=is_paired, is_sure=change.metric in sure, at_least=at_least))
+        for change in changes
+    ]
 
 
-def _with_verdict(change: Change, *, is_sure: bool, at_least: float) -> Change:
-    if change.p_value is None:
-        return change
-    if change.interval == (0.0, 0.0) and change.a == change.b:
-        return replace(change, verdict="the same")
-    if not is_sure:
-        return change
+def _verdict(change: Change, *, is_paired: bool, is_sure: bool, at_least: float) -> Verdict:
+    is_measured = change.interval is not None
+    if not (is_measured or is_paired):
+        return "too few requests to tell"
+    if change.a == change.b and change.interval in {None, (0.0, 0.0)}:
+        return "the same"
+    if is_measured and not is_sure:
+        return "no change within noise"
     if change.relative is not None and abs(change.relative) < at_least:
-        return replace(change, verdict="too small to matter")
-    is_better = (change.b > change.a) == (change.metric in _MORE_IS_BETTER)
-    return replace(change, verdict="better" if is_better else "worse")
+        return "too small to matter"
+    if (change.b > change.a) == (change.metric in _MORE_IS_BETTER):
+        return "better" if is_measured else "better here"
+    return "worse" if is_measured else "worse here"

@@ -62,7 +62,10 @@ class Versus:
             return "too few requests to tell"
         if all(verdict == "the same" for verdict in known):
             return "the same"
-        counts = [(verdicts.count(word), word) for word in ("worse", "better", "too small to matter")]
+        counts = [
+            (verdicts.count(word), word)
+            for word in ("worse", "better", "worse here", "better here", "too small to matter")
+        ]
         listed = ", ".join(f"{number} {word}" for number, word in counts if number)
         return f"{listed}, of {len(known)} metrics" if listed else "no change within noise"
 
@@ -70,6 +73,11 @@ class Versus:
     def is_changed(self) -> bool:
         """Whether any metric is better or worse, more than by noise."""
         return any(change.verdict in {"better", "worse"} for change in self.changes)
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether some of it is true of the requests that both runs served, which are too few to tell of others."""
+        return any(change.verdict in {"better here", "worse here"} for change in self.changes)
 
 
 @dataclass(frozen=True)
@@ -160,18 +168,26 @@ class _Run:
         num_blocks, beyond = len(self.observed) / length, self.observed.beyond(metric)
         if num_blocks < MIN_BLOCKS or beyond < MIN_BEYOND:
             return 0.0
-        return min(num_blocks - 1, quantile_degrees(beyond)) if is_percentile(metric) else num_blocks - 1
+        if not is_percentile(metric):
+            return num_blocks - 1
+        return min(num_blocks - 1, quantile_degrees(min(beyond, self.observed.blocks_beyond(metric, length))))
 
     def replicates(self, length: int, stream: str) -> dict[str, Replicates]:
-        """Return every metric, drawn again in blocks of *length* requests with the random numbers of *stream*."""
+        """Return every metric, drawn again in blocks of *length* requests with the random numbers of *stream*.
+
+        What is left to do when the last request has arrived is drawn too: from what was left after each of the last quarter.
+        """
         number = len(self.observed)
         as_it_was = np.ones((1, number), np.int64)
         drawn = draw_counts(number, length, NUM_SAMPLES, Streams(0).block(f"bootstrap/{stream}", 0))
-        samples = self.observed.samples(np.concatenate([as_it_was, drawn, leave_out_counts(number, length)]))
+        counts = np.concatenate([as_it_was, drawn, leave_out_counts(number, length)])
+        last = np.full(len(counts), number - 1)
+        last[1 : 1 + NUM_SAMPLES] -= np.arange(NUM_SAMPLES) * (number // 4) // NUM_SAMPLES
+        samples = self.observed.samples(counts, last)
         return {
             metric: Replicates(float(values[0]), values[1 : 1 + NUM_SAMPLES], values[1 + NUM_SAMPLES :])
             for metric, values in samples.items()
-            if np.isfinite(values).all()
+            if np.isfinite(values[0])
         }
 
 
@@ -202,5 +218,5 @@ def _versus(name: str, a: _Run, b: _Run, *, metrics: list[str], confidence: floa
         if metric in old and metric in new
     ]
     differing = tuple(differences(a.scenario, b.scenario))
-    verdicts = tuple(judged(changes, confidence=confidence, at_least=at_least))
+    verdicts = tuple(judged(changes, is_paired=is_paired, confidence=confidence, at_least=at_least))
     return Versus(name, verdicts, differing, is_paired, numbers, length)

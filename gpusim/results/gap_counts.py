@@ -12,6 +12,7 @@ from gpusim.core.clock import FloatArray, IntArray
 from gpusim.results.bootstrap import weighted_quantiles
 from gpusim.results.columns import seconds_array
 from gpusim.results.result import Result
+from gpusim.results.tokens import BoolArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -75,6 +76,17 @@ class GapCounts:
     def num_observed(self) -> int:
         """Number of different gaps that any token waited for."""
         return int(np.count_nonzero(self.weights(np.ones((1, len(self.sums_s)), np.int64))))
+
+    def are_beyond(self, per_mille: int) -> BoolArray:
+        """Tell which requests waited for a gap beyond the quantile *per_mille* of all (num_requests,)."""
+        ones = np.ones((1, len(self.sums_s)), np.int64)
+        is_long = self.gaps_s > self.quantiles_s(ones, (per_mille,))[0, 0]
+        num_steps = self.changes.shape[1] - 1
+        before = np.concatenate([[0], np.cumsum(is_long[:num_steps])])
+        number = -(self.changes @ before)
+        np.add.at(number, self.owners, is_long[num_steps:])
+        found: BoolArray = number > 0
+        return found
 
     def means_s(self, counts: IntArray) -> FloatArray:
         """Return the mean gap in every sample (num_samples,); NaN where a sample has none."""

@@ -29,7 +29,7 @@ def test_json_says_what_was_written(saved, tmp_path):
     }
     (versus,) = said["comparison"]["runs"]
     assert (said["comparison"]["baseline"], versus["name"]) == ("wide", "narrow")
-    assert versus["metrics"]["ttft.mean"]["verdict"] == "too few requests to tell"
+    assert versus["metrics"]["ttft.mean"]["verdict"] == "worse here"
 
 
 def test_a_single_run_has_no_verdicts(saved, tmp_path):

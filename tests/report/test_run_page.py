@@ -99,13 +99,13 @@ def test_preemptions_are_told():
 
 
 def test_first_run_is_the_baseline(chat):
-    """Runs stand side by side in one unit with a change and a verdict for each but the first; of few requests, none."""
+    """Runs stand side by side in one unit with a change and a verdict for each but the first; of few requests, of these."""
     slow = open_run("chat", FEW | {"serving.max_num_seqs": 1})
     runs = {"<base>": chat, "slow": slow, "same": chat}
     text = "".join(verdicts_html(compared(runs), short(list(runs))))
     rows = {row["metric"]: row for row in Tables(text).rows(0)}
     assert "<h2>Against &lt;base&gt;</h2>" in text
-    assert rows["mean TTFT"]["verdict of slow"] == "too few requests to tell"
+    assert rows["mean TTFT"]["verdict of slow"] == "worse here"
     change = slow.ttft.mean / chat.ttft.mean - 1
     assert float(rows["mean TTFT"]["change of slow"].split()[0]) == pytest.approx(100 * change, rel=1e-3)
     assert rows["mean TTFT"]["<base>"] == rows["mean TTFT"]["same"]

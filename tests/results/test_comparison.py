@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import gpusim as gs
+from gpusim.report.compare import how
 from gpusim.results.change import UNITS, Change, judged
 from gpusim.results.observations import Observations
 from gpusim.results.request_log import RequestLog
@@ -69,6 +71,86 @@ def test_gaps_of_a_choice_of_requests(run):
         assert np.sort(gaps_s)[::3] == pytest.approx(np.sort(ticks) / 1e12)
 
 
+@given(expanded_runs(), st.sampled_from([500, 990]))
+def test_who_waited_for_the_longest_gaps(run, per_mille):
+    """Those whose own longest gap is beyond the quantile of all."""
+    observed = Observations.of(Result(record(run.requests, run.steps)))
+    gaps = observed.gaps
+    own = gaps.weights(np.eye(len(observed), dtype=np.int64)) > 0
+    limit_s = gaps.quantiles_s(np.ones((1, len(observed)), np.int64), (per_mille,))[0, 0]
+    longest_s = np.where(own, gaps.gaps_s, -1).max(axis=1, initial=-1)
+    assert gaps.are_beyond(per_mille).tolist() == (longest_s > limit_s).tolist()
+
+
+def test_one_long_queue_is_one_observation():
+    """Ten late requests in a row are no surer ground for a p99 than one, and ten that lie apart are."""
+    in_a_row, apart = (Observations.of(late_run(late)) for late in (range(500, 510), range(0, 1000, 100)))
+    assert [run.blocks_beyond("ttft.p99", 50) for run in (in_a_row, apart)] == [1, 10]
+    assert in_a_row.blocks_beyond("e2e.p50", 50) == 20
+
+
+def late_run(late):
+    """Return a run of a request every 3 s, a thousand in all; those in *late* wait 1 s for the first token, others 1 ms."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    for index in range(1000):
+        begin = 3 * index * 10**12
+        add_run(log, begin, [10**12 if index in late else 10**9, 10**9 + index % 7])
+        add_request(requests, index, [(2 * index, 2 * index + 1)], arrival=begin)
+    return Result(record(requests, {"engine": log}, scenario={"schema": 1, "late": list(late)}, slo=SloSpec(ttft=0.5)))
+
+
+def test_late_tokens_take_no_throughput():
+    """Requests that arrive alike stand for the same time in both runs, however late their tokens are."""
+    found = gs.compare(late_run([]), late_run(range(0, 1000, 7)))
+    assert found.runs[0].is_paired
+    low, high = found["throughput"].interval
+    assert -1e-3 < low <= 0 <= high < 1e-3
+    assert found["ttft.mean"].verdict == "worse"
+
+
+def test_an_overloaded_engine_serves_less():
+    """Where the queue grows from request to request, throughput falls by as much, and that is sure."""
+    change = gs.compare(served_in_turn(0.9), served_in_turn(1.2))["throughput"]
+    assert change.change == pytest.approx(1 / 1.2 - 1, rel=1e-2)
+    assert change.verdict == "worse"
+
+
+def served_in_turn(service_s):
+    """Return a run of a thousand requests, one a second, served one by one in *service_s* each."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    free = 0
+    for index in range(1000):
+        begin = max(free, index * 10**12)
+        free = begin + int(service_s * 1e12)
+        add_run(log, begin, [free - begin])
+        add_request(requests, index, [(index, index)], arrival=index * 10**12)
+    return Result(record(requests, {"engine": log}))
+
+
+def test_no_more_than_all_can_meet_the_slo():
+    """Intervals of shares end where the share of the other run would be none."""
+    found = gs.compare(late_run([]), late_run(range(500, 511)))["attainment"]
+    assert (found.a, found.b) == (1, 0.989)
+    assert found.interval[0] < found.change < 0 == found.interval[1]
+    back = gs.compare(late_run(range(500, 511)), late_run([]))["attainment"]
+    assert (1 + back.interval[1]) * back.a == pytest.approx(1)
+
+
+def test_what_some_samples_lack_is_shown():
+    """Of gaps that one request of twenty has there is a value and a change, and no interval."""
+    found = gs.compare(few_gaps(), few_gaps(slower=2))["itl.mean"]
+    assert (found.change, found.interval, found.verdict) == (1, None, "worse here")
+
+
+def few_gaps(*, slower=1):
+    """Return a run of twenty requests of a token each, but one of two."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    for index in range(20):
+        add_run(log, index * 10**12, [slower * 10**9] * (2 if index == 7 else 1))
+        add_request(requests, index, [(len(log) - (2 if index == 7 else 1), len(log) - 1)], arrival=index * 10**12)
+    return Result(record(requests, {"engine": log}))
+
+
 def test_identical_runs_are_the_same():
     """A run against itself has no change and intervals of no width."""
     found = gs.compare(noisy_run(0), noisy_run(0))
@@ -100,7 +182,7 @@ def test_swapping_runs_inverts_the_change(draws):
             assert math.log1p(one.change) == pytest.approx(-math.log1p(other.change), abs=1e-12)
         if one.is_relative and one.interval:
             assert one.interval[0] == pytest.approx(1 / (1 + other.interval[1]) - 1, abs=1e-9)
-        assert {one.verdict, other.verdict} in ({"better", "worse"}, {one.verdict})
+        assert {one.verdict, other.verdict} in ({"better", "worse"}, {"better here", "worse here"}, {one.verdict})
 
 
 def test_mean_of_independent_requests():
@@ -121,6 +203,28 @@ def test_too_few_requests():
     assert found["itl.mean"].interval is not None
     few = gs.compare(noisy_run(0, num_requests=5), noisy_run(1, draws=1, num_requests=5))
     assert few.verdict == "too few requests to tell"
+
+
+def test_few_requests_that_both_served():
+    """What changed for the same five requests is known of these, and called so; swapped runs swap the words."""
+    run, slower = noisy_run(0, num_requests=5), noisy_run(0, num_requests=5, slower=1.02)
+    found = gs.compare(run, slower)
+    assert found["itl.p99"].interval is None
+    assert (found["itl.p99"].verdict, found["throughput"].verdict) == ("worse here", "worse here")
+    assert (found["rejected"].verdict, found.runs[0].is_of_few) == ("the same", True)
+    assert found.verdict == "21 worse here, of 28 metrics"
+    assert '"here": for these 5 requests, too few to tell of others' in how(found.runs[0], 0.95)
+    assert gs.compare(slower, run).verdict == "21 better here, of 28 metrics"
+    assert gs.compare(run, slower, at_least=0.05).verdict == "21 too small to matter, of 28 metrics"
+    assert gs.compare(run, run).verdict == "the same"
+
+
+def test_one_seed_for_both_is_advised():
+    """Where the seed differs beside another key, and only there."""
+    run = noisy_run(0)
+    assert "one seed for both" in how(gs.compare(run, noisy_run(1, draws=1, slower=1.1)).runs[0], 0.95)
+    assert "one seed for both" not in how(gs.compare(run, noisy_run(1, draws=1)).runs[0], 0.95)
+    assert "one seed for both" not in how(gs.compare(run, noisy_run(0, slower=1.1)).runs[0], 0.95)
 
 
 def test_more_runs_and_chosen_metrics():
@@ -153,7 +257,7 @@ def test_verdicts_hold_together():
             Change(names[i], 1.0, 1.1, 0.1, True, (0.0, 0.2), p, "no change within noise")
             for i, p in enumerate(p_values)
         ]
-        return [change.verdict for change in judged(made, confidence=0.95, at_least=0)]
+        return [change.verdict for change in judged(made, is_paired=True, confidence=0.95, at_least=0)]
 
     quiet = "no change within noise"
     assert judge(0.04, *[0.5] * 19) == [quiet] * 20

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpusim.core.clock import TICKS_PER_S
 from gpusim.hardware.cluster import Cluster
-from gpusim.results.timeline import Timeline
+from gpusim.results.summary import RunRecord
+from gpusim.results.timeline import timeline
 
 
 def busy_at_peak(cluster: Cluster) -> dict[str, list[float]]:
@@ -27,11 +29,14 @@ def busy_at_peak(cluster: Cluster) -> dict[str, list[float]]:
     return {kind: each for kind, each in used.items() if each}
 
 
-def check_use(timeline: Timeline, cluster: Cluster) -> None:
+def check_use(record: RunRecord, cluster: Cluster) -> None:
     """Hold the integral of bandwidth in use against what was moved; it is never below 0 or above the peak."""
-    expected = busy_at_peak(cluster)
-    assert set(timeline.use) == set(expected)
+    expected, drawn = busy_at_peak(cluster), timeline(record)
+    assert drawn is not None
+    assert set(record.use.parts) == set(drawn.use) == set(expected)
     for kind, busy_s in expected.items():
-        use = timeline.use[kind]
-        assert use @ np.diff(timeline.edges_s) * len(busy_s) == pytest.approx(sum(busy_s), rel=1e-9)
+        use = record.use.parts[kind]
+        assert use @ np.diff(record.use.edges_ps) / TICKS_PER_S * len(busy_s) == pytest.approx(sum(busy_s), rel=1e-9)
         assert -1e-9 < use.min() <= use.max() < 1.0 + 1e-9
+        # Its edges are rounded to the clock.
+        assert drawn.use[kind] @ np.diff(drawn.edges_s) * len(busy_s) == pytest.approx(sum(busy_s), rel=1e-6)

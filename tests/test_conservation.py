@@ -15,7 +15,6 @@ from gpusim.errors import SimulationError
 from gpusim.model.work import BatchShape
 from gpusim.plan import plan_document
 from gpusim.results.result import Result
-from gpusim.results.timeline import timeline
 from gpusim.runtime.program import ProgramTimer, TimedKernel
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
@@ -214,7 +213,7 @@ def check_time(run):
 
 def check_bandwidth_in_use(run):
     """Over time it adds up to the bytes that memories and links moved, whatever moved them."""
-    check_use(timeline(run.result.record), run.simulation.cluster)
+    check_use(run.result.record, run.simulation.cluster)
 
 
 CHECKS = (

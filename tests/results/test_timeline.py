@@ -46,7 +46,7 @@ def test_longest_gaps_come_first():
 def test_bandwidth_in_use_adds_up_to_what_was_moved(changes, detail):
     """Integrated over time it is the bytes that memories and links count, whoever moved them."""
     simulation = build_simulation(topology="dgx-a100-80gb", detail=detail, **changes)
-    check_use(timeline(simulation.run().record), simulation.cluster)
+    check_use(simulation.run().record, simulation.cluster)
 
 
 def test_both_details_have_the_same_bandwidth_in_use():

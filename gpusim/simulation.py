@@ -222,6 +222,7 @@ class Simulation:
             window=scenario.measure,
             slo=scenario.slo,
             utilisation=self.cluster.utilisation(),
+            use=self.cluster.bandwidth_use(),
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],

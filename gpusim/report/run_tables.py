@@ -24,11 +24,11 @@ _RATES: Final = {
 _WORDS: Final = frozenset({"run", "metric", "unit", "SLO", "p99 against it", "engine"})
 
 
-def origin(name: str, summary: Mapping[str, Any]) -> list[str]:
-    """Return what the run called *name* was: version, scenario, seed, requests, warnings."""
+def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
+    """Return what the run called *name*, in short *label*, was: version, scenario, seed, requests, warnings."""
     requests, slo = summary["requests"], summary["slo"]
     text = (
-        f"{name}: gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
+        f"{f'{label} is {name}' if label not in ('', name) else name}: gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
         f"{requests['finished']} of {requests['submitted']} requests finished"
     )
     if requests["preempted"]:
@@ -47,7 +47,7 @@ def summary_tables(summaries: Summaries) -> list[str]:
         [_rates(run, summary) for run, summary in summaries.items()],
         [_engine(run, *item) for run, s in summaries.items() if len(s["engines"]) > 1 for item in s["engines"].items()],
     )
-    return [heading(2, "Summary"), *(table(_told(rows, several=several), {}, _WORDS) for rows in tables)]
+    return [heading(2, "Summary"), *(table(_told(rows, several=several), {}, _WORDS, stacks=True) for rows in tables)]
 
 
 def _told(rows: Sequence[Mapping[str, str]], *, several: bool) -> list[dict[str, str]]:

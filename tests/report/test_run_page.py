@@ -8,6 +8,7 @@ import pytest
 
 from gpusim.errors import SpecError
 from gpusim.open_run import open_run
+from gpusim.report.labels import short
 from gpusim.report.run_figures import COMMON, FIGURES, SINGLE, figure, plot, write_figures
 from gpusim.report.run_page import summary_html, write_run_page
 from gpusim.report.run_tables import summary_tables
@@ -100,7 +101,8 @@ def test_preemptions_are_told():
 def test_first_run_is_the_baseline(chat):
     """Runs stand side by side in one unit with a change and a verdict for each but the first; of few requests, of these."""
     slow = open_run("chat", FEW | {"serving.max_num_seqs": 1})
-    text = "".join(verdicts_html(compared({"<base>": chat, "slow": slow, "same": chat})))
+    runs = {"<base>": chat, "slow": slow, "same": chat}
+    text = "".join(verdicts_html(compared(runs), short(list(runs))))
     rows = {row["metric"]: row for row in Tables(text).rows(0)}
     assert "<h2>Against &lt;base&gt;</h2>" in text
     assert rows["mean TTFT"]["verdict of slow"] == "worse here"

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.utilisation import busiest
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
 _LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
-_BUSIEST: Final = 6
-"""Resources listed under utilisation."""
 _PROSE: Final = 20
 """Longer text in a table is wrapped, to no less than this."""
 
@@ -52,8 +51,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     for line in _served(summary):
         console.print(line, markup=False, highlight=False)
     _print_table(console, _attribution_table(summary), _attribution_title(summary))
-    if summary["utilisation"]:
-        console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
+    if line := busiest(summary["utilisation"]):
+        console.print(line, markup=False, highlight=False)
     if summary["background"]:
         sweep_table(summary["background"], _BACKGROUND, console, title="Background")
     for warning in summary["warnings"]:
@@ -207,13 +206,6 @@ def _attribution_table(summary: Mapping[str, Any]) -> Table:
             cells.append(digits(bounds[name] * per_step, SCALES[unit]) if name in bounds else ABSENT)
         table.add_row(name, *cells)
     return table
-
-
-def _utilisation(utilisation: Mapping[str, float]) -> str:
-    busiest = sorted(utilisation.items(), key=lambda item: -item[1])[:_BUSIEST]
-    listed = ", ".join(f"{name} {busy * 100:.1f} %" for name, busy in busiest)
-    more = len(utilisation) - len(busiest)
-    return f"busiest: {listed}" + (f" (and {more} more)" if more else "")
 
 
 def _table() -> Table:

@@ -24,6 +24,7 @@ TIERS = (
     {"machine", "progress"},
     {"placement", "listing"},
     {"plan", "assembly"},
+    {"cautions"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
     {"runs", "explain", "trace", "regression"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.utilisation import busiest
+from gpusim.results.setup import engine_setup
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -117,7 +118,7 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
     yield origin
     for name, engine in summary["engines"].items():
         if "model" in engine:
-            yield _engine_line(name, engine)
+            yield _engine_line(name, engine, engine_setup(summary["scenario"], name, engine))
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
     yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
@@ -132,13 +133,12 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
-    gpus = f"{len(engine['gpus'])} × {engine['device']}"
+def _engine_line(name: str, engine: Mapping[str, Any], served: str) -> str:
     blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
     longest = f"max_model_len {engine['max_model_len']}"
     cache = engine.get("prefix_cache")
     hits = f", {100 * cache['hit_rate']:.1f} % of prompts cached" if cache else ""
-    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
+    return f"{name}: {served}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gpusim.results.summary import RunRecord
 
 
 def setup(scenario: Mapping[str, Any], engines: Mapping[str, Mapping[str, Any]]) -> str:
@@ -22,6 +26,27 @@ def setup(scenario: Mapping[str, Any], engines: Mapping[str, Mapping[str, Any]])
         f"{f'{len(group)} engines of ' if len(group) > 1 else ''}{served} on {_gpus(scenario, device, group)}"
         for (served, device), group in alike.items()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a reader of a run's numbers must know beside its name.
+
+    Args:
+        setup: What served it: see `setup`.
+        warnings: Its warnings, one sentence each.
+    """
+
+    setup: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, record: RunRecord) -> About:
+        """Return it of a run."""
+        return cls(setup(record.scenario, record.engines), tuple(record.warnings))
+
+
+UNKNOWN: Final = About()
 
 
 def engine_setup(scenario: Mapping[str, Any], name: str, engine: Mapping[str, Any]) -> str:

@@ -130,6 +130,11 @@ class Replicates:
     without: FloatArray
 
     @property
+    def is_finite(self) -> bool:
+        """Whether it has a value in every sample, as a mean over requests that some sample lacks has not."""
+        return bool(np.isfinite(self.samples).all() and np.isfinite(self.without).all())
+
+    @property
     def smallest(self) -> float:
         """The smallest of all its values."""
         return float(min(self.estimate, self.samples.min(initial=np.inf), self.without.min(initial=np.inf)))

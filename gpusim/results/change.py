@@ -94,18 +94,22 @@ def change_of(
     """
     from scipy.special import stdtr, stdtrit  # noqa: PLC0415 - slow to import
 
-    is_relative = min(a.smallest, b.smallest) > 0
+    is_known = most_degrees > 0 and a.is_finite and b.is_finite
+    is_relative = (min(a.smallest, b.smallest) if is_known else min(a.estimate, b.estimate)) > 0
+    change = b.estimate / a.estimate - 1 if is_relative else b.estimate - a.estimate
+    found = Change(metric, a.estimate, b.estimate, change, is_relative, None, None, "too few requests to tell")
+    if not is_known:
+        return found
     old, new = (a.log(), b.log()) if is_relative else (a, b)
     estimate = new.estimate - old.estimate
-    change = math.expm1(estimate) if is_relative else estimate
-    found = Change(metric, a.estimate, b.estimate, change, is_relative, None, None, "too few requests to tell")
-    if not most_degrees:
-        return found
     error, degrees = spread([new.minus(old)] if is_paired else [old, new])
     degrees = min(degrees, most_degrees)
     half = error * float(stdtrit(degrees, (1 + confidence) / 2))
     low, high = estimate - half, estimate + half
     interval = (math.expm1(low), math.expm1(high)) if is_relative else (low, high)
+    if found.unit == "share":
+        highest = 1 / a.estimate - 1 if is_relative else 1 - a.estimate
+        interval = (max(interval[0], -1.0 if is_relative else -a.estimate), min(interval[1], highest))
     # Without any spread a change is sure, and no change too.
     deviations = abs(estimate) / (error or math.ulp(0.0))
     p_value = 2 * float(stdtr(degrees, -deviations))

@@ -40,7 +40,9 @@ class Observations:
         rows: Of dtype `REQUEST` (n,).
         latencies: TTFT, TPOT, E2E and queue time of each in seconds (n,); NaN where it has none.
         num_tokens: Tokens of each that finished (n,).
-        time_s: By how much each that finished moved the last token of the run (n,): together, its duration.
+        gap_s: From the arrival before it to its own (n,); 0 of the first.
+        left_s: From its arrival to the last token of all that had arrived by then (n,). Had it been the last one, the run would
+            have lasted so much longer: the sum of gaps and the last of these are its duration.
         gaps: Their gaps between tokens.
         met_slo: Which finished within the SLO (n,); None without one.
     """
@@ -48,7 +50,8 @@ class Observations:
     rows: Records
     latencies: Mapping[str, FloatArray]
     num_tokens: IntArray
-    time_s: FloatArray
+    gap_s: FloatArray
+    left_s: FloatArray
     gaps: GapCounts
     met_slo: BoolArray | None
 
@@ -67,7 +70,8 @@ class Observations:
             rows,
             _latencies(rows, own, finished),
             own.num_tokens * finished,
-            _time_s(rows, own, finished),
+            seconds_array(np.diff(rows["arrival_ps"], prepend=rows["arrival_ps"][:1])),
+            _left_s(rows, own, finished),
             GapCounts.of(result, np.where(finished, order, -1)),
             None if record.slo == SloSpec() else finished & meets_slo(requests, times, record.slo)[order],
         )
@@ -86,7 +90,7 @@ class Observations:
     @property
     def in_flight(self) -> float:
         """Mean number of requests between arrival and last token, by Little's law."""
-        duration_s = float(self.time_s.sum())
+        duration_s = float(self.gap_s.sum() + self.left_s[-1])
         return float(np.nansum(self.latencies["e2e"])) / duration_s if duration_s else 0.0
 
     def beyond(self, metric: str) -> float:
@@ -110,11 +114,12 @@ class Observations:
             is_beyond = values > np.nanquantile(values, per_mille / 1000, method="inverted_cdf")
         return max(1, len(np.unique(np.flatnonzero(is_beyond) // length)))
 
-    def samples(self, counts: IntArray) -> Samples:
+    def samples(self, counts: IntArray, last: IntArray | None = None) -> Samples:
         """Take every metric of every sample.
 
         Args:
             counts: How often each request is in each sample (num_samples, n).
+            last: Which request a sample ends as if it were the last (num_samples,); all with the last one by default.
         """
         found: Samples = {}
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -122,7 +127,7 @@ class Observations:
                 means, quantiles = self._gaps(counts) if name == "itl" else self._latency(name, counts)
                 found[f"{name}.mean"] = means
                 found |= {f"{name}.{key}": quantiles[:, i] for i, key in enumerate(PERCENTILES)}
-            found |= self._served(counts)
+            found |= self._served(counts, self.left_s[-1] if last is None else self.left_s[last])
         return found
 
     def _gaps(self, counts: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -133,8 +138,8 @@ class Observations:
         values, own = self.latencies[name][known], counts[:, known]
         return own @ values / own.sum(axis=1), weighted_quantiles(values, own, _PER_MILLE)
 
-    def _served(self, counts: IntArray) -> Samples:
-        duration_s, number = counts @ self.time_s, counts.sum(axis=1)
+    def _served(self, counts: IntArray, left_s: FloatArray) -> Samples:
+        duration_s, number = counts @ self.gap_s + left_s, counts.sum(axis=1)
         rejected = self.rows["status"] == STATUSES.index("rejected")
         found: Samples = {"throughput": counts @ self.num_tokens / duration_s}
         if self.met_slo is not None:
@@ -155,10 +160,7 @@ def _latencies(rows: Records, times: TokenTimes, finished: BoolArray) -> dict[st
     }
 
 
-def _time_s(rows: Records, times: TokenTimes, finished: BoolArray) -> FloatArray:
-    """Return by how much each request moves the latest last token so far; the first one counts from the first arrival."""
-    if not len(rows):
-        return np.zeros(0)
-    first = rows["arrival_ps"].min()
-    latest = np.maximum.accumulate(np.where(finished, times.last_ps, first))
-    return seconds_array(np.diff(latest, prepend=first))
+def _left_s(rows: Records, times: TokenTimes, finished: BoolArray) -> FloatArray:
+    """Return how long after each arrival the latest last token of the requests so far is; 0 until one has finished."""
+    arrivals = rows["arrival_ps"]
+    return seconds_array(np.maximum.accumulate(np.where(finished, times.last_ps, arrivals)) - arrivals)

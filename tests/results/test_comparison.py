@@ -84,19 +84,71 @@ def test_who_waited_for_the_longest_gaps(run, per_mille):
 
 def test_one_long_queue_is_one_observation():
     """Ten late requests in a row are no surer ground for a p99 than one, and ten that lie apart are."""
-    in_a_row, apart = (late_requests(late) for late in (range(500, 510), range(0, 1000, 100)))
+    in_a_row, apart = (Observations.of(late_run(late)) for late in (range(500, 510), range(0, 1000, 100)))
     assert [run.blocks_beyond("ttft.p99", 50) for run in (in_a_row, apart)] == [1, 10]
     assert in_a_row.blocks_beyond("e2e.p50", 50) == 20
 
 
-def late_requests(late):
-    """Return what was observed of a thousand requests, those in *late* of a second to the first token, others of 1 ms."""
+def late_run(late):
+    """Return a run of a request every 3 s, a thousand in all; those in *late* wait 1 s for the first token, others 1 ms."""
     log, requests = StepLog("engine"), RequestLog(["engine"])
     for index in range(1000):
         begin = 3 * index * 10**12
         add_run(log, begin, [10**12 if index in late else 10**9, 10**9 + index % 7])
         add_request(requests, index, [(2 * index, 2 * index + 1)], arrival=begin)
-    return Observations.of(Result(record(requests, {"engine": log})))
+    return Result(record(requests, {"engine": log}, scenario={"schema": 1, "late": list(late)}, slo=SloSpec(ttft=0.5)))
+
+
+def test_late_tokens_take_no_throughput():
+    """Requests that arrive alike stand for the same time in both runs, however late their tokens are."""
+    found = gs.compare(late_run([]), late_run(range(0, 1000, 7)))
+    assert found.runs[0].is_paired
+    low, high = found["throughput"].interval
+    assert -1e-3 < low <= 0 <= high < 1e-3
+    assert found["ttft.mean"].verdict == "worse"
+
+
+def test_an_overloaded_engine_serves_less():
+    """Where the queue grows from request to request, throughput falls by as much, and that is sure."""
+    change = gs.compare(served_in_turn(0.9), served_in_turn(1.2))["throughput"]
+    assert change.change == pytest.approx(1 / 1.2 - 1, rel=1e-2)
+    assert change.verdict == "worse"
+
+
+def served_in_turn(service_s):
+    """Return a run of a thousand requests, one a second, served one by one in *service_s* each."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    free = 0
+    for index in range(1000):
+        begin = max(free, index * 10**12)
+        free = begin + int(service_s * 1e12)
+        add_run(log, begin, [free - begin])
+        add_request(requests, index, [(index, index)], arrival=index * 10**12)
+    return Result(record(requests, {"engine": log}))
+
+
+def test_no_more_than_all_can_meet_the_slo():
+    """Intervals of shares end where the share of the other run would be none."""
+    found = gs.compare(late_run([]), late_run(range(500, 511)))["attainment"]
+    assert (found.a, found.b) == (1, 0.989)
+    assert found.interval[0] < found.change < 0 == found.interval[1]
+    back = gs.compare(late_run(range(500, 511)), late_run([]))["attainment"]
+    assert (1 + back.interval[1]) * back.a == pytest.approx(1)
+
+
+def test_what_some_samples_lack_is_shown():
+    """Of gaps that one request of twenty has there is a value and a change, and no interval."""
+    found = gs.compare(few_gaps(), few_gaps(slower=2))["itl.mean"]
+    assert (found.change, found.interval, found.verdict) == (1, None, "worse here")
+
+
+def few_gaps(*, slower=1):
+    """Return a run of twenty requests of a token each, but one of two."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    for index in range(20):
+        add_run(log, index * 10**12, [slower * 10**9] * (2 if index == 7 else 1))
+        add_request(requests, index, [(len(log) - (2 if index == 7 else 1), len(log) - 1)], arrival=index * 10**12)
+    return Result(record(requests, {"engine": log}))
 
 
 def test_identical_runs_are_the_same():

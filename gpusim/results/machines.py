@@ -1,4 +1,4 @@
-"""What differs between two machines of different names: their GPUs, and the links between nodes of like names."""
+"""Machines in a few words, and what differs between two: their GPUs, and the links between nodes of like names."""
 
 from __future__ import annotations
 
@@ -22,23 +22,33 @@ _RATES: Final = ("bf16", "fp16")
 
 def device_differences(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> Found:
     """Yield what differs in memory and processors of two devices of a resolved scenario."""
-    for part, described in (("memory", _memory), ("compute", _compute)):
-        old, new = (described(device.get(part, {})) for device in (a, b))
-        if old != new:
-            yield (*key, part), old, new
+    yield from _differing(key, _device_facts(a), _device_facts(b))
 
 
 def machine_differences(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> Found:
-    """Yield what differs in GPUs and links of two topologies of a resolved scenario; links of GPUs first."""
-    old, new = (_devices(topology) for topology in (a, b))
-    if _counted(old) != _counted(new):
-        yield (*key, "gpus"), _counted(old), _counted(new)
-    if len(old) == len(new) == 1:
-        yield from device_differences((*key, "gpus"), old[0][0], new[0][0])
-    there, here = (_links(topology) for topology in (a, b))
-    for ends in sorted(there | here, key=lambda ends: ends[0] != "gpu"):
-        if there.get(ends) != here.get(ends):
-            yield (*key, "links", f"{ends[0]}-{ends[1]}:{ends[2]}"), there.get(ends), here.get(ends)
+    """Yield what differs in GPUs and links of two topologies of a resolved scenario."""
+    yield from _differing(key, machine_facts(a), machine_facts(b))
+
+
+def machine_facts(topology: Mapping[str, Any]) -> dict[str, str]:
+    """Return in words which GPUs a topology of a resolved scenario has, and which links, those of GPUs first."""
+    devices = _devices(topology)
+    facts = {"gpus": ", ".join(f"{number} × {device['name']}" for device, number in devices)}
+    if len(devices) == 1:
+        facts |= {f"gpus.{part}": text for part, text in _device_facts(devices[0][0]).items()}
+    links = sorted(_links(topology).items(), key=lambda entry: entry[0][0] != "gpu")
+    return facts | {f"links.{one}-{other}:{kind}": text for (one, other, kind), text in links}
+
+
+def _differing(key: Key, a: Mapping[str, str], b: Mapping[str, str]) -> Found:
+    for name in [*a, *(name for name in b if name not in a)]:
+        if a.get(name) != b.get(name):
+            yield (*key, name), a.get(name), b.get(name)
+
+
+def _device_facts(device: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"memory": _memory(device.get("memory", {})), "compute": _compute(device.get("compute", {}))}
+    return {part: text for part, text in facts.items() if text}
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
@@ -62,13 +72,9 @@ def _devices(topology: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], int]]
     return [(device, numbers[name]) for name, device in devices.items()]
 
 
-def _counted(devices: Sequence[tuple[Mapping[str, Any], int]]) -> str:
-    return ", ".join(f"{number} × {device['name']}" for device, number in devices)
-
-
-def _links(topology: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
+def _links(topology: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
     """Return what links there are in one direction, by their ends, names without numbers, and kind."""
-    groups: dict[tuple[str, ...], list[Link]] = {}
+    groups: dict[tuple[str, str, str], list[Link]] = {}
     graph = build_graph(TopologySpec.model_validate(topology))
     gpus = {name for name in graph if graph.nodes[name]["kind"] == "gpu"}
     seen: set[tuple[str, str, str]] = set()
@@ -77,8 +83,8 @@ def _links(topology: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
             target = "gpu" if link.target in gpus else _unnumbered(link.target)
             groups.setdefault(("gpu", target, link.kind), []).append(link)
         elif link.target not in gpus and (link.target, link.source, link.kind) not in seen:
-            ends = sorted((_unnumbered(link.source), _unnumbered(link.target)))
-            groups.setdefault((*ends, link.kind), []).append(link)
+            one, other = sorted((_unnumbered(link.source), _unnumbered(link.target)))
+            groups.setdefault((one, other, link.kind), []).append(link)
         seen.add((link.source, link.target, link.kind))
     return {ends: _described(links, of_gpu=ends[0] == "gpu") for ends, links in groups.items()}
 

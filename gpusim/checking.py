@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from gpusim.cautions import cautions
+from gpusim.caveats import long_contexts, unmeasured
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
@@ -30,7 +30,7 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
         "traces": [{"name": trace.name, "requests": check_trace(trace).num_requests} for trace in traces],
         "engines": [_checked(engine) for engine in plan.engines],
         "sweep_points": check_points(document) if document.data.get("sweep") else None,
-        "warnings": cautions(plan),
+        "warnings": [*long_contexts(plan.engines), *unmeasured(plan)],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpusim.assembly import Assembly
-from gpusim.cautions import cautions
+from gpusim.caveats import long_contexts, unmeasured
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
@@ -226,7 +226,11 @@ class Simulation:
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
-            warnings=[self._rejection(*entry) for entry in rejected.items()] + cautions(self.plan),
+            warnings=[
+                *(self._rejection(*entry) for entry in rejected.items()),
+                *long_contexts(self.plan.engines),
+                *unmeasured(self.plan),
+            ],
         )
 
     def _rejection(self, reason: str, count: int) -> str:

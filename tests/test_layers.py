@@ -24,7 +24,7 @@ TIERS = (
     {"machine", "progress"},
     {"placement", "listing"},
     {"plan", "assembly"},
-    {"cautions"},
+    {"caveats"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
     {"runs", "explain", "trace", "regression"},

@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from gpusim.plan import Plan
 from gpusim.simulation import Simulation
 from gpusim.trace.record import Traced, trace
 from gpusim.trace.window import find_window
+
+INSIDE = 1000
+"""Ticks from the beginning of a span to an arrow's point in it."""
 
 
 @dataclass
@@ -35,11 +40,24 @@ class Timeline:
     spans: dict[tuple[str, str], list[Span]]
     """By names of process and track, in the order of their beginnings."""
 
+    @cached_property
+    def counters(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """(tick, value) of each counter by process and name with unit, in the order of time; of two of one tick the later one holds."""
+        names, found = process_names(self.events), defaultdict(list)
+        for event in self.events:
+            if event["ph"] == "C":
+                [(unit, value)] = event["args"].items()
+                found[names[event["pid"]], f"{event['name']} {unit}"].append((tick(event), value))
+        return {key: sorted(points, key=lambda point: point[0]) for key, points in found.items()}
+
     def counter(self, process: str, name: str) -> list[tuple[int, float]]:
-        """Return (tick, value) of a counter, in the order of time; of two of one tick the later one holds."""
-        names = process_names(self.events)
-        of = [e for e in self.events if e["ph"] == "C" and (names[e["pid"]], e["name"]) == (process, name)]
-        return sorted(((tick(e), e["args"]["value"]) for e in of), key=lambda point: point[0])
+        """Return the points of a counter, named with its unit; none if there is no such."""
+        return self.counters.get((process, name), [])
+
+    def level(self, process: str, name: str, at: int) -> float:
+        """Return what a counter is from a tick on."""
+        points = self.counter(process, name)
+        return points[bisect_right(points, at, key=lambda point: point[0]) - 1][1]
 
     def integral(self, process: str, name: str) -> float:
         """Return the sum over time, in seconds, of a counter that ends with 0."""
@@ -87,8 +105,8 @@ def read_timeline(text: str) -> Timeline:
         if kind == "M":
             continue
         if kind == "C":
-            assert set(event["args"]) == {"value"}
-            assert event["args"]["value"] >= 0
+            [value] = event["args"].values()
+            assert value >= 0
             tick(event)
             continue
         place = pid, event["tid"]
@@ -109,7 +127,7 @@ def read_timeline(text: str) -> Timeline:
 
 
 def check_arrows(timeline: Timeline, processes: dict[int, str], tracks: dict[tuple[int, int], str]) -> None:
-    """Every arrow has one start and one end, goes on in time, and touches a span at each point."""
+    """Every arrow has one start and one end, goes on in time, and each point is within a span that just began."""
     starts = {key: {span.start for span in spans} for key, spans in timeline.spans.items()}
     for points in timeline.arrows().values():
         assert [point["ph"] for point in points] == ["s", *"t" * (len(points) - 2), "f"]
@@ -117,7 +135,7 @@ def check_arrows(timeline: Timeline, processes: dict[int, str], tracks: dict[tup
         times = [tick(point) for point in points]
         assert times == sorted(times)
         for point, at in zip(points, times, strict=True):
-            assert at in starts[processes[point["pid"]], tracks[point["pid"], point["tid"]]]
+            assert at - INSIDE in starts[processes[point["pid"]], tracks[point["pid"], point["tid"]]]
 
 
 def run_and_trace(
@@ -131,7 +149,18 @@ def run_and_trace(
     traced = trace(plan, file, window)
     assert traced.agrees(record)
     assert traced.is_whole
-    assert max(log.ends[-1] for log in traced.record.steps.values()) >= window.last_end
+    assert max(log.ends[-1] for log in traced.record.steps.values() if len(log)) >= window.last_end
     timeline = read_timeline(file.getvalue())
     assert len(timeline.events) == traced.num_events
     return simulation, traced, timeline
+
+
+def steps_of_gpu(timeline: Timeline, process: str) -> list[tuple[Span, list[Span]]]:
+    """Return the steps on the track of a GPU's kernels, each with the spans that are directly in it."""
+    found: list[tuple[Span, list[Span]]] = []
+    for span in timeline.spans[process, "kernels"]:
+        if span.depth == 0:
+            found.append((span, []))
+        elif span.depth == 1:
+            found[-1][1].append(span)
+    return found

@@ -56,11 +56,11 @@ class Cluster(Component):
         self._add_nodes(self.graph, devices)
         self.fabric = Fabric(clock, "fabric", self.graph, self.banks, ideal=ideal, probes=self.probes)
 
-    def copy(self, source: str, target: str, size_bytes: float, *, is_read: bool = True) -> Process:
+    def copy(self, source: str, target: str, size_bytes: float, *, is_read: bool = True, name: str = "copy") -> Process:
         """Move *size_bytes* from the memory of *source* to that of *target*; only if it *is_read* that loads the former.
 
         Holds a copy engine of *source*, or of *target* where *source* is no GPU. Alone it takes the latency of the
-        route and then the bytes over the slowest of links and memories.
+        route and then the bytes over the slowest of links and memories. Probes are told of its flow by *name*.
 
         Returns:
             The ticks at which its turn came and at which the last byte had arrived.
@@ -75,7 +75,7 @@ class Cluster(Component):
             if turn is not None:
                 yield turn
             start = self.clock.now
-            yield self.fabric.transfer(loads, latency_s=loads.latency_s, name="copy").done
+            yield self.fabric.transfer(loads, latency_s=loads.latency_s, name=name).done
         self.emit("copy", start, source=source, target=target, size_bytes=size_bytes)
         return start, self.clock.now
 

@@ -37,6 +37,8 @@ EVENTS_PER_COLLECTIVE: Final = 3
 """Its flow starts; the fabric is through with its bytes; it ends."""
 EVENTS_PER_STEP: Final = 1
 """It is decided what the next one computes; one more where the host takes longer than the GPU."""
+HOST_WAIT: Final = "waiting for host"
+"""What probes are told that a GPU does while its step waits for what the host does beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class KernelExecutor:
     def _end_wait(self, start: int, _: simpy.Event) -> None:
         for rank in self._ranks:
             if rank.gpu.probes:
-                rank.gpu.emit("host", start)
+                rank.gpu.emit(HOST_WAIT, start)
         self._end_step()
 
     def _end_step(self) -> None:

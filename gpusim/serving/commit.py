@@ -106,6 +106,8 @@ class Commit:
         self._log = log
         self.bound_ps = 0
         """What all steps take at least."""
+        self.held: IntArray = np.zeros(0, dtype=np.int64)
+        """Blocks of requests that are not over in each of the steps committed last (steps,)."""
         self.queried_tokens = self.hit_tokens = 0
         """Prompt tokens of requests that were scheduled for the first time, and those whose KV was there already."""
         self._pauses: list[int] = []
@@ -139,7 +141,8 @@ class Commit:
         gone = [
             (final if roster.lags else since, since, request) for final, since, request in outlook.gone if final < steps
         ]
-        self._write_log(outlook, runs, played, self._kv.keep(steps, gone))
+        self.held = self._kv.keep(steps, gone)
+        self._write_log(outlook, runs, played)
         if self._channels is not None and advance.read is not None:
             self._channels.keep(outlook, steps)
         left = [
@@ -152,8 +155,8 @@ class Commit:
         self._is_unchanged = not has_ended and outlook.is_steady[int(np.searchsorted(runs.first, steps)) - 1]
         return [self._finish(request, step, outlook, played) for step, request in finished]
 
-    def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played, held: IntArray) -> None:
-        """Log the runs, with the blocks *held* in each step; those that only go on with the batch of the one before are one with it."""
+    def _write_log(self, outlook: Outlook, runs: RunColumns, played: Played) -> None:
+        """Log the runs; those that only go on with the batch of the one before are one with it."""
         steps = len(played.ends)
         num_runs = int(np.searchsorted(runs.first, steps))
         fresh = np.array(outlook.is_fresh[:num_runs])
@@ -169,7 +172,7 @@ class Commit:
             num_prefill_tokens=runs.num_prefill_tokens[rows],
             num_tokens=runs.num_tokens[rows],
             attribution_ps=np.add.reduceat(played.attribution_ps, first),
-            kv_blocks=np.maximum.reduceat(held, first),
+            kv_blocks=np.maximum.reduceat(self.held, first),
             continues=continues,
         )
 

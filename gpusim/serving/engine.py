@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 from gpusim.core.clock import ARRIVAL, DECISION, TICKS_PER_S, Clock
 from gpusim.core.component import Component, Process
@@ -22,6 +21,7 @@ from gpusim.serving.offload import HostStore
 from gpusim.serving.request import Request
 from gpusim.serving.roster import Roster
 from gpusim.serving.schedulers import Scheduler
+from gpusim.serving.shown import shown_runs
 
 
 class Engine(Component):
@@ -196,7 +196,8 @@ class Engine(Component):
 
     def _settle(self, advance: Advance) -> None:
         """Go on from what the steps that were played leave."""
-        roster = self.roster = advance.roster
+        before, roster = self.roster, advance.roster
+        self.roster = roster
         finished = self._commit.run(advance)
         self.kv.settle(roster)
         roster.fixed = advance.last_start
@@ -213,25 +214,11 @@ class Engine(Component):
             self.refuse_arrived(end)
             self.on_finished(request)
         if self.probes:
-            self._show_steps(advance)
+            for start, end, args in shown_runs(advance, before, self._commit.held):
+                for probe in self.probes:
+                    probe.span_ticks(self.name, "steps", start, end, args)
             self.count("running", len(roster.running))
             self.count("waiting", len(roster.waiting))
             self.count("kv_blocks", self.kv.used)
             if self.host is not None:
                 self.count("swapped", len(roster.swapped))
-
-    def _show_steps(self, advance: Advance) -> None:
-        """Tell the probes about the runs of steps that were played."""
-        runs, played = advance.runs, advance.played
-        steps = len(played.ends)
-        first = [place for place in runs.first.tolist() if place < steps]
-        for run, (place, behind) in enumerate(pairwise([*first, steps])):
-            args = {
-                "first_step": advance.outlook.first_step + place,
-                "ends": played.ends[place:behind],
-                "num_decodes": int(runs.num_decodes[run]),
-                "num_prefill_tokens": int(runs.num_prefill_tokens[run]),
-                "num_tokens": int(runs.num_tokens[run]),
-            }
-            for probe in self.probes:
-                probe.span_ticks(self.name, "steps", int(played.starts[run]), int(played.ends[behind - 1]), args)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gpusim.trace.events import EventWriter
+from gpusim.trace.levels import Levels
 from gpusim.trace.stage import STEPS
 from gpusim.trace.window import Window
 
-DECODING: Final = "decoding sequences"
-_NAMES: Final = {
-    "running": "requests running",
-    "waiting": "requests waiting",
-    "swapped": "requests swapped",
-    "kv_blocks": "KV blocks used",
-}
+_OF_STEPS: Final = ("num_decodes", "running", "swapped", "kv_blocks")
 
 
 class EngineTrack:
@@ -28,13 +24,18 @@ class EngineTrack:
     """
 
     def __init__(self, writer: EventWriter, pid: int, window: Window) -> None:
-        self._writer = writer
-        self._pid = pid
         self.steps = writer.track(pid, "steps", STEPS)
+        self.prefills: defaultdict[int, list[int]] = defaultdict(list)
+        """When steps began that computed a part of the prompt of a request, by its number."""
+        self.seated: dict[int, int] = {window.first: 0}
+        """Requests that run or are swapped, by the tick from which on as many are."""
+        self.num_steps = self.last_end = 0
+        """Steps shown, and where the last of them ended."""
+        self._writer = writer
         self._window = window
-        self._last_end = -1
-        self._before: dict[str, float] = {}
-        """Counters as they were when the window began."""
+        self._counters = Levels(writer, pid, window)
+        self._now = dict.fromkeys(_OF_STEPS, 0)
+        self._set(0, self._now)
 
     def runs(self, start: int, args: Mapping[str, Any]) -> None:
         """Show the steps of one batch, the first of which began at tick *start*."""
@@ -46,35 +47,30 @@ class EngineTrack:
             "prefill tokens": args["num_prefill_tokens"],
             "tokens": args["num_tokens"],
         }
-        for number, end in enumerate(ends.tolist(), args["first_step"]):
+        levels = {counter: args[counter] for counter in _OF_STEPS}
+        for number, (end, kv_blocks) in enumerate(
+            zip(ends.tolist(), args["kv_blocks"].tolist(), strict=True), args["first_step"]
+        ):
+            self._set(start, {**levels, "kv_blocks": kv_blocks})
             if window.first <= start < window.behind:
-                self._step(f"step {number}", start, end, facts)
+                self._writer.begin(self.steps, f"step {number}", start, facts)
+                self._writer.end(self.steps, end)
+                self.num_steps += 1
+                self.last_end = end
+                for request in args["prefills"]:
+                    self.prefills[request].append(start)
             start = end
 
-    def _step(self, name: str, start: int, end: int, facts: Mapping[str, int]) -> None:
-        if self._last_end not in {-1, start}:
-            self._writer.counter(self._pid, DECODING, self._last_end, 0)
-        self._writer.begin(self.steps, name, start, facts)
-        self._writer.end(self.steps, end)
-        self._writer.counter(self._pid, DECODING, start, facts["decoding sequences"])
-        self._last_end = end
+    def count(self, what: str, tick: int, value: float) -> None:
+        """Note what a counter is once steps ended at *tick*, until others begin."""
+        if what in _OF_STEPS:
+            self._set(tick, {"num_decodes": 0, what: round(value)})
 
-    def count(self, what: str, time: int, value: float) -> None:
-        """Show what a counter has come to; what it was before the window stands at its beginning."""
-        if time < self._window.first:
-            self._before[what] = value
-            return
-        self._show_before()
-        if time <= self._window.last_end:
-            self._writer.counter(self._pid, _NAMES[what], time, value)
+    def close(self, last_end: int) -> None:
+        """Show what has not been shown yet of the counters, up to tick *last_end*."""
+        self._counters.close(last_end)
 
-    def close(self) -> None:
-        """Show what has not been shown yet."""
-        self._show_before()
-        if self._last_end >= 0:
-            self._writer.counter(self._pid, DECODING, self._last_end, 0)
-
-    def _show_before(self) -> None:
-        for what, value in self._before.items():
-            self._writer.counter(self._pid, _NAMES[what], self._window.first, value)
-        self._before.clear()
+    def _set(self, tick: int, levels: Mapping[str, int]) -> None:
+        self._now.update(levels)
+        self._counters.set(tick, levels)
+        self.seated[max(tick, self._window.first)] = self._now["running"] + self._now["swapped"]

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
 TICKS_PER_US: Final = 10**6
+_INSIDE: Final = 1000
+"""Ticks from the beginning of a span to the point of an arrow at it: viewers round to as many."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -75,17 +77,21 @@ class EventWriter:
         """End the span of a track that began last."""
         self._write(f'"ph":"E","pid":{track.pid},"tid":{track.tid},"ts":{microseconds(tick)}')
 
-    def counter(self, pid: int, name: str, tick: int, value: float) -> None:
-        """Say what a quantity of a process is from now on."""
+    def counter(self, pid: int, name: str, unit: str, tick: int, value: float) -> None:
+        """Say what a quantity of a process, in a unit, is from now on; viewers show both words."""
         self._write(
-            f'"ph":"C","pid":{pid},"ts":{microseconds(tick)},"name":{_encode(name)},"args":{{"value":{round(value)}}}'
+            f'"ph":"C","pid":{pid},"ts":{microseconds(tick)},"name":{_encode(name)},'
+            f'"args":{{{_encode(unit)}:{round(value)}}}'
         )
 
     def arrow(self, phase: FlowPhase, number: int, track: Track, tick: int) -> None:
-        """Have arrow *number* start at, pass or end in the innermost span of a track at that time."""
+        """Have arrow *number* start at, pass or end in the innermost span of a track that begins at *tick*.
+
+        It does so a nanosecond later: where a span begins another one may end, which viewers may take instead.
+        """
         enclosing = ',"bp":"e"' if phase == "f" else ""
         self._write(
-            f'"ph":"{phase}","pid":{track.pid},"tid":{track.tid},"ts":{microseconds(tick)},"id":{number},'
+            f'"ph":"{phase}","pid":{track.pid},"tid":{track.tid},"ts":{microseconds(tick + _INSIDE)},"id":{number},'
             f'"cat":"request","name":"request"{enclosing}'
         )
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from gpusim.core.clock import TICKS_PER_S, ticks
 from gpusim.spec.device import ChannelMemorySpec, MemorySpec
 from gpusim.trace.events import EventWriter
-from gpusim.trace.stage import COMPUTE, MEMORY, Lanes
+from gpusim.trace.stage import COMPUTE, MEMORY, RATE, Lanes
 from gpusim.trace.window import Window
 
-KERNEL_BYTES = "memory, kernels (bytes/s)"
+KERNEL_BYTES: Final = "memory, kernels"
 
 
 class KernelTrack:
     """Kernels and collectives one after the other, in spans of the parts of the model, in spans of steps.
+
+    What a step waits for before its kernels, or behind them, is in the step beside the parts.
 
     Args:
         writer: Gets the events.
@@ -29,36 +31,64 @@ class KernelTrack:
         self._writer = writer
         self._track = writer.track(pid, "kernels", COMPUTE)
         self._window = window
-        self._part: str | None = None
-        """The one that is open, in a step that is open; None: no step is."""
+        self._is_open = False
+        """Whether a step is."""
+        self._part = ""
+        """The one that is open in it; none if empty."""
+        self._waits: list[tuple[str, int, int]] = []
+        """What the next step waited for: name, start and end."""
         self._end = 0
 
     def show(self, name: str, start: int, end: int, operation: int, part: str) -> bool:
         """Show a kernel, the *operation* of that number in its step, in *part* of the model; tell whether it is in the window."""
-        begins = operation == 0
-        if begins or part != self._part:
-            if begins:
-                self.close()
-                if not self._window.first <= start < self._window.behind:
-                    return False
-                self._writer.begin(self._track, "step", start)
-            elif self._part is None:
-                return False
-            else:
-                self._writer.end(self._track, self._end)
+        if operation == 0:
+            self._begin_step(start)
+        if not self._is_open:
+            return False
+        if operation == 0 or part != self._part:
+            self._end_part()
             self._part = part
             self._writer.begin(self._track, part, start)
-        self._writer.begin(self._track, name, start)
-        self._writer.end(self._track, end)
-        self._end = end
+        self._span(name, start, end)
         return True
+
+    def wait_before(self, name: str, start: int, end: int) -> None:
+        """Note what the step waits for that begins next."""
+        self._waits.append((name, start, end))
+
+    def wait_behind(self, name: str, start: int, end: int) -> None:
+        """Show what the step waits for whose kernels are over."""
+        if self._is_open:
+            self._end_part()
+            self._span(name, start, end)
 
     def close(self) -> None:
         """End the step that is open."""
-        if self._part is not None:
+        if self._is_open:
+            self._end_part()
             self._writer.end(self._track, self._end)
+            self._is_open = False
+
+    def _begin_step(self, start: int) -> None:
+        self.close()
+        waits, self._waits = self._waits, []
+        begun = waits[0][1] if waits and waits[-1][2] == start else start
+        self._is_open = self._window.first <= begun < self._window.behind
+        if self._is_open:
+            self._writer.begin(self._track, "step", begun)
+            for name, wait_start, wait_end in waits if begun < start else ():
+                self._span(name, wait_start, wait_end)
+
+    def _end_part(self) -> None:
+        if self._part:
             self._writer.end(self._track, self._end)
-            self._part = None
+            self._part = ""
+
+    def _span(self, name: str, start: int, end: int) -> None:
+        if end > start:
+            self._writer.begin(self._track, name, start)
+            self._writer.end(self._track, end)
+        self._end = end
 
 
 class MemoryTracks:
@@ -88,8 +118,8 @@ class MemoryTracks:
             stack_end = end if args["disturbed"] else min(end, start + ticks(longest_s))
             if stack_end > start:
                 lanes.span(name, start, stack_end, {"bytes": round(size_bytes)})
-        self._writer.counter(self._pid, KERNEL_BYTES, start, args["size_bytes"] * TICKS_PER_S / (end - start))
-        self._writer.counter(self._pid, KERNEL_BYTES, end, 0)
+        self._writer.counter(self._pid, KERNEL_BYTES, RATE, start, args["size_bytes"] * TICKS_PER_S / (end - start))
+        self._writer.counter(self._pid, KERNEL_BYTES, RATE, end, 0)
 
     def flow(self, name: str, start: int, end: int, size_bytes: float) -> None:
         """Show traffic of the fabric, which is spread evenly."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpusim.core.probe import Probe
+from gpusim.runtime.executor import HOST_WAIT
+from gpusim.runtime.mover import KV_TRANSFER
 from gpusim.trace.engine_track import EngineTrack
 from gpusim.trace.gpu_tracks import KernelTrack, MemoryTracks
-from gpusim.trace.stage import LINKS, Lanes, Stage
+from gpusim.trace.stage import LINKS, RATE, Lanes, Stage
 from gpusim.trace.window import Window
 
 
@@ -35,14 +37,14 @@ class TraceProbe(Probe):
         """See `Probe.span_ticks`."""
         if what == "steps":
             self.engines[where].runs(start, args)
-        elif end <= self._window.first:
+        elif start < self._window.first >= end:
             return
         elif what == "transfer":
             self._moved[where] = start, end, args
         elif what == "flow":
             self._flow(max(start, self._window.first), end, args)
-        elif where in self._stage.cluster.gpus:
-            self._kernel(where, what, start, end, args)
+        elif self._stage.is_shown(where):
+            self._of_gpu(where, what, start, end, args)
 
     def counter_ticks(self, where: str, what: str, time: int, value: float) -> None:
         """See `Probe.counter_ticks`."""
@@ -51,21 +53,37 @@ class TraceProbe(Probe):
         elif time >= self._window.first:
             self._rate(where, time, value)
 
-    def close(self) -> None:
-        """End the spans that are open."""
+    @property
+    def num_steps(self) -> int:
+        """Steps shown, of all engines."""
+        return sum(engine.num_steps for engine in self.engines.values())
+
+    @property
+    def last_end(self) -> int:
+        """Tick at which the last of them ended."""
+        return max(engine.last_end for engine in self.engines.values())
+
+    def close(self, last_end: int) -> None:
+        """End the spans that are open, and the counters at tick *last_end*."""
         for kernels in self._kernels.values():
             kernels.close()
         for engine in self.engines.values():
-            engine.close()
+            engine.close(last_end)
 
-    def _kernel(self, gpu: str, name: str, start: int, end: int, args: Mapping[str, Any]) -> None:
+    def _of_gpu(self, gpu: str, name: str, start: int, end: int, args: Mapping[str, Any]) -> None:
         if gpu not in self._kernels:
             self._kernels[gpu] = KernelTrack(self._writer, self._stage.node(gpu), self._window)
-        is_shown = self._kernels[gpu].show(name, start, end, args["operation"], args["part"])
-        memory = self._stage.cluster.gpus[gpu].memory.name
-        moved = self._moved.pop(memory, None)
-        if is_shown and moved is not None and moved[0] == start < moved[1]:
-            self._memory(memory).kernel(name, *moved)
+        track = self._kernels[gpu]
+        if name == KV_TRANSFER:
+            track.wait_before(name, start, end)
+        elif name == HOST_WAIT:
+            track.wait_behind(name, start, end)
+        else:
+            is_shown = track.show(name, start, end, args["operation"], args["part"])
+            memory = self._stage.cluster.gpus[gpu].memory.name
+            moved = self._moved.pop(memory, None)
+            if is_shown and moved is not None and moved[0] == start < moved[1]:
+                self._memory(memory).kernel(name, *moved)
 
     def _flow(self, start: int, end: int, args: Mapping[str, Any]) -> None:
         for where, size_bytes in args["bytes_on"].items():
@@ -78,13 +96,13 @@ class TraceProbe(Probe):
 
     def _rate(self, where: str, time: int, value: float) -> None:
         if where in self._stage.memories:
-            pid, name = self._stage.node(self._stage.memories[where]), "memory, copies (bytes/s)"
+            pid, name = self._stage.node(self._stage.memories[where]), "memory, copies"
         else:
             source = self._stage.link_source(where)
             if source is None:
                 return
-            pid, name = self._stage.node(source), f"{where} (bytes/s)"
-        self._writer.counter(pid, name, time, value)
+            pid, name = self._stage.node(source), where
+        self._writer.counter(pid, name, RATE, time, value)
 
     def _memory(self, bank: str) -> MemoryTracks:
         if bank not in self._memories:

@@ -18,6 +18,7 @@ from gpusim.trace.events import EventWriter
 from gpusim.trace.probe import TraceProbe
 from gpusim.trace.requests import write_requests
 from gpusim.trace.stage import Stage
+from gpusim.trace.waiting import write_waiting
 from gpusim.trace.window import Window
 from gpusim.version import __version__
 
@@ -59,14 +60,33 @@ def trace(plan: Plan, file: TextIO, window: Window, on_finished: OnFinished | No
     stage = Stage(writer, simulation)
     probe = TraceProbe(stage, window)
     simulation.probes.append(probe)
-    simulation.clock.call_in(window.last_end + 1, lambda _: simulation.stop())
+    _stop_behind(window, simulation, probe)
     record = simulation.run().record
-    is_whole = record.complete or simulation.clock.now > window.last_end
-    window = replace(window, last_end=min(window.last_end, simulation.clock.now))
-    probe.close()
-    write_requests(stage, window, record.requests, record.steps, probe.engines)
+    now = simulation.clock.now
+    is_whole = record.complete or now > window.last_end
+    window = replace(window, last_end=min(max(window.last_end, probe.last_end), now))
+    probe.close(window.last_end)
+    for write in (write_requests, write_waiting):
+        write(stage, window, record.requests, record.steps, probe.engines)
     writer.close()
     return Traced(record, writer.num_events, is_whole)
+
+
+def _stop_behind(window: Window, simulation: Simulation, probe: TraceProbe) -> None:
+    """Have the simulation stop when all steps of *window* are over, a little later than they were if need be.
+
+    Beside copies, steps that are played end within a percent of where they do when they are folded (docs/folding.md).
+    """
+    latest = window.last_end + (window.last_end - window.first) // 20
+
+    def stop(_: object) -> None:
+        now = simulation.clock.now
+        if probe.num_steps < window.num_steps and now < latest:
+            simulation.clock.call_in(1 + (latest - now) // 10, stop)
+        else:
+            simulation.stop()
+
+    simulation.clock.call_in(window.last_end + 1, stop)
 
 
 def write_timeline(plan: Plan, path: Path, window: Window, on_finished: OnFinished | None = None) -> Traced:

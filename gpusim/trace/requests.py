@@ -41,12 +41,13 @@ def write_requests(
         engines: Their tracks.
     """
     arrows = 0
+    writer = stage.writer
     rows, segments = log.rows, log.segments
     first_segment = np.searchsorted(segments["request"], np.arange(len(rows) + 1))
     is_open = ~(log.has_status("finished") | log.has_status("rejected"))
     for code, (engine, of_steps) in enumerate(steps.items()):
-        starts, ends = of_steps.starts, of_steps.ends
-        lanes = Lanes(stage.writer, stage.engine(engine), "requests", REQUESTS)
+        starts, ends, shown = of_steps.starts, of_steps.ends, engines[engine]
+        lanes = Lanes(writer, stage.engine(engine), "requests", REQUESTS)
         own = np.flatnonzero((rows["engine"] == code) & ~log.has_status("rejected"))
         for row in own[np.argsort(rows["arrival_ps"][own], kind="stable")].tolist():
             of_row = segments[first_segment[row] : first_segment[row + 1]]
@@ -54,13 +55,14 @@ def write_requests(
             if phases.arrival >= window.last_end or phases.end <= window.first:
                 continue
             track = lanes.take(max(phases.arrival, window.first), min(phases.end, window.last_end))
-            _write_span(stage.writer, track, window, phases, rows[row])
-            served = [tick for tick in _served(phases, of_row, starts) if window.first <= tick < window.behind]
+            _write_span(writer, track, window, phases, rows[row])
+            tokens = (tick for tick in _token_steps(of_row, starts) if window.first <= tick < window.behind)
+            served = sorted({*shown.prefills[int(rows["index"][row])], *tokens})
             if served:
                 arrows += 1
                 at = max(phases.arrival, window.first)
-                for phase, place, tick in _arrow(track, at, engines[engine].steps, served):
-                    stage.writer.arrow(phase, arrows, place, tick)
+                for phase, place, tick in _arrow(track, at, shown.steps, served):
+                    writer.arrow(phase, arrows, place, tick)
 
 
 def _phases(row: Any, segments: Any, ends: IntArray, open_end: int | None) -> _Phases:
@@ -91,11 +93,8 @@ def _write_span(writer: EventWriter, track: Track, window: Window, phases: _Phas
     writer.end(track, phases_end)
 
 
-def _served(phases: _Phases, segments: Any, starts: IntArray) -> Iterator[int]:
-    """Return the ticks at which steps started that first took the request up, or gave it a token."""
-    first = int(starts[segments["first_step"][0]]) if len(segments) else None
-    if phases.scheduled not in {NONE, first}:
-        yield phases.scheduled
+def _token_steps(segments: Any, starts: IntArray) -> Iterator[int]:
+    """Return the ticks at which steps started that gave a request a token."""
     for segment in segments:
         yield from starts[segment["first_step"] : segment["last_step"] + 1].tolist()
 

@@ -12,6 +12,8 @@ COMPUTE, MEMORY, LINKS = 0, 1, 100
 """Order of the tracks of a node: kernels, memory by stack, links."""
 STEPS, REQUESTS = 0, 1
 """Order of the tracks of an engine."""
+RATE: Final = "bytes/s"
+"""What counters of memories and links are in."""
 _NODES: Final = 1000
 """Order of the first node among processes; engines come before."""
 
@@ -69,6 +71,7 @@ class Stage:
         self._nodes = list(self.cluster.graph)
         self._played_for = simulation.played_for()
         hidden = {gpu for others in self._played_for.values() for gpu in others}
+        self._shown_gpus = self.cluster.gpus.keys() - hidden
         links = self.cluster.fabric.links
         self._source_of = {link.name: link.source for link in links if not {link.source, link.target} & hidden}
         self.memories = {bank.name: node for node, bank in self.cluster.banks.items() if node not in hidden}
@@ -83,6 +86,10 @@ class Stage:
     def node(self, name: str) -> int:
         """Return the process of a node."""
         return self._pid("node", name, self._title(name), _NODES + self._nodes.index(name))
+
+    def is_shown(self, gpu: str) -> bool:
+        """Tell whether *gpu* is a GPU, and not one for which another is played."""
+        return gpu in self._shown_gpus
 
     def link_source(self, link: str) -> str | None:
         """Return the node in whose process a link direction is; None if it is not shown."""

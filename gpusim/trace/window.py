@@ -56,8 +56,10 @@ def find_window(steps: Mapping[str, StepLog], from_s: float | None, to_s: float 
     shown = {name: (log.starts >= first) & (log.starts < behind) for name, log in steps.items()}
     num_steps = sum(int(mask.sum()) for mask in shown.values())
     if not num_steps:
+        end = f"{seconds(behind):g} s"
+        place = f"before {end}" if from_s is None else f"between {seconds(first):g} s and {end}"
         raise SpecError(
-            f"no step starts between {seconds(first):g} s and {seconds(behind):g} s; the steps of this run start between "
+            f"no step starts {place}; the steps of this run start between "
             f"{seconds(int(starts[0])):g} s and {seconds(int(starts[-1])):g} s"
         )
     last_end = max(int(log.ends[shown[name]][-1]) for name, log in steps.items() if shown[name].any())

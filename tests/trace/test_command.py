@@ -17,7 +17,7 @@ from gpusim.results.stored import read_result
 from gpusim.spec.document import dump_yaml
 from gpusim.trace.window import find_window
 from run_builders import uniform_run
-from timelines import read_timeline
+from timelines import read_timeline, steps_of_gpu
 
 
 def gpusim(*arguments, exit_code=0):
@@ -77,10 +77,27 @@ def test_a_run_that_comes_out_otherwise_now_is_said(saved):
     assert "the steps are not where the saved run has them: it was saved by gpusim" in err
 
 
+def test_beside_copies_the_last_step_is_there_too(tmp_path, monkeypatch):
+    """Played steps end nanoseconds from where they do when folded: the timeline has as many, whole ones, and says why."""
+    monkeypatch.chdir(tmp_path)
+    copies = {"kind": "copy", "from": "gpu0", "to": "gpu1", "size": "7 MiB", "period": "130 us"}
+    changes = {"topology": "dgx-a100-80gb", "detail": "step", "workload__num_requests": 2, "background": [copies]}
+    (tmp_path / "mine.yaml").write_text(dump_yaml(scenario_data(**changes)), encoding="utf-8")
+    out, err = gpusim("trace", "mine.yaml", "--to", "1s", "-o", "t.json.gz", "--json")
+    timeline = read(tmp_path / "t.json.gz")
+    steps = timeline.spans["engine", "steps"]
+    assert len(steps) == json.loads(out)["steps"]
+    assert [(step.start, step.end) for step, _ in steps_of_gpu(timeline, "gpu0")] == [(s.start, s.end) for s in steps]
+    assert not json.loads(out)["same_token_times"]
+    assert "beside copies of background:" in err
+    assert timeline.counter("engine", "running requests")[-1] == (steps[-1].end, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--from", "30s", "--to", "31s"], "no step starts between 30 s and 31 s; the steps of this run start between"),
+        (["--to", "0 s"], "no step starts before 0 s; the steps of this run start between 0 s and"),
         (["--from", "2 ms", "--to", "1 ms"], "--from 0.002 s --to 0.001 s: the timeline must end after it begins"),
         (["--from", "2"], "--from: write the unit, e.g. 2 us"),
         (["--to", "-1 s"], "--to -1 s: a run starts at 0 s"),

@@ -13,7 +13,7 @@ from builders import build_plan
 from gpusim.simulation import Simulation
 from gpusim.trace.record import trace, write_timeline
 from gpusim.trace.window import find_window
-from timelines import run_and_trace
+from timelines import INSIDE, run_and_trace, tick
 
 LLAMA = {
     "topology": "dgx-h100",
@@ -60,7 +60,7 @@ def test_the_engine_says_what_each_step_computes(llama):
     assert [step.args["prefill tokens"] for step in steps] == [2048] + [0] * 7
     assert [step.args["decoding sequences"] for step in steps] == [0] + [4] * 7
     [*decoding, last] = timeline.counter("engine", "decoding sequences")
-    assert decoding == [(step.start, step.args["decoding sequences"]) for step in steps]
+    assert decoding == [(steps[0].start, 0), (steps[1].start, 4)]
     assert last == (steps[-1].end, 0)
     assert timeline.counter("engine", "KV blocks used")[0][1] == 4 * 32
     assert len(simulation.logs["engine"]) == 8
@@ -71,12 +71,12 @@ def test_bytes_are_conserved(llama):
     simulation, _, timeline = llama
     moved = simulation.cluster.gpus["gpu0"].memory.bytes_out
     gpu = "gpu0 (of 8 alike)"
-    assert timeline.integral(gpu, "memory, kernels (bytes/s)") == pytest.approx(moved, rel=1e-9)
+    assert timeline.integral(gpu, "memory, kernels bytes/s") == pytest.approx(moved, rel=1e-9)
     stacks = [timeline.spans[gpu, f"HBM stack {n}"] for n in range(5)]
     assert sum(span.args["bytes"] for stack in stacks for span in stack) == pytest.approx(moved, rel=1e-6)
     for link, size_bytes in simulation.cluster.fabric.moved_bytes().items():
         if link.startswith("gpu0->nvswitch"):
-            counter, spans = f"{link} (bytes/s)", timeline.spans[gpu, link]
+            counter, spans = f"{link} bytes/s", timeline.spans[gpu, link]
             fastest = max(rate for _, rate in timeline.counter(gpu, counter))
             # Every flow ends at a full picosecond, half of one away from where it would at most.
             rounding = 0.5e-12 * fastest * len(spans)
@@ -101,10 +101,41 @@ def test_arrows_lead_from_a_request_to_its_steps(llama):
     arrows = list(timeline.arrows().values())
     steps = timeline.spans["engine", "steps"]
     assert len(arrows) == 4
-    assert all([int(point["ts"] * 10**6) for point in arrow[1:]] == [step.start for step in steps] for arrow in arrows)
+    assert all([tick(point) - INSIDE for point in arrow[1:]] == [step.start for step in steps] for arrow in arrows)
     lanes = [spans for (_, track), spans in timeline.spans.items() if track.startswith("requests")]
     assert sorted(spans[0].name for spans in lanes) == [f"request {n}" for n in range(4)]
     assert [span.name for span in lanes[0]] == ["request 0", "prefill", "decode"]
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_arrows_touch_every_step_that_computed_for_a_request(swaps):
+    """Steps that computed a chunk of a prompt, also again after a preemption, and steps that gave a token; no others."""
+    changes = {
+        "serving__block_size": 4,
+        "serving__num_gpu_blocks_override": 20,
+        "serving__max_num_batched_tokens": 16,
+        "serving__preemption_mode": "swap" if swaps else "recompute",
+        "workload__arrivals": {"kind": "at_once"},
+        "workload__prompt_tokens": {"kind": "fixed", "value": 28},
+        "workload__output_tokens": {"kind": "fixed", "value": 20},
+        "workload__num_requests": 3,
+    }
+    simulation, traced, timeline = run_and_trace(build_plan(**changes))
+    steps, of_steps = timeline.spans["engine", "steps"], {}
+    for points in timeline.arrows().values():
+        for point in points[1:]:
+            of_steps[tick(point) - INSIDE] = of_steps.get(tick(point) - INSIDE, 0) + 1
+    given = {step.start: step.args["tokens"] for step in steps}
+    assert set(of_steps) == set(given), "no step computes for nobody"
+    prefills = {step.start for step in steps if step.args["prefill tokens"]}
+    assert all(of_steps[start] == given[start] for start in given if start not in prefills)
+    assert all(of_steps[step.start] > step.args["decoding sequences"] for step in steps if step.start in prefills)
+    requests = traced.record.requests
+    assert requests.rows["num_preemptions"].sum() > 0
+    computed = sum(step.args["prefill tokens"] for step in steps)
+    assert (computed == 3 * 28) == swaps
+    assert len(prefills) > 3 * 28 / 16
+    assert simulation.logs["engine"].total("num_tokens") == 60
 
 
 def test_a_hundred_steps_stay_small(llama, tmp_path):

@@ -67,3 +67,5 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
     if found["sweep_points"]:
         yield f"  sweep: {found['sweep_points']} points"
+    for warning in found["warnings"]:
+        yield f"  warning: {warning}"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table
 from gpusim.report.terminal import half_width
+from gpusim.results.setup import setup
 
 Summaries: TypeAlias = "Mapping[str, Mapping[str, Any]]"
 """Of runs by name, as `Result.summary` returns them."""
@@ -25,10 +26,11 @@ _WORDS: Final = frozenset({"run", "metric", "unit", "SLO", "p99 against it", "en
 
 
 def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
-    """Return what the run called *name*, in short *label*, was: version, scenario, seed, requests, warnings."""
+    """Return what the run called *name*, in short *label*, was: what served it, version, scenario, seed, requests, warnings."""
     requests, slo = summary["requests"], summary["slo"]
+    called = f"{label} is {name}" if label not in {"", name} else name
     text = (
-        f"{f'{label} is {name}' if label not in ('', name) else name}: gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
+        f"{called}: {_served(summary)}gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
         f"{requests['finished']} of {requests['submitted']} requests finished"
     )
     if requests["preempted"]:
@@ -37,6 +39,11 @@ def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
         targets = [f"{_LATENCIES[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
         text += f"; SLO: {digits(slo['attainment'], 100)} % of the requests meet {' and '.join(targets)}"
     return [paragraph(text + "."), *(paragraph(f"Warning: {warning}") for warning in summary["warnings"])]
+
+
+def _served(summary: Mapping[str, Any]) -> str:
+    served = setup(summary["scenario"], summary["engines"])
+    return f"{served}; " if served else ""
 
 
 def summary_tables(summaries: Summaries) -> list[str]:

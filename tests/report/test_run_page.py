@@ -64,6 +64,13 @@ def tight():
     return open_run("chat", FEW | {"slo.ttft": "1 ms", "slo.itl": "1 ms"})
 
 
+def test_each_run_says_what_served_it():
+    """Model and GPU beside the name; a GPU that nobody measured is named."""
+    text = summary_html(open_run("chat", {"workload.num_requests": 2, "topology": "mi300x"}))
+    assert "Chat service: llama-3.1-8b on 1 × mi300x; gpusim " in text
+    assert "Warning: mi300x: no kernel of this GPU was measured, the laws of h100-sxm stand in; " in text
+
+
 def test_targets_are_met_or_missed(chat, tight):
     """Latencies with a target say it and whether their p99 meets it; others say nothing."""
     for result, verdict in ((chat, "met"), (tight, "missed")):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan
+from gpusim.runtime.provenance import standing_in
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.stream import request_blocks
 
@@ -20,6 +21,13 @@ def long_contexts(engines: Sequence[EnginePlan]) -> Iterator[str]:
                 f"{engine.name}: max_model_len = {longest} is beyond the {engine.model.max_model_len} tokens that "
                 f"{engine.model.name} was trained for; only its speed is simulated"
             )
+
+
+def unmeasured(plan: Plan) -> Iterator[str]:
+    """Name each device that nobody measured, or not all that its engines run; ideal kernels need no laws."""
+    if plan.scenario.efficiency != "ideal":
+        found = (standing_in(engine.device, engine.model, len(engine.gpus)) for engine in plan.engines)
+        yield from dict.fromkeys(filter(None, found))
 
 
 def long_requests(plan: Plan) -> Iterator[str]:

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from gpusim.caveats import long_contexts, long_requests
+from gpusim.caveats import long_contexts, long_requests, unmeasured
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
@@ -28,13 +28,17 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
     workloads = filter(None, [plan.workload, *(engine.workload for engine in plan.engines)])
     traces = [Path(trace) for workload in workloads for trace in workload.traces]
     points = check_points(document) if document.data.get("sweep") else []
-    warnings = [text for each in (plan, *points) for text in (*long_requests(each), *long_contexts(each.engines))]
+    warnings = [text for each in (plan, *points) for text in _warnings(each)]
     return plan, {
         "traces": [{"name": trace.name, "requests": check_trace(trace).num_requests} for trace in traces],
         "engines": [_checked(engine) for engine in plan.engines],
         "sweep_points": len(points) or None,
         "warnings": list(dict.fromkeys(warnings)),
     }
+
+
+def _warnings(plan: Plan) -> list[str]:
+    return [*long_requests(plan), *long_contexts(plan.engines), *unmeasured(plan)]
 
 
 def _checked(engine: EnginePlan) -> dict[str, Any]:

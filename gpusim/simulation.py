@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gpusim.assembly.engines import Assembly
-from gpusim.caveats import long_contexts
+from gpusim.caveats import long_contexts, unmeasured
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
@@ -224,6 +224,7 @@ class Simulation:
             window=scenario.measure,
             slo=scenario.slo,
             utilisation=self.cluster.utilisation(),
+            use=self.cluster.bandwidth_use(),
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
@@ -231,6 +232,7 @@ class Simulation:
                 *(self._rejection(*entry) for entry in rejected.items()),
                 *long_contexts(self.plan.engines),
                 *self._of_the_load(),
+                *unmeasured(self.plan),
             ],
         )
 

@@ -36,8 +36,8 @@ _USUAL: Final = (
 """Columns where no metric is asked for; those without a value are left out."""
 _MEDIANS: Final = {"ttft_s.p50", "itl_s.p50"}
 """Make room for what is known where there are targets."""
-_NUMBERS: Final = re.compile(r"\d+(?:[.,]? ?\d+)*(?:, …)?")
-"""One number or several."""
+_NUMBERS: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]? ?\d+)*(?:, …)?")
+"""One number or several, not those in names."""
 
 
 def sweep_rows(result: SweepResult, metrics: Sequence[str] | None = None) -> list[dict[str, Any]]:

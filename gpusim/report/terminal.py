@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.utilisation import busiest
+from gpusim.results.setup import engine_setup
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
 _LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
-_BUSIEST: Final = 6
-"""Resources listed under utilisation."""
 _PROSE: Final = 20
 """Longer text in a table is wrapped, to no less than this."""
 
@@ -52,8 +52,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     for line in _served(summary):
         console.print(line, markup=False, highlight=False)
     _print_table(console, _attribution_table(summary), _attribution_title(summary))
-    if summary["utilisation"]:
-        console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
+    if line := busiest(summary["utilisation"]):
+        console.print(line, markup=False, highlight=False)
     if summary["background"]:
         sweep_table(summary["background"], _BACKGROUND, console, title="Background")
     for warning in summary["warnings"]:
@@ -118,7 +118,7 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
     yield origin
     for name, engine in summary["engines"].items():
         if "model" in engine:
-            yield _engine_line(name, engine)
+            yield _engine_line(name, engine, engine_setup(summary["scenario"], name, engine))
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
     yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
@@ -133,13 +133,12 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
-    gpus = f"{len(engine['gpus'])} × {engine['device']}"
+def _engine_line(name: str, engine: Mapping[str, Any], served: str) -> str:
     blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
     longest = f"max_model_len {engine['max_model_len']}"
     cache = engine.get("prefix_cache")
     hits = f", {100 * cache['hit_rate']:.1f} % of prompts cached" if cache else ""
-    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
+    return f"{name}: {served}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:
@@ -207,13 +206,6 @@ def _attribution_table(summary: Mapping[str, Any]) -> Table:
             cells.append(digits(bounds[name] * per_step, SCALES[unit]) if name in bounds else ABSENT)
         table.add_row(name, *cells)
     return table
-
-
-def _utilisation(utilisation: Mapping[str, float]) -> str:
-    busiest = sorted(utilisation.items(), key=lambda item: -item[1])[:_BUSIEST]
-    listed = ", ".join(f"{name} {busy * 100:.1f} %" for name, busy in busiest)
-    more = len(utilisation) - len(busiest)
-    return f"busiest: {listed}" + (f" (and {more} more)" if more else "")
 
 
 def _table() -> Table:

@@ -165,3 +165,11 @@ def test_a_warning_of_all_points_needs_no_column():
     result = swept(serving__max_model_len=4096)
     assert [len(line) for line in lines(result)[:2]] == [len(line) for line in lines(swept())]
     assert " ".join(lines(result)[2]).startswith("warning 1: engine: max_model_len = 4096 is beyond the 2048 tokens")
+
+
+def test_warnings_of_different_gpus_are_different():
+    """The number in a name is none that a point happens to have."""
+    result = swept(sweep={"topology": ["a10", "a30"]})
+    texts = " ".join(" ".join(line) for line in lines(result))
+    assert "warning 1: a10: " in texts
+    assert "warning 2: a30: " in texts

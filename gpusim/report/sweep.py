@@ -63,6 +63,7 @@ def print_sweep(
     """Print the table of *result*, with *metrics* (names of `UNITS`) instead of the usual columns, and its warnings."""
     rows = sweep_rows(result, metrics)
     notes = _notes(result, rows)
+    common = set.intersection(*(row["notes"] for row in rows))
     keys = list(result.keys)
     if metrics is not None:
         rows = [{**row, **row["metrics"]} for row in rows]
@@ -80,8 +81,10 @@ def print_sweep(
         TableColumn("crude_itl_s", "crude estimate", "ms"),
         TableColumn("crude_speed_up", "speed-up crude"),
         TableColumn("published_itl_s", "published", "ms"),
-        *([TableColumn("notes", "warning")] if len({row["notes"] for row in rows}) > 1 else []),
+        TableColumn("see", "see"),
     )
+    for row in rows:
+        row["see"] = ", ".join(map(str, sorted(row["notes"] - common))) or None
     columns = [*(TableColumn(key, key) for key in keys), *shown, *_present(others, rows)]
     sweep_table(rows, columns, console, title=title or None)
     for note in notes:
@@ -108,7 +111,7 @@ def _notes(result: SweepResult, rows: Sequence[dict[str, Any]]) -> list[str]:
         kinds = {_NUMBERS.sub("#", text): text for text in row["warnings"]}
         for kind, text in kinds.items():
             found.setdefault(kind, {}).setdefault(text, entry.point)
-        row["notes"] = ", ".join(str(1 + list(found).index(kind)) for kind in kinds) or None
+        row["notes"] = {1 + list(found).index(kind) for kind in kinds}
     return [_note(number, texts) for number, texts in enumerate(found.values(), 1)]
 
 
@@ -187,7 +190,7 @@ def _side_by_side(rows: list[dict[str, Any]], keys: list[str]) -> tuple[list[dic
     variants = list(dict.fromkeys(str(row.get(SIDE_BY_SIDE)) for row in rows))
     for row in rows:
         line = merged.setdefault(tuple(row.get(key) for key in keys), dict(row))
-        line["notes"] = ", ".join(filter(None, dict.fromkeys([line["notes"], row["notes"]]))) or None
+        line["notes"] = line["notes"] | row["notes"]
         line[f"{row.get(SIDE_BY_SIDE)}_itl"] = row["itl_s"]["mean"]
         line[f"{row.get(SIDE_BY_SIDE)}_speed_up"] = row["speed_up"]
     columns = [TableColumn(f"{variant}_itl", f"ITL {variant}", "ms") for variant in variants]

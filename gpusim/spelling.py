@@ -18,5 +18,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown_name(name: str, known: Sequence[str], what: str) -> str:
     """Say that *name* is unknown, and which of *known* was probably meant."""
-    hint = nearest(name, known) or ("" if len(known) > MANY else f"known: {', '.join(known)}")
+    hint = nearest(name, known) or (f"known: {', '.join(known)}" if 0 < len(known) <= MANY else "")
     return f"unknown {what}; {hint}" if hint else f"unknown {what}"

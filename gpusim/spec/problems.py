@@ -98,15 +98,17 @@ class _Row:
             self._enter(part)
 
     def _enter(self, part: str | int) -> None:
+        tagged = {cls for cls in self.classes if part in (*_tags(cls), cls.__name__)}
         in_data = (isinstance(self.value, dict) and part in self.value) or _indexes(self.value, part)
         known = any(part in _keys(cls) for cls in self.classes)
-        if in_data or (known and self.type == "missing"):
+        if tagged and len(self.classes) > 1:
+            # Of several alternatives pydantic names the one it tried, which may be called like a key of it.
+            self.classes = tagged
+        elif in_data or (known and self.type == "missing"):
             self.where = (*self.where, part)
             self.value = self.value[part] if in_data else None
             if isinstance(part, str) and known:
                 self.classes = set().union(*(_classes(cls, part) for cls in self.classes))
-        else:
-            self.classes = {cls for cls in self.classes if part in (*_tags(cls), cls.__name__)} or self.classes
 
     @property
     def noun(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpusim.machine import copy_ends, gpu_devices, read_topology
+from gpusim.machine import copy_ends, gpu_devices, read_topology, with_devices
 from gpusim.placement import EnginePlan, Placement
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate_leniently
@@ -126,7 +126,7 @@ class _Planner:
 
     def plan(self, scenario: Scenario) -> Plan | None:
         """Return the plan of *scenario*, or None if it has problems."""
-        topology = self.problems.attempt(("topology",), lambda: read_topology(scenario.topology, self.folder))
+        topology = self._topology(scenario.topology)
         reader = EngineReader(self.folder, self.problems)
         workload = reader.workload(scenario.workload, ("workload",))
         own = [engine.workload for engine in scenario.engines]
@@ -141,6 +141,15 @@ class _Planner:
         if self.problems.found:
             return None
         return Plan(_inlined(scenario, topology, workload, stated), topology, workload, tuple(engines))
+
+    def _topology(self, stated: str | TopologySpec) -> TopologySpec | None:
+        """Return the machine with every device written out, or None if it has problems."""
+        where, known = ("topology",), len(self.problems.found)
+        if not isinstance(stated, str):
+            stated = with_devices(stated, self.folder, self.problems, where)
+        if len(self.problems.found) > known:
+            return None
+        return self.problems.attempt(where, lambda: read_topology(stated, self.folder))
 
     def _check_background(self, scenario: Scenario, topology: TopologySpec) -> None:
         """Check that background traffic runs between nodes that exist."""

@@ -336,6 +336,19 @@ def test_problems_name_the_file_they_are_in(tmp_path):
     ]
 
 
+def test_the_device_of_a_node_is_named_by_its_own_key(tmp_path):
+    """Not by that of the whole machine: set from outside it has no line of the file."""
+    (tmp_path / "d.yaml").write_text("extends: l40s\nmemory: {capacity: 48}\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(BASE, encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        plan_document(open_scenario(tmp_path / "mine.yaml", {"topology.nodes.0.device": "d.yaml"}))
+    assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
+        "./mine.yaml:",
+        "  set from outside the file: topology.nodes[0].device: ./d.yaml:",
+        "    line 2: memory.capacity: write the unit, e.g. 48 GiB",
+    ]
+
+
 def test_a_machine_in_two_parts_is_named(tmp_path):
     """GPUs that cannot reach each other are a topology problem with the way out."""
     (tmp_path / "m.yaml").write_text(

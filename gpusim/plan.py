@@ -63,14 +63,14 @@ def load(source: str | Path, *, overrides: Mapping[str, Any] | None = None) -> S
     Raises:
         SpecError: With all problems of the file at once.
     """
-    return plan_document(open_scenario(source, overrides)).scenario
+    return plan_document(open_scenario(source, overrides, by="overrides")).scenario
 
 
-def open_scenario(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Document:
-    """Read the file of a scenario with *overrides* set in it, unchecked."""
+def open_scenario(source: str | Path, overrides: Mapping[str, Any] | None = None, *, by: str = "--set") -> Document:
+    """Read the file of a scenario with *overrides* set in it, unchecked; messages on them say *by* what they were set."""
     document = read("example", str(source))
     for path, value in (overrides or {}).items():
-        set_key(document, path, value)
+        set_key(document, path, value, by)
     return document
 
 

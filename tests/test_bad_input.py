@@ -327,7 +327,7 @@ def test_problems_name_the_file_they_are_in(tmp_path):
         plan_document(document)
     assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
         "./mine.yaml:",
-        "  set from outside the file: workload.num_requests: must be at least 1, not 0",
+        "  set by --set: workload.num_requests: must be at least 1, not 0",
         "  line 2: topology: ./machine.yaml:",
         "    line 2: nodes: must have 1 or more entries, not 0",
         '    line 3: linkz: unknown key; did you mean "links"?',
@@ -337,15 +337,15 @@ def test_problems_name_the_file_they_are_in(tmp_path):
 
 
 def test_the_device_of_a_node_is_named_by_its_own_key(tmp_path):
-    """Not by that of the whole machine: set from outside it has no line of the file."""
+    """Not by that of the whole machine: what is set has no line of the file."""
     (tmp_path / "d.yaml").write_text("extends: l40s\nmemory: {capacity: 48}\n", encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(BASE, encoding="utf-8")
     with pytest.raises(SpecError) as caught:
         plan_document(open_scenario(tmp_path / "mine.yaml", {"topology.nodes.0.device": "d.yaml"}))
     assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
         "./mine.yaml:",
-        "  set from outside the file: topology.nodes[0].device: ./d.yaml:",
-        "    line 2: memory.capacity: write the unit, e.g. 48 GiB",
+        "  set by --set: topology.nodes[0].device: ./d.yaml:",
+        "    line 2: memory.capacity: write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)",
     ]
 
 

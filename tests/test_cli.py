@@ -80,13 +80,13 @@ def test_polars_is_loaded_only_to_write_files(scenario):
         (("run", "chat", "--set", "seed"), "error: 'seed': write KEY=VALUE, e.g. serving.max_num_seqs=64"),
         (
             ("run", "chat", "--set", "seed.x=1"),
-            "set from outside the file: seed: expected a whole number, not a mapping",
+            "set by --set: seed: expected a whole number, not a mapping",
         ),
         (
             ("run", "chat", "--set", "name.x=1"),
             "error: name.x: name is 'Llama-3.1-8B chat on one A100', without a key x",
         ),
-        (("run", "chat", "--set", "model=tinny"), "set from outside the file: model: 'tinny': unknown model"),
+        (("run", "chat", "--set", "model=tinny"), "set by --set: model: 'tinny': unknown model"),
         (("sweep", "chat"), "nothing to sweep; add sweep: {key: [values]} or use --over key=v1,v2"),
         (("check",), "error: say which scenario to check, or --schema"),
         (("runn",), "error: 'runn': unknown command; did you mean \"run\"?\n"),

@@ -172,7 +172,7 @@ def test_mistakes_in_a_device_file_are_its_own(tmp_path):
     path = write(tmp_path, "d.yaml", DEVICE.replace("48 GiB", "48"))
     with pytest.raises(SpecError) as caught:
         read("topology", str(path))
-    assert str(caught.value) == f"{path}:\n  line 2: memory.capacity: write the unit, e.g. 48 GiB"
+    assert str(caught.value) == f"{path}:\n  line 2: memory.capacity: write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)"
 
 
 def test_mistakes_in_the_device_of_a_node_are_named_by_way_of_it(tmp_path):
@@ -188,7 +188,7 @@ def test_mistakes_in_the_device_of_a_node_are_named_by_way_of_it(tmp_path):
     assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
         "./m.yaml:",
         "  line 4: nodes[1].device: ./d.yaml:",
-        "    line 2: memory.capacity: write the unit, e.g. 48 GiB",
+        "    line 2: memory.capacity: write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)",
     ]
 
 

@@ -7,7 +7,9 @@ from gpusim.spec.device import DeviceSpec
 from gpusim.spec.document import Document, validate
 from gpusim.spec.names import read
 from gpusim.spec.scenario import Scenario
+from gpusim.spec.serving import ServingSpec
 from gpusim.spec.topology import TopologySpec
+from gpusim.spec.unknown_key import OF_ENGINES, unknown_key
 
 MEMORIES = {
     "channels": {
@@ -33,7 +35,7 @@ MEMORIES = {
 WRONG = {
     "standard": ("GDDR9", "'GDDR9': unknown value; did you mean \"GDDR7\"?"),
     "channels": ("many", "expected a whole number, not 'many'"),
-    "capacity": ("48", "write the unit, e.g. 48 GiB"),
+    "capacity": ("48", "write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)"),
     "visible": ("1.5", "must be at most 1, not 1.5"),
     "bandwidth": ("768 GiB", "'GiB' is not a unit of bytes/s; use one of B/s"),
     "efficiency": ("90 %", "expected a number, not '90 %'"),
@@ -116,7 +118,7 @@ def test_an_unknown_kind_of_memory_is_named(tmp_path, start):
 def test_one_key_over_a_base_is_in_the_users_file(tmp_path):
     """A wrong value is the user's, though the other keys of the mapping are the catalog's."""
     assert said_of(tmp_path, "extends: l40s\nname: mine\nmemory: {capacity: 48}\n") == [
-        "line 3: memory.capacity: write the unit, e.g. 48 GiB"
+        "line 3: memory.capacity: write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)"
     ]
 
 
@@ -200,3 +202,35 @@ def test_a_kind_is_never_taken_for_a_key(cls, data, expected):
     with pytest.raises(SpecError) as caught:
         validate(cls, Document("mine", data))
     assert expected in [line.strip()[: len(expected)] for line in str(caught.value).splitlines()]
+
+
+UNKNOWN = {
+    "workload.rate": 'unknown key; did you mean "arrivals.rate"?',
+    "max_num_seqs": 'unknown key; did you mean "serving.max_num_seqs"?',
+    "kv": 'unknown key; did you mean "dtype.kv"?',
+    "workload.p99": 'unknown key; did you mean "prompt_tokens.p99"?',
+    "serving.max_num_seq": 'unknown key; did you mean "max_num_seqs"?',
+    "serving.pipeline_parallel_size": "unknown key; pipeline parallelism is not simulated; leave it out",
+    "pipeline_parallel_size": "unknown key; pipeline parallelism is not simulated; leave it out",
+    "serving.kv_cache_dtype": "unknown key; the scenario says how KV is stored: dtype: {kv: fp8}",
+    "serving.nothing_like_it": "unknown key",
+}
+"""Keys that are not there, and what is said of each."""
+
+
+@pytest.mark.parametrize(("key", "message"), UNKNOWN.items(), ids=UNKNOWN)
+def test_an_unknown_key_is_answered_with_what_to_write(key, message):
+    """By the key of that name elsewhere, what stands for an option of engines, or the nearest one."""
+    document = Document("mine", {"workload": {}, "serving": {}})
+    document.override(key, 1)
+    with pytest.raises(SpecError) as caught:
+        validate(Scenario, document)
+    (line,) = (line for line in str(caught.value).splitlines() if f" {key}: " in line)
+    assert f" {key}: {message}" in line
+
+
+@pytest.mark.parametrize("name", OF_ENGINES)
+def test_what_is_said_of_options_of_engines_is_no_key(name):
+    """Once such a key exists, there is nothing to say of it."""
+    assert not unknown_key(name, [Scenario]).endswith("?")
+    assert name not in ServingSpec.model_fields

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpusim.machine import copy_ends, gpu_devices, read_topology, with_devices
+from gpusim.model.layout import MOST_RANKS
 from gpusim.placement import EnginePlan, Placement
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate_leniently
@@ -127,7 +128,8 @@ class _Planner:
     def plan(self, scenario: Scenario) -> Plan | None:
         """Return the plan of *scenario*, or None if it has problems."""
         topology = self._topology(scenario.topology)
-        reader = EngineReader(self.folder, self.problems)
+        num_gpus = MOST_RANKS if topology is None else len(gpu_devices(topology))
+        reader = EngineReader(self.folder, self.problems, num_gpus)
         workload = reader.workload(scenario.workload, ("workload",))
         own = [engine.workload for engine in scenario.engines]
         if scenario.workload is None and (not own or None in own):

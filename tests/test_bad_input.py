@@ -77,6 +77,24 @@ WRONG = {
         ("{max", "{tensor_parallel_size: 3, max"),
         "3 does not divide num_attention_heads = 8 of tiny",
     ),
+    "TP does not divide, on one GPU": (
+        ("{max", "{tensor_parallel_size: 3, max"),
+        "and the MLP be divided); try 1",
+    ),
+    "TP does not divide, on eight": (
+        (
+            "single-gpu\nmodel: tiny\nserving: {max",
+            "dgx-h100\nmodel: llama-3.1-8b\nserving: {tensor_parallel_size: 3, max",
+        ),
+        "try 1, 2, 4, 8",
+    ),
+    "TP does not divide, of replicas": (
+        (
+            "single-gpu\nmodel: tiny\nserving: {max",
+            "dgx-h100\nmodel: llama-3.1-8b\nserving: {tensor_parallel_size: 3, data_parallel_size: 2, max",
+        ),
+        "try 1, 2, 4",
+    ),
     "too few GPUs": (("{max", "{tensor_parallel_size: 2, max"), "2 GPUs are needed, single-gpu has 1; lower it or use"),
     "weights too large": (
         ("tiny", "llama-2-70b"),

@@ -1,4 +1,4 @@
-"""What to say of a name that is not known."""
+"""Words of messages: how many there are of something, and what to say of a name that is not known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Final
 
 MANY: Final = 24
 """More names than anybody reads in a message."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write *number* with its noun: ``1 request``, ``2 requests``; *plural* where that is not the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ def print_sweep(result: SweepResult, console: Console, *, title: str = "") -> No
         TableColumn("published_itl_s", "published", "ms"),
     ]
     present = [column for column in shown if any(_value(row, column.key) is not None for row in rows)]
-    columns = [*(TableColumn(key, key) for key in keys), *present]
+    columns = [*(TableColumn(key, key, is_label=True) for key in keys), *present]
     sweep_table(rows, columns, console, title=title or None)
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gpusim.report.fitted_table import PROSE, new_table, print_table
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console
     from rich.table import Table
 
 _LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
 _BUSIEST: Final = 6
 """Resources listed under utilisation."""
-_PROSE: Final = 20
-"""Longer text in a table is wrapped, to no less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,13 @@ class TableColumn:
         key: Where the value is in a row; dots go into nested mappings (``itl_s.p99``).
         title: What stands above it.
         unit: One of `SCALES`, to which the value (in SI) is converted; others are only printed.
+        is_label: It says what the row is, as the first column always does, and stands left of all that do not.
     """
 
     key: str
     title: str
     unit: str = ""
+    is_label: bool = False
 
 
 _BACKGROUND: Final = (
@@ -48,10 +50,10 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Print the summary of a run, as `build_summary` makes it."""
     for line in _head(summary):
         console.print(line, markup=False, highlight=False)
-    _print_table(console, _latency_table(summary), None)
+    print_table(console, _latency_table(summary), None)
     for line in _served(summary):
         console.print(line, markup=False, highlight=False)
-    _print_table(console, _attribution_table(summary), _attribution_title(summary))
+    print_table(console, _attribution_table(summary), _attribution_title(summary))
     if summary["utilisation"]:
         console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
     if summary["background"]:
@@ -66,23 +68,23 @@ def sweep_table(
     """Print one line per row; numbers in SI are converted to the unit of their column, three significant digits."""
     from rich.text import Text  # noqa: PLC0415 - slow to import
 
-    table = _table()
+    table = new_table()
     headers = _headers(columns)
     for column, header in zip(columns, headers, strict=True):
         values = [_look_up(row, column.key) for row in rows]
         numeric = all(value is None or _is_number(value) for value in values)
-        prose = max((len(str(value)) for value in values), default=0) > _PROSE and not numeric
+        prose = max((len(str(value)) for value in values), default=0) > PROSE and not numeric
         table.add_column(
             Text(header),
             justify="right" if numeric else "left",
             no_wrap=not prose,
             overflow="fold",
-            min_width=_PROSE if prose else None,
+            min_width=PROSE if prose else None,
         )
     for row in rows:
         # Text, for square brackets in a string would be taken for markup.
         table.add_row(*(Text(_cell(_look_up(row, column.key), column.unit)) for column in columns))
-    _print_table(console, table, title)
+    print_table(console, table, title, num_labels=sum(column.is_label for column in columns) or 1)
 
 
 def _headers(columns: Sequence[TableColumn]) -> list[str]:
@@ -121,9 +123,11 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
             yield _engine_line(name, engine)
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
-    yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
+    yield f"{counted(requests['submitted'], 'request')}: {', '.join(parts)}" + (
+        "" if summary["complete"] else " (stopped early)"
+    )
     if requests["preempted"]:
-        yield f"  preempted {requests['preempted']}, {requests['preemptions']} times in all"
+        yield f"  preempted {requests['preempted']}, {counted(requests['preemptions'], 'time')} in all"
     measured = summary["measured"]
     early, late = measured["left_out_warmup"], measured["left_out_cooldown"]
     if early or late:
@@ -143,7 +147,7 @@ def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:
-    table = _table()
+    table = new_table()
     table.add_column("", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     for title in ("mean", "±95 %", "p50", "p90", "p99", "max", "count"):
@@ -187,7 +191,7 @@ def _served(summary: Mapping[str, Any]) -> Iterator[str]:
 def _attribution_title(summary: Mapping[str, Any]) -> str:
     attribution, bound_s = summary["attribution"], summary["bounds"].get("step")
     beside = f", {digits(attribution['step_time_s'] / bound_s)} × their bound" if bound_s else ""
-    return f"Where a step's time goes (mean of {attribution['num_steps']} steps{beside})"
+    return f"Where a step's time goes (mean of {counted(attribution['num_steps'], 'step')}{beside})"
 
 
 def _attribution_table(summary: Mapping[str, Any]) -> Table:
@@ -195,7 +199,7 @@ def _attribution_table(summary: Mapping[str, Any]) -> Table:
     per_step = 1 / max(attribution["num_steps"], 1)
     step_s = attribution["step_time_s"]
     unit = time_unit([step_s * per_step])
-    table = _table()
+    table = new_table()
     table.add_column("", no_wrap=True)
     for title in (f"time\n{unit}", "share\n%", f"bound\n{unit}")[: 3 if bounds else 2]:
         table.add_column(title, justify="right", no_wrap=True)
@@ -214,33 +218,3 @@ def _utilisation(utilisation: Mapping[str, float]) -> str:
     listed = ", ".join(f"{name} {busy * 100:.1f} %" for name, busy in busiest)
     more = len(utilisation) - len(busiest)
     return f"busiest: {listed}" + (f" (and {more} more)" if more else "")
-
-
-def _table() -> Table:
-    from rich import box  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
-
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-
-
-def _print_table(console: Console, table: Table, title: str | None) -> None:
-    if title:
-        console.print(title, markup=False, highlight=False)
-    console.print(_Whole(table), crop=False)
-
-
-class _Whole:
-    """A table that is wider than the console rather than lose a digit: only prose is wrapped."""
-
-    def __init__(self, table: Table) -> None:
-        for column in table.columns:
-            if column.no_wrap:
-                texts = (line for cell in (column.header, *column.cells) for line in str(cell).splitlines())
-                column.min_width = max(map(len, texts), default=1)
-        self._table = table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.measure import Measurement  # noqa: PLC0415 - slow to import
-
-        needed = Measurement.get(console, options.update(max_width=10_000), self._table).minimum
-        yield from console.render(self._table, options.update(width=max(needed, options.max_width)))

@@ -17,7 +17,7 @@ from gpusim.results.differences import Difference, differences
 from gpusim.results.observations import Observations, is_percentile
 from gpusim.results.result import Result
 from gpusim.results.summary import scenario_hash
-from gpusim.spelling import unknown_name
+from gpusim.spelling import counted, unknown_name
 
 NUM_SAMPLES: Final = 400
 """Bootstrap samples: a spread is then known to 4 %."""
@@ -67,7 +67,7 @@ class Versus:
             for word in ("worse", "better", "worse here", "better here", "too small to matter")
         ]
         listed = ", ".join(f"{number} {word}" for number, word in counts if number)
-        return f"{listed}, of {len(known)} metrics" if listed else "no change within noise"
+        return f"{listed}, of {counted(len(known), 'metric')}" if listed else "no change within noise"
 
     @property
     def is_changed(self) -> bool:

@@ -155,7 +155,8 @@ def _latency_table(summary: Mapping[str, Any]) -> Table:
     for title, name in _LATENCIES.items():
         stats = summary[name]
         # The median should read well; rare extremes may take more digits.
-        unit = time_unit([stats["p50"] or stats["mean"]])
+        typical = stats["p50"] or stats["mean"]
+        unit = time_unit([typical]) if typical else "ms"
         mean, *others = (digits(stats[key], SCALES[unit]) for key in ("mean", "p50", "p90", "p99", "max"))
         table.add_row(title, unit, mean, half_width(stats), *others, str(stats["count"]))
     return table
@@ -190,26 +191,28 @@ def _served(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _attribution_title(summary: Mapping[str, Any]) -> str:
     attribution, bound_s = summary["attribution"], summary["bounds"].get("step")
-    beside = f", {digits(attribution['step_time_s'] / bound_s)} × their bound" if bound_s else ""
-    return f"Where a step's time goes (mean of {counted(attribution['num_steps'], 'step')}{beside})"
+    num_steps = attribution["num_steps"]
+    beside = ""
+    if bound_s and num_steps:
+        unit = time_unit([bound_s / num_steps])
+        ratio, bound = digits(attribution["step_time_s"] / bound_s), digits(bound_s / num_steps, SCALES[unit])
+        beside = f", {ratio} × their bound of {bound} {unit}"
+    return f"Where a step's time goes (mean of {counted(num_steps, 'step')}{beside})"
 
 
 def _attribution_table(summary: Mapping[str, Any]) -> Table:
-    attribution, bounds = summary["attribution"], summary["bounds"]
+    attribution = summary["attribution"]
     per_step = 1 / max(attribution["num_steps"], 1)
     step_s = attribution["step_time_s"]
     unit = time_unit([step_s * per_step])
     table = new_table()
     table.add_column("", no_wrap=True)
-    for title in (f"time\n{unit}", "share\n%", f"bound\n{unit}")[: 3 if bounds else 2]:
+    for title in (f"time\n{unit}", "share\n%"):
         table.add_column(title, justify="right", no_wrap=True)
     rows = [("step", step_s, 1.0)]
-    rows += [(name, s, attribution["share"][name]) for name, s in attribution["seconds"].items() if s or name in bounds]
+    rows += [(name, s, attribution["share"][name]) for name, s in attribution["seconds"].items() if s]
     for name, spent_s, share in rows:
-        cells = [digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}"]
-        if bounds:
-            cells.append(digits(bounds[name] * per_step, SCALES[unit]) if name in bounds else ABSENT)
-        table.add_row(name, *cells)
+        table.add_row(name, digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}")
     return table
 
 

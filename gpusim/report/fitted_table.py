@@ -58,6 +58,11 @@ def print_table(console: Console, table: Table, title: str | None, *, num_labels
     console.print()
 
 
+def stacked(lines: Sequence[str], height: int) -> str:
+    """Put *lines* at the foot of a title of *height* lines."""
+    return "\n".join([*[""] * (height - len(lines)), *lines])
+
+
 def _texts(table: Table) -> Iterator[tuple[str, list[str], bool]]:
     """Yield the title of each column, its cells, and whether they are numbers."""
     for column in table.columns:
@@ -147,8 +152,9 @@ def _narrow(columns: Sequence[_Column], gap: int, width: int) -> Table:
     table.show_edge = table.pad_edge = False
     table.padding = (0, gap - 1, 0, 0)
     for column, size, lines in zip(columns, widths, titles, strict=True):
-        header = Text("\n" * (height - len(lines)) + "\n".join(lines))
-        table.add_column(header, justify="right" if column.is_numeric else "left", width=size, overflow="fold")
+        table.add_column(
+            Text(stacked(lines, height)), justify="right" if column.is_numeric else "left", width=size, overflow="fold"
+        )
     for row in zip(*(column.cells for column in columns), strict=True):
         # Text, for square brackets in a string would be taken for markup.
         table.add_row(*map(Text, row))

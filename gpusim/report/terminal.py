@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gpusim.report.fitted_table import PROSE, new_table, print_table
+from gpusim.report.fitted_table import PROSE, new_table, print_table, stacked
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.spelling import counted
 
@@ -91,7 +91,7 @@ def _headers(columns: Sequence[TableColumn]) -> list[str]:
     """Return titles a word per line with the unit below, all of the same height."""
     lines = [[*column.title.split(), *([column.unit] if column.unit else [])] for column in columns]
     height = max(map(len, lines), default=0)
-    return ["\n" * (height - len(words)) + "\n".join(words) for words in lines]
+    return [stacked(words, height) for words in lines]
 
 
 def _look_up(row: Mapping[str, Any], key: str) -> Any:

@@ -48,6 +48,13 @@ def test_columns_go_below_one_another_with_what_a_row_is():
     assert [number for part in parts for number in part] == whole
 
 
+@pytest.mark.parametrize("width", [4, 80])
+def test_no_line_of_titles_is_empty(width):
+    """Where the first column has no title either."""
+    lines = printed([{"a": "all", "b": 1.0}], [TableColumn("a", ""), TableColumn("b", "mean", "ms")], width)
+    assert [line.split() for line in lines] == [[], ["mean"], ["ms"], [lines[3].strip()], ["all", "1000"], []]
+
+
 def test_a_table_that_just_fits_stands_closer():
     """Before it is taken apart there is one space between columns instead of two."""
     rows = [{"a": "x" * 8, "b": 12345678, "c": 12345678}]

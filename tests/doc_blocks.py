@@ -6,7 +6,7 @@ document saves it under that name; later commands find it there.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import shlex
 import subprocess
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from gpusim.cli import app
 from gpusim.plan import load
@@ -109,16 +109,15 @@ def _run_session(block: Block, folder: Path, *, update: bool) -> None:
 def _printed_by(arguments: list[str], folder: Path) -> str:
     """Run a command as a user would; return what it prints, without space at the ends of lines."""
     run = _run(arguments, folder)
-    assert run.returncode == 0, f"gpusim {' '.join(arguments)}\n{run.stdout}\n{run.stderr}"
+    assert run.exit_code == 0, f"gpusim {' '.join(arguments)}\n{run.stdout}\n{run.stderr}"
     return "".join(line.rstrip() + "\n" for line in run.stdout.rstrip().splitlines())
 
 
-def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from gpusim.cli import main; sys.argv[0] = 'gpusim'; main()"
-    # Where no width is set; readline, which pytest loads, sets one for child processes.
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, env=environment)
+def _run(arguments: list[str], folder: Path) -> Result:
+    """Run a command in this process: most of the time of a short one is that of starting Python and importing."""
+    with contextlib.chdir(folder):
+        # Where no width is set; readline, which pytest loads, sets one.
+        return CliRunner().invoke(app, arguments, prog_name="gpusim", env={"COLUMNS": None}, catch_exceptions=False)
 
 
 def _run_python(block: Block, folder: Path) -> None:
@@ -169,7 +168,7 @@ def _check_text(block: Block, folder: Path) -> None:
     command, _, shown = block.text.partition("\n")
     if command.startswith(PROMPT):
         run = _run(shlex.split(command.removeprefix(PROMPT)), folder)
-        assert run.returncode != 0
+        assert run.exit_code != 0
         assert run.stderr.replace(f"{REPOSITORY}/", "") == shown
 
 

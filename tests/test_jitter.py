@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import gpusim as gs
 from builders import build_simulation
 from gpusim.core.probe import RecordingProbe
 from gpusim.errors import SpecError
@@ -42,6 +43,14 @@ def test_both_details_agree(workload, changes):
         np.testing.assert_array_equal(by_step.logs[name].delivered, log.delivered)
     assert one.requests.equals(other.requests)
     assert one.itl == other.itl
+
+
+def test_compared_gaps_are_delivered_ones():
+    """What is compared is what the result says, jitter included."""
+    late = simulated(**OPEN)[1]
+    compared = gs.compare(late, late, metrics=["itl.mean", "itl.p99"])
+    assert compared["itl.p99"].a == late.itl.p99
+    assert compared["itl.mean"].a == pytest.approx(late.itl.mean, rel=1e-12)
 
 
 def test_in_an_open_loop_engines_notice_nothing():

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gpusim.errors import SpecError
-from gpusim.explain.groups import ALL, FIGURES, Latencies, latencies
-from gpusim.explain.runs import simulate_all
-from gpusim.explain.sentences import sentences
+from gpusim.explain.groups import latencies
+from gpusim.explain.runs import Outcome, simulate_all
+from gpusim.explain.sentences import FIGURE_NAMES, sentences
 from gpusim.explain.variants import STATED, Variant, better, unanswered, without
 from gpusim.results.result import Result
 from gpusim.results.summary import plain
+from gpusim.results.time_spent import spread_in_runs
 from gpusim.spec.what_if import RATES
 
 FACTOR: Final = 1.1
+_UNEVEN: Final = 0.05
+"""From where on a note says that steps of a run differ in length."""
 
 
 def explain(
@@ -57,19 +60,19 @@ def explain(
         variants = [Variant(STATED, dict(scenario)), *improved, *reduced]
         done = None if on_done is None else lambda number: on_done(number, len(variants))
         stated, *found = simulate_all(variants, processes=processes, out=out, on_done=done)
-        if stated != told["latencies"]:
+        if stated.latencies != told["latencies"]:
             told["notes"].append(
                 "the run was stopped early or simulated by another gpusim; changes are from a run made now"
             )
         told["sensitivities"] = [
-            {"what": variant.name, "times": _times(variant.name, factor), **_changed(stated, new)}
+            {"what": variant.name, "times": _times(variant.name, factor), **_changed(new)}
             for variant, new in zip(improved, found, strict=False)
         ]
         told["without"] = [
-            {"what": variant.name, **_changed(stated, new)}
+            {"what": variant.name, **_changed(new)}
             for variant, new in zip(reduced, found[len(improved) :], strict=True)
         ]
-        told["notes"] += unanswered(scenario)
+        told["notes"] += [*unanswered(scenario), *_unsure(found)]
     told["sentences"] = sentences(told)
     data: dict[str, Any] = plain(told)
     return data
@@ -88,23 +91,23 @@ def _bound(result: Result) -> dict[str, float | None]:
     return {"step_time_s": step_time_s, "bound_s": bound_s, "ratio": step_time_s / bound_s if bound_s else None}
 
 
-def _changed(stated: Mapping[str, Latencies], new: Mapping[str, Latencies]) -> dict[str, Any]:
-    """Return the latencies of a run, and how they differ from those of the stated one, by group; the same requests of both.
-
-    Where some are left out, all that are left are their own groups; `all` would be other requests.
-    """
-    groups = [name for name in stated if name in new and (name != ALL or stated.keys() == new.keys())]
-    return {
-        "latencies": {name: new[name] for name in groups},
-        "change": {
-            name: {figure: _relative(stated[name][figure], new[name][figure]) for figure in FIGURES} for name in groups
-        },
-    }
+def _changed(outcome: Outcome) -> dict[str, Any]:
+    return {"latencies": outcome.latencies, "change": outcome.change, "interval": outcome.interval}
 
 
-def _relative(stated: float | None, new: float | None) -> float | None:
-    return None if stated is None or new is None or not stated else new / stated - 1
+def _unsure(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say of which figures some change has no interval."""
+    known = [intervals for outcome in outcomes for intervals in outcome.interval.values()]
+    unsure = [name for figure, name in FIGURE_NAMES.items() if any(intervals[figure] is None for intervals in known)]
+    return [f"too few requests to say how sure changes of {', '.join(unsure)} are"] if unsure else []
 
 
 def _notes(result: Result) -> list[str]:
-    return [] if result.record.complete else ["this run was stopped early; long requests are missing"]
+    notes = [] if result.record.complete else ["this run was stopped early; long requests are missing"]
+    spread = max((spread_in_runs(log) for log in result.record.steps.values()), default=0.0)
+    if spread > _UNEVEN:
+        notes.append(
+            f"steps of one batch differ by up to {100 * spread:.0f} % in length: parts of the median and the slowest gaps are "
+            "known on average over such steps only"
+        )
+    return notes

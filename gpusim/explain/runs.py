@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from gpusim.explain.groups import Latencies, latencies
+from gpusim.explain.groups import ALL, FIGURES, Latencies, groups_of, latencies
+from gpusim.explain.intervals import Intervals, intervals
 from gpusim.explain.variants import Variant
 from gpusim.plan import plan_document
+from gpusim.results.result import Result
 from gpusim.results.store import check_directory
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a variant comes to, by group."""
+
+    latencies: dict[str, Latencies]
+    change: dict[str, dict[str, float | None]]
+    """Of `FIGURES` against the stated run, as parts of it; of the groups of which both have the same requests."""
+    interval: dict[str, Intervals]
 
 
 def simulate_all(
@@ -22,8 +35,8 @@ def simulate_all(
     processes: int = 1,
     out: Path | None = None,
     on_done: Callable[[int], None] | None = None,
-) -> list[dict[str, Latencies]]:
-    """Return the latencies of every group of each variant, in their order.
+) -> list[Outcome]:
+    """Simulate each variant and hold it against the first of them, which is the stated scenario.
 
     Args:
         variants: What to simulate.
@@ -37,26 +50,45 @@ def simulate_all(
     if out is not None:
         for variant in variants:
             check_directory(out / variant.folder)
-    one = partial(_simulate, out=out)
     done = on_done or (lambda _: None)
+    stated = _simulate(variants[0], out)
+    done(1)
+    one = partial(_outcome, stated=stated, out=out)
+    found = [Outcome(latencies(stated), {}, {})]
     if processes == 1:
-        found = []
-        for number, variant in enumerate(variants, 1):
+        for variant in variants[1:]:
             found.append(one(variant))
-            done(number)
+            done(len(found))
         return found
     # Threads of the table library must not be forked.
     with ProcessPoolExecutor(min(processes, len(variants)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(one, variant) for variant in variants]
-        for number, _ in enumerate(as_completed(futures), 1):
+        futures = [pool.submit(one, variant) for variant in variants[1:]]
+        for number, _ in enumerate(as_completed(futures), 2):
             done(number)
-        return [future.result() for future in futures]
+        return found + [future.result() for future in futures]
 
 
-def _simulate(variant: Variant, *, out: Path | None) -> dict[str, Latencies]:
+def _simulate(variant: Variant, out: Path | None) -> Result:
     result = Simulation(plan_document(Document(variant.name, variant.scenario))).run()
     if not result.record.complete:
         raise KeyboardInterrupt
     if out is not None:
         result.save(out / variant.folder)
-    return latencies(result)
+    return result
+
+
+def _outcome(variant: Variant, *, stated: Result, out: Path | None) -> Outcome:
+    result = _simulate(variant, out)
+    old, new = latencies(stated), latencies(result)
+    # Where some are left out, all that are left are their own groups; all of them would be other requests.
+    groups = [name for name in old if name in new and (name != ALL or old.keys() == new.keys())]
+    if ALL in groups:  # an engine that has them all would say it twice
+        sizes = {name: int(mask.sum()) for name, mask in groups_of(stated).items()}
+        groups = [name for name in groups if name == ALL or sizes[name] < sizes[ALL]]
+    change = {name: {figure: _relative(old[name][figure], new[name][figure]) for figure in FIGURES} for name in groups}
+    shown = [ALL] if ALL in groups and variant.is_improvement else groups
+    return Outcome({name: new[name] for name in groups}, change, intervals(stated, result, shown))
+
+
+def _relative(stated: float | None, new: float | None) -> float | None:
+    return None if stated is None or new is None or not stated else new / stated - 1

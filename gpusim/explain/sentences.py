@@ -16,6 +16,13 @@ NAMES: Final = {
     "host": "host time",
 }
 """What the factors are called."""
+FIGURE_NAMES: Final = {
+    "itl_p50_s": "ITL p50",
+    "itl_p99_s": "ITL p99",
+    "ttft_p50_s": "TTFT p50",
+    "ttft_p99_s": "TTFT p99",
+}
+"""What the figures are called whose changes are shown."""
 _PARTS: Final = {
     "weights": "reading weights",
     "kv": "reading KV",
@@ -30,13 +37,17 @@ _PARTS: Final = {
 }
 _MOST: Final = 0.5
 """Of the slow tokens' steps with prompts of others, from where on that is their reason."""
-_FELT: Final = 0.001
+_FELT: Final = 0.01
 """Changes below are left out."""
+_TOLD: Final = ("itl_p50_s", "itl_p99_s", "ttft_p99_s")
+"""Figures of which sentences speak."""
 _CAUSES: Final = {
     "step_under_way": "the end of a step under way",
+    "step_in_flight": "a step whose batch was fixed already",
     "token_budget": "steps whose token budget was full",
-    "seats": "a seat in the batch",
-    "other": "KV blocks, the policy's order or steps in flight",
+    "seats": "a seat in the batch (max_num_seqs)",
+    "kv_blocks": "KV blocks",
+    "policy": "others who came later and go first by the policy",
 }
 
 
@@ -84,20 +95,37 @@ def _resource(told: Mapping[str, Any]) -> Iterator[str]:
     """Name the factor that matters most for the median gap, and for the 99th percentile."""
     percent = 100 * (told["factor"] - 1)
     named: dict[str, list[str]] = {}
-    for figure, title in (("itl_p50_s", "ITL p50"), ("itl_p99_s", "ITL p99"), ("ttft_p99_s", "TTFT p99")):
+    for figure in _TOLD:
         gains = {row["what"]: -(row["change"][ALL][figure] or 0.0) for row in told["sensitivities"]}
         if gains and max(gains.values()) >= _FELT:
             best = max(gains, key=lambda name: gains[name])
-            named.setdefault(best, []).append(f"{title} {100 * gains[best]:.1f} %")
+            interval = next(row["interval"][ALL][figure] for row in told["sensitivities"] if row["what"] == best)
+            named.setdefault(best, []).append(
+                f"{FIGURE_NAMES[figure]} {100 * gains[best]:.1f} %{_between(interval, -1)}"
+            )
     for name, gained in named.items():
         yield f"{NAMES[name].capitalize()} matters most: {percent:.3g} % better makes {', '.join(gained)} shorter."
 
 
 def _culprits(told: Mapping[str, Any]) -> Iterator[str]:
+    """Say what without each of those that were in the way is shorter, or longer."""
     for row in told["without"]:
         for group, change in row["change"].items():
-            p99 = change["itl_p99_s"]
-            if p99 is not None and abs(p99) >= _FELT:
-                of = "" if group == ALL else f" of {group}"
-                word = "shorter" if p99 < 0 else "longer"
-                yield f"Without {row['what']} ITL p99{of} is {100 * abs(p99):.1f} % {word}."
+            felt = [figure for figure in _TOLD if abs(change[figure] or 0.0) >= _FELT]
+            changed = [f"{FIGURE_NAMES[name]} {_changed(change[name], row['interval'][group][name])}" for name in felt]
+            if changed:
+                of = "" if group == ALL else f", of {group}"
+                yield f"Without {row['what']}{of}: {', '.join(changed)}."
+
+
+def _changed(change: float, interval: tuple[float, float] | None) -> str:
+    word, sign = ("shorter", -1) if change < 0 else ("longer", 1)
+    return f"{100 * abs(change):.1f} %{_between(interval, sign)} {word}"
+
+
+def _between(interval: tuple[float, float] | None, sign: int) -> str:
+    """Return the *interval* of a change as a remark behind it; of *sign* -1 turned into one of how much shorter."""
+    if interval is None:
+        return ""
+    low, high = sorted(100 * sign * end for end in interval)
+    return f" ({low:.1f} to {high:.1f}{', within noise' if low <= 0 <= high else ''})"

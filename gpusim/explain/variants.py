@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from gpusim.explain.groups import stream_names
 from gpusim.spec.what_if import FACTORS, RATES
-from gpusim.workload.stream import merged_seed
+from gpusim.spec.workload import WorkloadSpec
+from gpusim.workload.stream import merged_seed, stream_numbers
 
 STATED: Final = "stated"
 
@@ -24,6 +28,8 @@ class Variant:
     name: str
     """Of the factor, or of what is left out: ``background checkpoint``."""
     scenario: dict[str, Any]
+    is_improvement: bool = False
+    """Whether all requests are there, and one of the factors is better."""
 
     @property
     def folder(self) -> str:
@@ -38,7 +44,7 @@ def better(scenario: Scenario, factor: float) -> list[Variant]:
 
 def _better(scenario: Scenario, name: str, factor: float) -> Variant:
     stated = scenario.get("what_if") or {}
-    return Variant(name, {**scenario, "what_if": {**stated, name: stated.get(name, 1.0) * factor}})
+    return Variant(name, {**scenario, "what_if": {**stated, name: stated.get(name, 1.0) * factor}}, is_improvement=True)
 
 
 def without(scenario: Scenario) -> list[Variant]:
@@ -63,32 +69,43 @@ def _without_engine(scenario: Scenario) -> Iterator[Variant]:
 def _without_stream(scenario: Scenario) -> Iterator[Variant]:
     workload: dict[str, Any] = scenario.get("workload") or {}
     merged = workload.get("merge") or []
-    if len(merged) < 2 or workload.get("num_requests") is not None:  # other requests would take their places
+    names, counts = stream_names(workload), _counts(scenario)
+    if sum(count > 0 for count in counts) < 2:
         return
     own = workload.get("seed")
     seed = scenario["seed"] if own is None else own
-    names = stream_names(workload)
-    # As they are called and drawn now, whatever their number then.
+    # As they are called and drawn now, whatever their number then, and no more of them where one leaves room.
     pinned = [
         {"seed": merged_seed(seed, number), **part, "name": names[number].removeprefix("stream ")}
+        | {"num_requests": counts[number]}
         for number, part in enumerate(merged)
     ]
     for number, name in enumerate(names):
-        yield Variant(name, {**scenario, "workload": {**workload, "merge": _left(pinned, number)}})
+        left = [part for other, part in enumerate(pinned) if other != number and part["num_requests"]]
+        if counts[number]:
+            changed = {**workload, "merge": deepcopy(left), "num_requests": None}
+            yield Variant(name, {**scenario, "workload": changed})
+
+
+def _counts(scenario: Scenario) -> list[int]:
+    """Return how many requests each stream of the merged workload has within its limit; none without any streams."""
+    workload = scenario.get("workload") or {}
+    if not workload.get("merge"):
+        return []
+    numbers = stream_numbers(WorkloadSpec.model_validate(workload), seed=scenario["seed"], folder=Path())
+    counts: list[int] = np.bincount(numbers[: workload.get("num_requests")], minlength=len(workload["merge"])).tolist()
+    return counts
 
 
 def unanswered(scenario: Scenario) -> list[str]:
     """Say what cannot be left out, one sentence each."""
-    engines, workload = scenario.get("engines") or [], scenario.get("workload") or {}
+    engines = scenario.get("engines") or []
     sharing = [engine["name"] for engine in engines if not engine.get("workload")]
-    said = []
     if len(engines) > 1 and sharing:
-        said.append(
+        return [
             f"{', '.join(sharing)}: share one workload, so none of them can be left out without more for the others"
-        )
-    if len(workload.get("merge") or []) > 1 and workload.get("num_requests") is not None:
-        said.append("workload.num_requests: without one of the merged streams others would take its places")
-    return said
+        ]
+    return []
 
 
 def _left(entries: Sequence[Any], number: int) -> list[Any]:

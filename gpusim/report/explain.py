@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.explain.groups import ALL
-from gpusim.explain.sentences import NAMES
-from gpusim.report.numbers import SCALES, time_unit
+from gpusim.explain.sentences import FIGURE_NAMES, NAMES
+from gpusim.report.numbers import ABSENT, SCALES, time_unit
 from gpusim.report.terminal import TableColumn, sweep_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FIGURES: Final = {
-    "itl_p50_s": "ITL p50",
-    "itl_p99_s": "ITL p99",
-    "ttft_p50_s": "TTFT p50",
-    "ttft_p99_s": "TTFT p99",
-}
 _GROUPS: Final = {"all": "mean", "median": "median", "slow": "slowest"}
+
+_QUEUE: Final = {
+    "step_under_way": "step under way",
+    "step_in_flight": "step in flight",
+    "token_budget": "token budget",
+    "seats": "seats",
+    "kv_blocks": "KV blocks",
+    "policy": "policy",
+}
 
 
 def print_explanation(told: Mapping[str, Any], console: Console) -> None:
@@ -30,16 +33,16 @@ def print_explanation(told: Mapping[str, Any], console: Console) -> None:
     if told["itl"]:
         _print_steps(told["itl"], console)
     if told["queue"] and told["queue"]["mean_s"]:
-        rows = [{"what": name.replace("_", " "), "share": share} for name, share in told["queue"]["share"].items()]
+        shares = told["queue"]["share"]
+        rows = [{"what": _QUEUE[name], "share": share} for name, share in shares.items() if share]
         sweep_table(
             rows, (TableColumn("what", "queue"), TableColumn("share", "share", "%")), console, title="In the queue for"
         )
     if told["sensitivities"]:
         title = f"Change with each {100 * (told['factor'] - 1):.3g} % better: rates higher, times divided by as much"
-        rows = [_row(NAMES[row["what"]], row["change"][ALL]) for row in told["sensitivities"]]
-        sweep_table(rows, _columns("better"), console, title=title)
+        _print_changes(told["sensitivities"], title, ("better",), console)
     if told["without"]:
-        sweep_table(list(_left_out(told)), _columns("without", "of"), console, title="Change without")
+        _print_changes(told["without"], "Change without", ("without", "of"), console)
     for note in told["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False)
     for sentence in told["sentences"]:
@@ -73,15 +76,23 @@ def _print_steps(itl: Mapping[str, Any], console: Console) -> None:
     sweep_table(rows, columns, console, title="Their steps")
 
 
-def _columns(*texts: str) -> tuple[TableColumn, ...]:
-    return (
-        *(TableColumn(name, name) for name in texts),
-        *(TableColumn(n, title, "%") for n, title in _FIGURES.items()),
-    )
-
-
-def _row(name: str, change: Mapping[str, float | None], **more: str) -> dict[str, Any]:
-    return {"better": name, "without": name, **more, **{figure: _rounded(change[figure]) for figure in _FIGURES}}
+def _print_changes(told: Sequence[Mapping[str, Any]], title: str, keys: tuple[str, ...], console: Console) -> None:
+    """Print a table of changes, and one of the intervals of those that have one; *keys* name what and of which group."""
+    named = [TableColumn(key, key, is_label=True) for key in keys]
+    shown = [(row, group) for row in told for group in row["change"] if len(keys) > 1 or group == ALL]
+    labels = [dict(zip(keys, (NAMES.get(row["what"], row["what"]), group), strict=False)) for row, group in shown]
+    rows = [
+        {**label, **{figure: _rounded(row["change"][group][figure]) for figure in FIGURE_NAMES}}
+        for label, (row, group) in zip(labels, shown, strict=True)
+    ]
+    figures = [TableColumn(figure, name, "%") for figure, name in FIGURE_NAMES.items()]
+    sweep_table(rows, [*named, *figures], console, title=title)
+    intervals = [
+        {**label, **{figure: _interval(row["interval"][group][figure]) for figure in FIGURE_NAMES}}
+        for label, (row, group) in zip(labels, shown, strict=True)
+    ]
+    if any(row[figure] != ABSENT for row in intervals for figure in FIGURE_NAMES):
+        sweep_table(intervals, [*named, *figures], console, title="Between, at 95 %")
 
 
 def _rounded(change: float | None) -> float | None:
@@ -89,7 +100,7 @@ def _rounded(change: float | None) -> float | None:
     return None if change is None else round(change * SCALES["%"], 2) / SCALES["%"]
 
 
-def _left_out(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in told["without"]:
-        for group, change in row["change"].items():
-            yield _row(row["what"], change, of=group)
+def _interval(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ABSENT
+    return " to ".join(f"{end * SCALES['%']:.1f}" for end in interval) if any(interval) else "0"

@@ -17,6 +17,7 @@ from gpusim.results.differences import Difference, differences
 from gpusim.results.observations import Observations, is_percentile
 from gpusim.results.result import Result
 from gpusim.results.summary import scenario_hash
+from gpusim.results.tokens import BoolArray
 from gpusim.spelling import counted, unknown_name
 
 NUM_SAMPLES: Final = 400
@@ -115,6 +116,7 @@ def compare(
     *more: Result,
     metrics: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    only: Sequence[BoolArray] | None = None,
     confidence: float = 0.95,
     at_least: float = 0.0,
 ) -> Comparison:
@@ -126,6 +128,7 @@ def compare(
         more: Further runs; each is compared with *a*.
         metrics: What to look at; all of `gpusim.results.change.UNITS` by default. Verdicts allow for how many these are.
         names: What the runs are called, the baseline first.
+        only: Which requests of each run are looked at (num_requests,), the baseline first; all by default.
         confidence: Of each interval alone, and of all verdicts on a run together.
         at_least: Smallest change that matters, as a part of the baseline.
 
@@ -138,10 +141,11 @@ def compare(
     if not 0 < confidence < 1:
         raise GpusimError(f"confidence must lie between 0 and 1, as 0.95 does, not be {confidence:g}")
     called = list(names or (chr(ord("A") + place) for place in range(2 + len(more))))
-    base = _Run(a)
+    chosen_of: Sequence[BoolArray | None] = only or [None] * len(called)
+    base, *others = (_Run(run, which) for run, which in zip((a, b, *more), chosen_of, strict=True))
     runs = [
-        _versus(name, base, _Run(result), metrics=chosen, confidence=confidence, at_least=at_least)
-        for name, result in zip(called[1:], (b, *more), strict=True)
+        _versus(name, base, other, metrics=chosen, confidence=confidence, at_least=at_least)
+        for name, other in zip(called[1:], others, strict=True)
     ]
     return Comparison(called[0], tuple(runs), confidence, at_least)
 
@@ -149,19 +153,20 @@ def compare(
 class _Run:
     """A result and what the bootstrap needs of it."""
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, only: BoolArray | None) -> None:
         self.scenario = result.record.scenario
         self.seed = result.record.seed
-        self.observed = Observations.of(result)
+        self.observed = Observations.of(result, only)
 
     def is_like(self, other: _Run) -> bool:
         """Tell whether both served the same requests: as many, of the same lengths, arriving alike or drawn alike."""
         mine, theirs = self.observed.rows, other.observed.rows
         if len(mine) != len(theirs):
             return False
-        if any((mine[name] != theirs[name]).any() for name in ("index", "prompt_tokens", "output_tokens")):
+        if any((mine[name] != theirs[name]).any() for name in ("prompt_tokens", "output_tokens")):
             return False
-        return self.seed == other.seed or bool((mine["arrival_ps"] == theirs["arrival_ps"]).all())
+        arrive_alike = bool((mine["arrival_ps"] == theirs["arrival_ps"]).all())
+        return arrive_alike or (self.seed == other.seed and bool((mine["index"] == theirs["index"]).all()))
 
     def most_degrees(self, metric: str, length: int) -> float:
         """Return the most degrees of freedom that the spread of *metric* can have; 0 if too little was observed."""

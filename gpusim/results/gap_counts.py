@@ -48,7 +48,7 @@ class GapCounts:
         """Take the gaps of the requests in *rows* of the log of *result*; -1 stands for one that has none."""
         requests, steps = result.record.requests, result.record.steps
         begins = np.cumsum([0, *(len(steps[engine]) for engine in requests.engines)])
-        ends = np.concatenate([steps[engine].ends for engine in requests.engines])
+        ends = np.concatenate([steps[engine].delivered for engine in requests.engines])
         place = np.full(len(requests), -1)
         place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         segments = requests.segments

@@ -56,13 +56,14 @@ class Observations:
     met_slo: BoolArray | None
 
     @classmethod
-    def of(cls, result: Result) -> Observations:
-        """Take them from the logs of *result*."""
+    def of(cls, result: Result, only: BoolArray | None = None) -> Observations:
+        """Take them from the logs of *result*, of all requests or *only* some (num_requests,)."""
         record = result.record
         requests = record.requests
         times = token_times(requests, record.steps)
         order = arrival_order(requests)
-        order = order[measured_requests(requests, record.window)[order]]
+        keep = measured_requests(requests, record.window)
+        order = order[(keep if only is None else keep & only)[order]]
         finished = requests.has_status("finished")[order]
         rows = requests.rows[order]
         own = TokenTimes(times.first_ps[order], times.last_ps[order], times.num_tokens[order])

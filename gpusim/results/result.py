@@ -120,7 +120,7 @@ class Result:
             **attribution(list(record.steps.values())),
             "itl": explain_itl(record.requests, record.steps, keep),
             "ttft": explain_ttft(record.requests, record.steps, keep, self._times),
-            "queue": explain_queue(record.requests, record.steps, keep, self._times, self._serving),
+            "queue": explain_queue(record.requests, record.steps, keep, self._serving),
         }
 
     def plot(self, name: str = "percentiles", width: int = 720) -> Any:

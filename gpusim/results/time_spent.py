@@ -62,3 +62,12 @@ class TimeSpent:
         ]
         spent: FloatArray = whole + (parts[0] - parts[1])
         return spent
+
+
+def spread_in_runs(log: StepLog) -> float:
+    """Return by how much the longest step of a run exceeds the shortest one at most, as a part of it."""
+    if not len(log):
+        return 0.0
+    lengths, first = log.ends - log.starts, log.runs["first_step"]
+    longest, shortest = np.maximum.reduceat(lengths, first), np.minimum.reduceat(lengths, first)
+    return float((longest / np.maximum(shortest, 1)).max()) - 1

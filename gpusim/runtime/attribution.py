@@ -10,8 +10,8 @@ from gpusim.core.clock import FloatArray, IntArray
 from gpusim.runtime.laws.timing import KernelTime
 
 CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting", "transfer")
-"""Reading weights; reading KV; other bytes; work items and matrix units; collectives; launch and other fixed times;
-waiting for what other traffic held; KV on its way to host memory or back, for which a step waits."""
+"""Reading weights; reading KV, over the fabric too; other bytes; work items and matrix units; collectives; launch and other
+fixed times; waiting for what other traffic held; KV on its way to host memory or back, for which a step waits."""
 
 COMMUNICATION: Final = CATEGORIES.index("communication")
 LAUNCH: Final = CATEGORIES.index("launch")

@@ -17,6 +17,7 @@ from gpusim.runtime.laws.collectives import Pattern
 
 CHUNK: Final = 64
 """Rows by which a table grows: few calls of the laws, and little that is never asked for."""
+_UNKNOWN: Final = np.iinfo(np.int64).min
 
 _BOUND, _EVEN_BYTES, _SERVICE, _FLOPS, _TRAFFIC = range(len(CATEGORIES), len(CATEGORIES) + 5)
 _NUM_REAL: Final = _TRAFFIC + 2 * len(PATTERNS)
@@ -122,21 +123,21 @@ class TotalsTable:
         self._load = load
         self._kernels = kernels
         self._ticks: dict[int, list[int]] = {}
-        self._chunks: list[StepTotals] = [StepTotals.of((), 1)]
-        self._row_of = np.zeros(1, dtype=np.int64)
-        """Row of each number in the chunks put together, 0 for 0, -1 where it is not known yet."""
+        self._chunks: list[StepTotals] = []
+        self._shift = np.zeros(0, dtype=np.int64)
+        """By how much the rows of each chunk's numbers lie behind those numbers, in the chunks put together; or `_UNKNOWN`."""
         self._joined: StepTotals | None = None
 
     def rows(self, numbers: IntArray) -> StepTotals:
         """Return the sums for each of *numbers*."""
-        known = self._row_of
-        if numbers.max() >= len(known) or (known[numbers] < 0).any():
-            for chunk in np.unique(numbers // CHUNK).tolist():
+        chunks = numbers // CHUNK
+        if chunks.max() >= len(self._shift) or (self._shift[chunks] == _UNKNOWN).any():
+            for chunk in np.unique(chunks).tolist():
                 self._fill(chunk)
         if self._joined is None:
             self._joined = StepTotals.joined(self._chunks)
             self._chunks = [self._joined]
-        return self._joined.take(self._row_of[numbers])
+        return self._joined.take(numbers + self._shift[chunks])
 
     def ticks(self, number: int) -> int:
         """Return the ticks for one number."""
@@ -147,13 +148,15 @@ class TotalsTable:
         return self._ticks[chunk][number % CHUNK]
 
     def _fill(self, chunk: int) -> None:
-        end = (chunk + 1) * CHUNK
-        if end > len(self._row_of):
-            self._row_of = np.pad(self._row_of, (0, end - len(self._row_of)), constant_values=-1)
-        numbers = np.arange(max(1, chunk * CHUNK), end)
-        if self._row_of[numbers[0]] >= 0:
+        missing = chunk + 1 - len(self._shift)
+        if missing > 0:
+            self._shift = np.pad(self._shift, (0, missing), constant_values=_UNKNOWN)
+        if self._shift[chunk] != _UNKNOWN:
             return
+        first = chunk * CHUNK
+        numbers = np.arange(max(1, first), first + CHUNK)
         counted = [(n, self._timer.rows(kernel, self._load)) for n, kernel in self._kernels(numbers)]  # type: ignore[arg-type]
-        self._row_of[numbers] = np.arange(len(numbers)) + sum(len(part.ticks) for part in self._chunks)
-        self._chunks.append(StepTotals.of(counted, len(numbers)))
+        self._shift[chunk] = sum(len(part.ticks) for part in self._chunks) - first
+        nothing = [StepTotals.of((), 1)] if first == 0 else []
+        self._chunks += [*nothing, StepTotals.of(counted, len(numbers))]
         self._joined = None

@@ -11,6 +11,7 @@ import numpy as np
 from gpusim.core.clock import IntArray
 
 _SMALLEST_RING: Final = 256
+"""Entries; it grows to twice its size, so that a place in it is the last bits of a position."""
 
 
 class FreeBlocks:
@@ -42,6 +43,8 @@ class FreeBlocks:
         if count:
             self._head = int(positions[-1]) + 1
         assert self._head <= self._tail, "the caller checks that there are enough"
+        if self._head <= self._num_blocks:
+            return positions
         taken: IntArray = np.where(positions < self._num_blocks, positions, self._released[self._slots(positions)])
         return taken
 
@@ -86,5 +89,5 @@ class FreeBlocks:
             last = end
 
     def _slots(self, positions: IntArray) -> IntArray:
-        slots: IntArray = (positions - self._num_blocks) % len(self._released)
+        slots: IntArray = (positions - self._num_blocks) & (len(self._released) - 1)
         return slots

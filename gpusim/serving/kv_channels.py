@@ -154,7 +154,11 @@ class _Kind:
         block = first[of] // size + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
         base = (self._kv.tables[slot[of], block] - block) * size
         begin, until = np.maximum(first[of], block * size), np.minimum(end[of], (block + 1) * size)
-        return self._map.changes(step[of], num_steps, *self._addresses(base + begin, base + until), sign[of])
+        begin, until = base + begin, base + until
+        # Blocks one behind the other are one range.
+        starts = np.append(True, (begin[1:] != until[:-1]) | (of[1:] != of[:-1]))[: len(of)]
+        of, begin, until = of[starts], begin[starts], until[np.append(starts[1:], True)[: len(of)]]
+        return self._map.changes(step[of], num_steps, *self._addresses(begin, until), sign[of])
 
     def _addresses(self, first: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
         """First and past-the-last byte of tokens, by their numbers in the layer's region."""

@@ -31,11 +31,11 @@ def read_document(path: Path, label: str | None = None) -> Document:
 
 def parse_document(text: str, label: str, folder: Path) -> Document:
     """Parse the *text* of a YAML mapping; see `read_document`."""
-    # A sweep reads the same few files at every point.
+    # A sweep reads the same few files at every point; lists and default laws go through the whole catalog.
     return deepcopy(_parse(text, label, folder))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _parse(text: str, label: str, folder: Path) -> Document:
     from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import gpusim as gs
 from gpusim.results.metrics import measured_requests
+from gpusim.results.time_spent import TimeSpent
 from gpusim.results.tokens import token_gaps
+from gpusim.serving.commit import Commit
 from gpusim.simulation import Simulation
 from scenarios import plan_of, scenarios, swapping
 
@@ -20,6 +22,7 @@ EXAMPLES = [
     ("shortage", {"workload.num_requests": 12}),
     ("shortage", {"workload.num_requests": 6, "serving.preemption_mode": "swap"}),
     ("sessions", {}),
+    ("chat", {"topology": "dgx-a100-80gb", "serving.kv_placement": "pooled", "workload.num_requests": 20}),
 ]
 
 
@@ -46,6 +49,9 @@ def check_sums(result):
     if told["queue"]:
         groups.append(told["queue"])
         assert told["queue"]["mean_s"] == pytest.approx(result.metrics.queue.mean, rel=1e-9, abs=1e-15)
+        serving = [engine["serving"] for engine in record.scenario["engines"]] or [record.scenario["serving"]]
+        if all(stated["scheduling_policy"] == "fcfs" for stated in serving):
+            assert told["queue"]["seconds"]["policy"] == 0
     for group in groups:
         assert sum(group["seconds"].values()) == pytest.approx(group["mean_s"], rel=1e-9)
         assert sum(group["share"].values()) == pytest.approx(1 if group["mean_s"] else 0, rel=1e-9)
@@ -54,7 +60,7 @@ def check_sums(result):
 
 @pytest.mark.parametrize(("name", "overrides"), EXAMPLES)
 def test_parts_add_up_in_examples(name, overrides):
-    """With an API, a warm-up, several engines, background traffic, preemption of both kinds, sessions."""
+    """With an API, a warm-up, several engines, background traffic, preemption of both kinds, sessions, pooled KV."""
     check_sums(gs.simulate(gs.load(name, overrides=overrides)))
 
 
@@ -108,7 +114,7 @@ def test_who_is_preempted_pauses():
     [
         ({"serving.max_num_seqs": 2, "serving.max_num_batched_tokens": 100_000}, "seats"),
         ({"serving.max_num_batched_tokens": 512, "serving.max_num_seqs": 512}, "token_budget"),
-        ({"serving.num_gpu_blocks_override": 1024}, "other"),
+        ({"serving.num_gpu_blocks_override": 1024}, "kv_blocks"),
     ],
 )
 def test_the_queue_is_put_down_to_what_was_full(serving, cause):
@@ -117,3 +123,33 @@ def test_the_queue_is_put_down_to_what_was_full(serving, cause):
     told = gs.simulate(gs.load("chat", overrides=load | serving)).explain()["queue"]
     assert told["share"][cause] > 0.5
     assert told["share"][cause] == max(told["share"].values())
+
+
+TOGETHER = {
+    "workload.arrivals": {"kind": "at_once"},
+    "workload.num_requests": 16,
+    "workload.prompt_tokens": {"kind": "fixed", "value": 100},
+    "workload.output_tokens": {"kind": "fixed", "value": 200},
+    "serving.max_num_batched_tokens": 4096,
+}
+
+
+@pytest.mark.parametrize(("overrides", "most"), [({}, 2e-4), (TOGETHER, 1.4e-2)], ids=["chat", "one batch"])
+def test_runs_are_divided_over_their_steps_about_right(overrides, most):
+    """Against the categories of each step, which the log has no room for: exact on the whole, off by *most* of a gap in parts."""
+    steps, run = [], Commit.run
+
+    def noting(commit, advance):
+        steps.append(advance.played.attribution_ps[: len(advance.played.ends)])
+        return run(commit, advance)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Commit, "run", noting)
+        result = gs.simulate(gs.load("chat", overrides=overrides))
+        told = result.explain()["itl"]
+        exact_ps = np.concatenate(steps).astype(float)
+        patch.setattr(TimeSpent, "of_steps", lambda _, at, weights: weights @ exact_ps[at])
+        exact = result.explain()["itl"]
+    for group, tolerance in (("all", 1e-12), ("median", most), ("slow", most)):
+        off = tolerance * exact[group]["mean_s"]
+        assert told[group]["seconds"] == pytest.approx(exact[group]["seconds"], rel=0, abs=off)

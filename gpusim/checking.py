@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from gpusim.caveats import long_contexts, unmeasured
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
@@ -17,7 +18,7 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
     """Check a scenario, its traces to the last line, and every point of its sweep.
 
     Returns:
-        The plan of the scenario, and what was checked: traces, engines with the KV blocks they have, points of the sweep.
+        The plan of the scenario, and what was checked: traces, engines with the KV blocks they have, points of the sweep, warnings.
 
     Raises:
         SpecError: With what is wrong.
@@ -29,6 +30,7 @@ def check_document(document: Document) -> tuple[Plan, dict[str, Any]]:
         "traces": [{"name": trace.name, "requests": check_trace(trace).num_requests} for trace in traces],
         "engines": [_checked(engine) for engine in plan.engines],
         "sweep_points": check_points(document) if document.data.get("sweep") else None,
+        "warnings": [*long_contexts(plan.engines), *unmeasured(plan)],
     }
 
 

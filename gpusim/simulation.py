@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpusim.assembly.engines import Assembly
+from gpusim.caveats import long_contexts, unmeasured
 from gpusim.core.allocation import keep_freed_memory, rare_collections
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.interrupt import on_interrupt
@@ -223,10 +224,15 @@ class Simulation:
             window=scenario.measure,
             slo=scenario.slo,
             utilisation=self.cluster.utilisation(),
+            use=self.cluster.bandwidth_use(),
             bounds={name: {"step": engine.bound_s} for name, engine in self.engines.items()},
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
-            warnings=[self._rejection(*entry) for entry in rejected.items()] + self._long_contexts(),
+            warnings=[
+                *(self._rejection(*entry) for entry in rejected.items()),
+                *long_contexts(self.plan.engines),
+                *unmeasured(self.plan),
+            ],
         )
 
     def _rejection(self, reason: str, count: int) -> str:
@@ -234,15 +240,6 @@ class Simulation:
         numbers = self.requests.rejected_for(reason)
         named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
         return f"{counted(count, 'request')} rejected (number {named}): {reason}"
-
-    def _long_contexts(self) -> list[str]:
-        """Name the engines that take longer requests than their model was trained for."""
-        return [
-            f"{plan.name}: max_model_len = {plan.serving.max_model_len} is beyond the {plan.model.max_model_len} tokens "
-            f"that {plan.model.name} was trained for; only its speed is simulated"
-            for plan in self.plan.engines
-            if (plan.serving.max_model_len or 0) > plan.model.max_model_len
-        ]
 
 
 def _api_ticks(profile: EngineProfile) -> int:

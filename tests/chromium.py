@@ -28,6 +28,7 @@ WRAPPER = """<!doctype html><meta charset="utf-8"><title></title><body style="ma
     sizes: shown.map(([_, box]) => [box.width, box.height]),
     marks: shown.map(([svg]) => svg.querySelectorAll('path, line, text').length),
     cut: texts.filter(text => isCut(text.getBoundingClientRect())).map(text => text.textContent),
+    sideways: [...page.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).length,
     width: page.documentElement.scrollWidth,
     background: getComputedStyle(page.body).backgroundColor,
   }});"></iframe>"""

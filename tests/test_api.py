@@ -69,7 +69,7 @@ def test_results_are_frozen(result):
 
 def test_load_takes_names_paths_and_overrides(path):
     """A scenario comes from a name, a path as text or `Path`, with keys set on the way."""
-    assert gs.load("chat").name == "Llama-3.1-8B chat on one A100"
+    assert gs.load("chat").name == "Chat service"
     assert gs.load(str(path)) == gs.load(path)
     assert gs.load(path, overrides={"serving.block_size": 32}).serving.block_size == 32
 

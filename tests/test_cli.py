@@ -84,7 +84,7 @@ def test_polars_is_loaded_only_to_write_files(scenario):
         ),
         (
             ("run", "chat", "--set", "name.x=1"),
-            "error: name.x: name is 'Llama-3.1-8B chat on one A100', without a key x",
+            "error: name.x: name is 'Chat service', without a key x",
         ),
         (("run", "chat", "--set", "model=tinny"), "set by --set: model: 'tinny': unknown model"),
         (("sweep", "chat"), "nothing to sweep; add sweep: {key: [values]} or use --over key=v1,v2"),
@@ -313,6 +313,34 @@ def test_compare_says_what_changed(scenario, tmp_path):
     assert "only the seed differs: 0 → 5" in out
     assert "fails 'itl.mean > 1 ns'" in err
     gpusim("compare", scenario, "--with", "seed=5", "--fail-if", "itl.mean > 1 ns", "--surely")
+
+
+def test_compare_says_what_served_each_run(scenario):
+    """Model and GPUs beside each name; a GPU that nobody measured in one line behind the table."""
+    change = ("--with", "topology=l40s", "--metric", "itl.mean")
+    out, _ = gpusim("compare", scenario, *change)
+    name = f"{scenario} with topology=l40s"
+    plain = " ".join(out.split())
+    assert "on 1 × a100-sxm-80gb) B:" in plain
+    assert "on 1 × l40s) what differs:" in plain
+    assert plain.count("warning:") == 1
+    assert f"warning: {name}: l40s: no kernel of this GPU was measured" in plain
+    data = json.loads(gpusim("compare", scenario, *change, "--json")[0])
+    assert (data["baseline_warnings"], len(data["runs"][0]["warnings"])) == ([], 1)
+    assert data["baseline_setup"].endswith("on 1 × a100-sxm-80gb")
+    assert data["runs"][0]["setup"].endswith("on 1 × l40s")
+
+
+def test_an_unmeasured_gpu_is_named(scenario):
+    """By check and by run, on the screen and in JSON; a measured one is not."""
+    unmeasured = ("--set", "topology=mi300x")
+    for command in ("check", "run"):
+        assert "warning: mi300x: no kernel of this GPU" in " ".join(gpusim(command, scenario, *unmeasured)[0].split())
+        (warning,) = json.loads(gpusim(command, scenario, *unmeasured, "--json")[0])["warnings"]
+        assert warning.startswith("mi300x: no kernel of this GPU was measured, the laws of h100-sxm stand in")
+        assert json.loads(gpusim(command, scenario, "--json")[0])["warnings"] == []
+    ideal = gpusim("run", scenario, *unmeasured, "--set", "efficiency=ideal")[0]
+    assert "warning" not in ideal
 
 
 def test_compare_as_json(scenario):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from bandwidth import check_use
 from builders import scenario_data, token_ticks
 from gpusim.core.clock import TICKS_PER_S
 from gpusim.errors import SimulationError
@@ -210,6 +211,11 @@ def check_time(run):
         assert simulation.engines[name].bound_s <= spent.sum() / TICKS_PER_S
 
 
+def check_bandwidth_in_use(run):
+    """Over time it adds up to the bytes that memories and links moved, whatever moved them."""
+    check_use(run.result.record, run.simulation.cluster)
+
+
 CHECKS = (
     check_log,
     check_blocks,
@@ -220,6 +226,7 @@ CHECKS = (
     check_memory,
     check_links,
     check_time,
+    check_bandwidth_in_use,
 )
 
 

@@ -24,6 +24,7 @@ TIERS = (
     {"machine", "progress", "stated"},
     {"placement", "listing"},
     {"plan", "assembly"},
+    {"caveats"},
     {"simulation"},
     {"sweeps", "silicon", "open_run"},
     {"runs", "explain", "trace", "regression"},

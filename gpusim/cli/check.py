@@ -68,3 +68,5 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
     if found["sweep_points"]:
         yield f"  sweep: {counted(found['sweep_points'], 'point')}"
+    for warning in found["warnings"]:
+        yield f"  warning: {warning}"

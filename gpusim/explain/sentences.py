@@ -23,7 +23,7 @@ FIGURE_NAMES: Final = {
     "ttft_p99_s": "TTFT p99",
 }
 """What the figures are called whose changes are shown."""
-_PARTS: Final = {
+PARTS: Final = {
     "weights": "reading weights",
     "kv": "reading KV",
     "activations": "moving activations",
@@ -35,6 +35,7 @@ _PARTS: Final = {
     "paused": "pauses in which the engine did not work on them",
     "jitter": "jitter on the way to the client",
 }
+"""What the parts of a token's time are called."""
 _MOST: Final = 0.5
 """Of the slow tokens' steps with prompts of others, from where on that is their reason."""
 _FELT: Final = 0.01
@@ -71,7 +72,7 @@ def _slow(itl: Mapping[str, Any]) -> str:
     more = {part: slow["seconds"][part] - median["seconds"][part] for part in slow["seconds"]}
     most = max(more, key=lambda part: more[part])
     spent = [f"{1e3 * group['seconds'][most]:.3g} ms" for group in (slow, median)]
-    reason = f"{_PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
+    reason = f"{PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
     if most != "paused" and beside >= _MOST > usual:
         reason = (
             f"{100 * beside:.0f} % of their steps carry the prefill of other requests, {100 * usual:.0f} % of the median's; "

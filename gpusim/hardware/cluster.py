@@ -11,6 +11,7 @@ from gpusim.core.clock import TICKS_PER_S, Clock
 from gpusim.core.component import Component, Process
 from gpusim.core.probe import Probe
 from gpusim.errors import TopologyError
+from gpusim.hardware.bandwidth_use import BandwidthUse, of_memories
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.hardware.graph import build_graph
@@ -86,6 +87,17 @@ class Cluster(Component):
         banks = {bank.name: bank.utilisation() for bank in self.banks.values()}
         processors = {gpu.compute.name: gpu.compute.utilisation() for gpu in self.gpus.values()}
         return links | banks | processors
+
+    def bandwidth_use(self) -> BandwidthUse:
+        """Return how much of its peak bandwidth each kind of memory and link used, from tick 0 to now."""
+        moved = self.fabric.moved()
+        hosts = [host.memory for host in self.hosts.values() if host.memory is not None]
+        memories = {
+            "HBM": of_memories(gpu.memory for gpu in self.gpus.values()),
+            "host memory": of_memories(hosts),
+            "memory pool": of_memories(pool.memory for pool in self.pools.values()),
+        }
+        return BandwidthUse.of(self.clock.now, memories | moved)
 
     def _add_nodes(
         self, graph: nx.MultiDiGraph[str], devices: Mapping[str, DeviceSpec] | Callable[[str], DeviceSpec]

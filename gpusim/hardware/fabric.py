@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,12 @@ import networkx as nx
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, ticks
+from gpusim.core.clock import Clock, FloatArray, IntArray, ticks
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
+from gpusim.hardware.bandwidth_use import Moved
 from gpusim.hardware.flow import Ask, Flow, Loads, PacedMemory
+from gpusim.hardware.link_account import LinkAccount
 from gpusim.hardware.routes import Route, Routes
 from gpusim.hardware.sharing import Sharing
 from gpusim.hardware.speeds import Elastic
@@ -67,7 +70,9 @@ class Fabric(Component):
         self._peak: FloatArray = np.concatenate(
             [[link.bandwidth for link in self.links], self.capacity[len(self.links) :]]
         )
-        self._sharing = Sharing(clock, self.capacity, by_resource, self._show)
+        kinds = [link.kind for link in self.links]
+        account = LinkAccount(len(self.capacity), kinds, self._peak)
+        self._sharing = Sharing(clock, self.capacity, account, by_resource, self._show)
         self._names = [link.name for link in self.links] + [bank.name for bank in banks.values()]
 
     def route(self, source: str, target: str) -> Route:
@@ -184,9 +189,16 @@ class Fabric(Component):
         """Return the resource that the memory bank of *node* is."""
         return self._bank_of[node]
 
-    def account(self, loads: Loads, times: float, link_s: float) -> None:
-        """Count *loads*, moved a number of *times* in *link_s* seconds each by a caller who knew that it was alone."""
-        self._sharing.count(loads, times, link_s)
+    def account(self, loads: Loads, times: float, link_s: float, start: int, end: int) -> None:
+        """Count *loads*, moved a number of *times* in *link_s* seconds each by a caller who knew that it was alone.
+
+        It moved between ticks *start* and *end*.
+        """
+        self._sharing.count(loads, times, link_s, start, end)
+
+    def account_steps(self, loads: Loads, times: FloatArray, link_s: float, starts: IntArray, ends: IntArray) -> None:
+        """Count *loads* moved in many steps, see `account`; *times*, *starts* and *ends* are of each (steps,)."""
+        self._sharing.count_steps(loads, times, link_s, starts, ends)
 
     def moved_bytes(self) -> dict[str, float]:
         """Return the bytes each link has moved up to now, by its name."""
@@ -199,6 +211,14 @@ class Fabric(Component):
         self._sharing.settle()
         busy_s = self._sharing.account.busy_s()
         return {link.name: float(busy_s[edge]) for edge, link in enumerate(self.links)}
+
+    def moved(self) -> dict[str, list[Moved]]:
+        """Return for each kind of link what those moved that moved anything, in seconds at peak bandwidth."""
+        self._sharing.settle()
+        account = self._sharing.account
+        moved_bytes = account.moved_bytes()
+        used = Counter(link.kind for edge, link in enumerate(self.links) if moved_bytes[edge])
+        return {kind: [Moved(account.over_time[kind], 1.0, number)] for kind, number in used.items()}
 
     def _emit_flow(self, name: str, done: simpy.Event) -> None:
         flow = done.value

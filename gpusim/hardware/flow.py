@@ -31,8 +31,11 @@ class PacedMemory(Protocol):
     def set_paced(self, share: float) -> None:
         """Give *share* of the time of each channel to flows, until the next call."""
 
-    def account_paced(self, size_bytes: float) -> None:
-        """Count bytes that flows have moved."""
+    def account_paced(self, size_bytes: float, start: int, end: int) -> None:
+        """Count bytes that flows have moved between two ticks."""
+
+    def account_paced_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
+        """Count bytes that flows have moved in each of many steps (steps,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +149,8 @@ class Flow:
     """Counts changes of speed; a wakeup set in an older epoch is void."""
     accounted: float = 0.0
     """Progress whose bytes have been counted."""
+    counted: int = 0
+    """Tick up to which they have been."""
 
     ideal_speed: float = field(init=False)
     """Progress per second if it is never slowed."""

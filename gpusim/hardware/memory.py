@@ -7,13 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import Clock, FloatArray
+from gpusim.core.clock import Clock, FloatArray, IntArray
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
 from gpusim.errors import CapacityError
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.hardware.channel_server import ChannelServer
 from gpusim.hardware.dram import streaming_efficiency
+from gpusim.hardware.over_time import OverTime
 from gpusim.hardware.transfer import ChannelAccount, Transfer
 from gpusim.spec.device import AggregateMemorySpec, MemorySpec
 from gpusim.units import GiB
@@ -63,6 +64,10 @@ class MemoryBank(Component):
         """Bytes/s of one channel on long reads, achieved."""
         self.paced_bytes = 0.0
         """Moved by paced traffic."""
+        self.over_time = OverTime()
+        """Bytes moved, by kernels and by paced traffic."""
+        self._spread_bytes = 0.0
+        """Of kernels, those in it."""
         self._reserved: dict[str, float] = {}
         self._server = ChannelServer(clock, self._close)
         self._on_elastic_change: Callable[[], None] | None = None
@@ -134,20 +139,39 @@ class MemoryBank(Component):
         assert 0.0 <= share <= 1.0, f"a share of {share} is no fraction of {self.name}"
         self._server.set_paced(share)
 
-    def account_paced(self, size_bytes: float) -> None:
-        """Count bytes that paced traffic has moved."""
+    def account_paced(self, size_bytes: float, start: int, end: int) -> None:
+        """Count bytes that paced traffic has moved between two ticks."""
         self.paced_bytes += size_bytes
+        self.over_time.add(start, end, size_bytes)
+
+    def account_paced_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
+        """Count bytes that paced traffic has moved in each of many steps (steps,)."""
+        self.paced_bytes += float(size_bytes.sum())
+        self.over_time.extend(starts, ends, size_bytes)
 
     # Accounts
 
     def account(self, size_bytes: float | FloatArray, service_s: float) -> None:
         """Count bytes that a caller who knew that nothing else was there has moved without a transfer.
 
+        When they were moved is for `spread` or `spread_steps`.
+
         Args:
             size_bytes: A float, spread evenly, or by channel, shape (num_channels,).
             service_s: Service they took, in the mean of all channels.
         """
         self._finished.add(size_bytes, service_s)
+
+    def spread(self, start: int) -> None:
+        """Spread what kernels have moved since this was last called over the time from tick *start* to now."""
+        moved = self.bytes_out
+        self.over_time.add(start, self.clock.now, moved - self._spread_bytes)
+        self._spread_bytes = moved
+
+    def spread_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
+        """Say when what `account` counted was moved: the bytes of each of many steps (steps,)."""
+        self._spread_bytes += float(size_bytes.sum())
+        self.over_time.extend(starts, ends, size_bytes)
 
     @property
     def bytes_in(self) -> float:

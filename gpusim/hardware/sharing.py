@@ -12,7 +12,7 @@ from functools import partial
 
 import simpy
 
-from gpusim.core.clock import DECISION, Clock, FloatArray, mark_past
+from gpusim.core.clock import DECISION, Clock, FloatArray, IntArray, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
 from gpusim.hardware.link_account import LinkAccount
 from gpusim.hardware.occupancy import Group, Occupancy
@@ -30,6 +30,7 @@ class Sharing:
     Args:
         clock: The clock of the simulation.
         capacity: Bytes/s of each resource, shape (num_resources,).
+        account: Of what they move.
         banks: The resources among them that are memory banks, shared with the kernels that run there.
         watch: Called with the flows whose speeds were decided or that left.
     """
@@ -38,11 +39,12 @@ class Sharing:
         self,
         clock: Clock,
         capacity: FloatArray,
+        account: LinkAccount,
         banks: Mapping[int, PacedMemory],
         watch: Callable[[Iterable[Flow]], None],
     ) -> None:
         self.clock = clock
-        self.account = LinkAccount(len(capacity))
+        self.account = account
         self._occupancy = Occupancy(len(capacity))
         self._watch = watch
         self._banks = banks
@@ -70,16 +72,25 @@ class Sharing:
         """Return the flows on a resource."""
         return self._occupancy.at(resource)
 
-    def count(self, loads: Loads, times: float, busy_s: float) -> None:
-        """Count *loads* moved *times* by flows that were not played, each keeping its fullest resource for *busy_s*."""
-        self.account.add(loads, times, busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0)
+    def count(self, loads: Loads, times: float, busy_s: float, start: int, end: int) -> None:
+        """Count *loads* moved *times* between two ticks, each time keeping its fullest resource for *busy_s*."""
+        self.account.add(loads, times, _occupation(loads, busy_s))
+        self.account.spread(loads, start, end, times)
         for resource, size_bytes in loads.banks.items():
-            self._banks[resource].account_paced(size_bytes * times)
+            self._banks[resource].account_paced(size_bytes * times, start, end)
+
+    def count_steps(self, loads: Loads, times: FloatArray, busy_s: float, starts: IntArray, ends: IntArray) -> None:
+        """Count *loads* moved by steps that were not played, see `count`; a number of *times* in each (steps,)."""
+        total = float(times.sum())
+        self.account.add(loads, total, _occupation(loads, busy_s))
+        self.account.spread_steps(loads, starts, ends, times)
+        for resource, size_bytes in loads.banks.items():
+            self._banks[resource].account_paced_steps(size_bytes * times, starts, ends)
 
     def _join(self, flow: Flow, _: simpy.Event) -> None:
         if flow.done.triggered:
             return
-        flow.start = flow.since = self.clock.now
+        flow.start = flow.since = flow.counted = self.clock.now
         if flow.ideal_s == 0.0:
             self._finish(flow)
             return
@@ -158,6 +169,8 @@ class Sharing:
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""
         now = self.clock.now
+        if flow.endless:
+            self._count(flow, flow.progress_at(now))
         flow.settle(now)
         flow.speed = speed
         flow.epoch += 1
@@ -181,7 +194,13 @@ class Sharing:
         """Count what *flow* has moved since it was last counted."""
         new = progress - flow.accounted
         flow.accounted = progress
-        self.count(flow.loads, new, flow.occupation * flow.loads.ideal_s)
+        start, flow.counted = flow.counted, self.clock.now
+        self.count(flow.loads, new, flow.occupation * flow.loads.ideal_s, start, flow.counted)
+
+
+def _occupation(loads: Loads, busy_s: float) -> float:
+    """Return the bytes that each byte of *loads* keeps a link busy for, if its fullest resource takes *busy_s*."""
+    return busy_s / loads.ideal_s if loads.ideal_s > 0.0 else 1.0
 
 
 def _rate(flow: Flow, bank: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gpusim.results.machines import machine_facts
 from gpusim.results.summary import scenario_hash
 
 _DESCRIPTIONS: Final = frozenset({"schema", "source", "published", "relative_to"})
@@ -22,10 +23,12 @@ Fact = str | int | float | bool
 def facts(scenario: Mapping[str, Any]) -> dict[str, Fact]:
     """Return the settings of a resolved *scenario* by dotted path, sorted.
 
-    Machine and model are one fact each, their name and a digest of all they say; so are long lists and tables such as the
-    quantiles of a length. Absent settings and descriptions are left out.
+    Machine and model are one fact each, their name and a digest of all they say, and of the machine its GPUs and links in
+    words; so are long lists and tables such as the quantiles of a length. Absent settings and descriptions are left out.
     """
-    return dict(sorted(_facts(scenario, "")))
+    topology = scenario.get("topology")
+    machine = machine_facts(topology) if isinstance(topology, Mapping) else {}
+    return dict(sorted([*_facts(scenario, ""), *((f"topology.{name}", text) for name, text in machine.items())]))
 
 
 def _facts(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Fact]]:

@@ -12,20 +12,23 @@ from gpusim.results.change import LATENCIES, Change
 from gpusim.results.comparison import Comparison, Versus
 from gpusim.results.differences import Difference
 from gpusim.results.limits import Limit
+from gpusim.results.setup import About
 from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _TITLES: Final = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
-_MOST_DIFFERENCES: Final = 8
-"""Lines that say what differs between two scenarios."""
+_MOST_DIFFERENCES: Final = 12
+"""Lines that say what differs between two scenarios: another machine alone takes eight."""
 
 
 def comparison_rows(comparison: Comparison, broken: Sequence[tuple[Versus, Limit]] = ()) -> dict[str, Any]:
     """Return *comparison* as plain data: changes as fractions, values in SI."""
     return {
         "baseline": comparison.baseline,
+        "baseline_setup": comparison.about.setup,
+        "baseline_warnings": list(comparison.about.warnings),
         "confidence": comparison.confidence,
         "at_least": comparison.at_least,
         "runs": [_versus_rows(versus) for versus in comparison],
@@ -36,6 +39,8 @@ def comparison_rows(comparison: Comparison, broken: Sequence[tuple[Versus, Limit
 def _versus_rows(versus: Versus) -> dict[str, Any]:
     return {
         "name": versus.name,
+        "setup": versus.about.setup,
+        "warnings": list(versus.about.warnings),
         "verdict": versus.verdict,
         "differences": [asdict(difference) for difference in versus.differences],
         "paired": versus.is_paired,
@@ -61,9 +66,8 @@ def _change_row(change: Change) -> dict[str, Any]:
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print a table for each run that is held against the baseline, and what it says in words."""
     for versus in comparison:
-        console.print(f"A: {comparison.baseline}", markup=False, highlight=False)
-        console.print(f"B: {versus.name}", markup=False, highlight=False)
-        for line in (*differing(versus.differences), how(versus, comparison.confidence)):
+        named = [f"A: {_named(comparison.baseline, comparison.about)}", f"B: {_named(versus.name, versus.about)}"]
+        for line in (*named, *differing(versus.differences), how(versus, comparison.confidence)):
             console.print(line, markup=False, highlight=False)
         columns = [
             TableColumn("metric", "metric"),
@@ -76,6 +80,21 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         ]
         sweep_table([change_texts(change) for change in versus.changes], columns, console)
         console.print(f"{versus.verdict}\n", markup=False, highlight=False)
+    for warning, names in _warnings(comparison).items():
+        console.print(f"warning: {', '.join(names)}: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def _named(name: str, about: About) -> str:
+    return f"{name} ({about.setup})" if about.setup else name
+
+
+def _warnings(comparison: Comparison) -> dict[str, list[str]]:
+    """Return each warning once, with the runs that have it."""
+    found: dict[str, list[str]] = {}
+    for name, about in [(comparison.baseline, comparison.about), *((each.name, each.about) for each in comparison)]:
+        for warning in about.warnings:
+            found.setdefault(warning, []).append(name)
+    return found
 
 
 def sentence(change: Change) -> str:

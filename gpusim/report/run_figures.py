@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from gpusim.errors import SpecError
 from gpusim.files import write_whole
 from gpusim.report.figures import need_altair
+from gpusim.report.labels import short
 from gpusim.report.percentile_figure import percentiles
 from gpusim.report.step_time_figure import step_time
 from gpusim.report.theme import LOOK
@@ -43,7 +44,8 @@ def figure(name: str, runs: Runs, width: int = WIDE) -> Any:
     """
     need_altair()
     if name in COMMON:
-        return COMMON[name](runs, width).configure(**LOOK)
+        labels = short(list(runs))
+        return COMMON[name]({labels[run]: result for run, result in runs.items()}, width).configure(**LOOK)
     if name not in SINGLE:
         raise SpecError(f"there is no figure {name!r}; choose from {', '.join(FIGURES)}")
     if len(runs) != 1:

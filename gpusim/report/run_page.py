@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gpusim.report.figures import to_svg
-from gpusim.report.numbers import digits
-from gpusim.report.page import heading, paragraph, table, write_html
+from gpusim.report.labels import short
+from gpusim.report.page import heading, paragraph, write_html
 from gpusim.report.run_figures import COMMON, NARROW, SINGLE, WIDE, Runs, figure
 from gpusim.report.run_tables import origin, summary_tables
 from gpusim.report.run_verdicts import check_number, compared, verdicts_html
-from gpusim.report.theme import GRID, INK, PAPER, colour, style, themed
+from gpusim.report.slowest_tables import slowest_tables
+from gpusim.report.theme import style, themed
 from gpusim.results.comparison import Comparison
 from gpusim.results.result import Result
-from gpusim.results.slowest import SlowGap, slowest_gaps
 from gpusim.spec.yaml_files import dump_yaml
 
-_STYLE: Final = f"""
-body {{ color: {colour(INK)}; background: {colour(PAPER)}; max-width: 1120px; overflow-wrap: anywhere }}
-th {{ position: static; background: none; overflow-wrap: normal }}
-td, th {{ border-color: {colour(GRID)}; overflow-wrap: normal }}
-pre {{ overflow-x: auto; font-size: 13px }}
-figure {{ margin: 0 0 1rem }}
-figure svg {{ overflow: visible }}
-.narrow {{ display: none }}
-@media (max-width: 899px) {{
-  body {{ margin: 1rem auto }}
-  .wide {{ display: none }}
-  .narrow {{ display: block }}
-  .narrow svg {{ width: 100%; max-width: 560px }}
-}}
+_STYLE: Final = """
+body { max-width: 1120px; overflow-wrap: anywhere }
+th { position: static }
+td, th { overflow-wrap: normal }
+th, td.word { white-space: normal }
+pre { overflow-x: auto; font-size: 13px }
+figure { margin: 0 0 1rem }
+figure svg { overflow: visible }
+.narrow { display: none }
+@media (max-width: 899px) {
+  body { margin: 1rem auto }
+  .wide { display: none }
+  .narrow { display: block }
+  .narrow svg { width: 100%; max-width: 560px }
+}
 """
 _TITLES: Final = {
     "percentiles": "Percentiles",
@@ -54,19 +54,20 @@ def write_run_page(runs: Runs, path: Path) -> Comparison | None:
     check_number(runs)
     summaries = {name: result.summary() for name, result in runs.items()}
     comparison = compared(runs)
+    labels = short(list(runs))
     parts = [heading(1, ", ".join(dict.fromkeys(s["name"] or name for name, s in summaries.items())))]
     for name, summary in summaries.items():
-        parts += origin(name, summary)
-    parts += summary_tables(summaries)
+        parts += origin(name, summary, labels[name] if len(runs) > 1 else "")
+    parts += summary_tables({labels[name]: summary for name, summary in summaries.items()})
     if comparison is not None:
-        parts += verdicts_html(comparison)
+        parts += verdicts_html(comparison, labels)
     elif len(runs) > 1:
         parts.append(paragraph("No verdicts: one of the runs measured no request."))
     parts += [_figure(name, runs, f"{name}-") for name in COMMON]
     for number, (run, result) in enumerate(runs.items()):
         parts += [heading(2, run)] if len(runs) > 1 else []
         parts += [_figure(name, {run: result}, f"{name}{number}-") for name in SINGLE]
-        parts += [heading(3, "Slowest tokens"), table(_slowest(result), {}, {"reason"})]
+        parts += slowest_tables(result)
         parts.append(
             f"<details><summary>Scenario</summary><pre>{escape(dump_yaml(dict(result.record.scenario)))}</pre></details>"
         )
@@ -85,22 +86,3 @@ def _figure(name: str, runs: Runs, prefix: str) -> str:
     drawn = {kind: to_svg(figure(name, runs, width)) for kind, width in (("wide", WIDE), ("narrow", NARROW))}
     inner = "".join(f'<div class="{kind}">{themed(svg, prefix + kind)}</div>' for kind, svg in drawn.items())
     return f"{heading(2, _TITLES[name])}<figure>{inner}</figure>"
-
-
-def _slowest(result: Result) -> Sequence[Mapping[str, Any]]:
-    return [
-        {
-            "at s": digits(gap.end_s),
-            "gap ms": digits(gap.gap_s, 1e3),
-            "request": gap.request,
-            "tokens": gap.num_tokens,
-            "reason": _reason(gap),
-        }
-        for gap in slowest_gaps(result.record)
-    ]
-
-
-def _reason(gap: SlowGap) -> str:
-    what = "preempted; " if gap.is_preempted else ""
-    what += f"{gap.num_prefill_tokens} prompt tokens beside " if gap.num_prefill_tokens else ""
-    return f"{what}{gap.num_decodes} decodes; {gap.category} {gap.share:.0%}"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table
 from gpusim.report.terminal import half_width
+from gpusim.results.setup import setup
 from gpusim.spelling import counted
 
 Summaries: TypeAlias = "Mapping[str, Mapping[str, Any]]"
@@ -25,11 +26,12 @@ _RATES: Final = {
 _WORDS: Final = frozenset({"run", "metric", "unit", "SLO", "p99 against it", "engine"})
 
 
-def origin(name: str, summary: Mapping[str, Any]) -> list[str]:
-    """Return what the run called *name* was: version, scenario, seed, requests, warnings."""
+def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
+    """Return what the run called *name*, in short *label*, was: what served it, version, scenario, seed, requests, warnings."""
     requests, slo = summary["requests"], summary["slo"]
+    called = f"{label} is {name}" if label not in {"", name} else name
     text = (
-        f"{name}: gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
+        f"{called}: {_served(summary)}gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
         f"{requests['finished']} of {counted(requests['submitted'], 'request')} finished"
     )
     if requests["preempted"]:
@@ -40,6 +42,11 @@ def origin(name: str, summary: Mapping[str, Any]) -> list[str]:
     return [paragraph(text + "."), *(paragraph(f"Warning: {warning}") for warning in summary["warnings"])]
 
 
+def _served(summary: Mapping[str, Any]) -> str:
+    served = setup(summary["scenario"], summary["engines"])
+    return f"{served}; " if served else ""
+
+
 def summary_tables(summaries: Summaries) -> list[str]:
     """Return the tables of *summaries*, rows of runs one below the other."""
     several = len(summaries) > 1
@@ -48,7 +55,7 @@ def summary_tables(summaries: Summaries) -> list[str]:
         [_rates(run, summary) for run, summary in summaries.items()],
         [_engine(run, *item) for run, s in summaries.items() if len(s["engines"]) > 1 for item in s["engines"].items()],
     )
-    return [heading(2, "Summary"), *(table(_told(rows, several=several), {}, _WORDS) for rows in tables)]
+    return [heading(2, "Summary"), *(table(_told(rows, several=several), {}, _WORDS, stacks=True) for rows in tables)]
 
 
 def _told(rows: Sequence[Mapping[str, str]], *, several: bool) -> list[dict[str, str]]:

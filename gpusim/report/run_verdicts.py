@@ -39,19 +39,21 @@ def compared(runs: Mapping[str, Result]) -> Comparison | None:
     return compare(results[0], results[1], *results[2:], names=list(runs))
 
 
-def verdicts_html(comparison: Comparison) -> list[str]:
-    """Return what *comparison* says: in a sentence for each run, and in a table of all metrics."""
-    parts = [heading(2, f"Against {comparison.baseline}")]
+def verdicts_html(comparison: Comparison, labels: Mapping[str, str]) -> list[str]:
+    """Return what *comparison* says, in a sentence for each run, and in a table of all metrics; runs go by *labels*."""
+    parts = [heading(2, f"Against {labels[comparison.baseline]}")]
     for versus in comparison:
-        parts.append(paragraph(f"{versus.name}: {versus.verdict}."))
+        parts.append(paragraph(f"{labels[versus.name]}: {versus.verdict}."))
         parts.append(paragraph(f"{_differing(versus)}; {how(versus, comparison.confidence)}."))
-    titles = {"value0": comparison.baseline}
+    titles = {"value0": labels[comparison.baseline]}
     for place, versus in enumerate(comparison, 1):
-        of = f" of {versus.name}" if len(comparison.runs) > 1 else ""
-        titles |= {f"value{place}": versus.name, f"change{place}": f"change{of}", f"verdict{place}": f"verdict{of}"}
+        label = labels[versus.name]
+        of = f" of {label}" if len(comparison.runs) > 1 else ""
+        titles |= {f"value{place}": label, f"change{place}": f"change{of}", f"verdict{place}": f"verdict{of}"}
     by_metric = [{change.metric: change for change in versus.changes} for versus in comparison]
     rows = [_row([found.get(metric) for found in by_metric]) for metric in UNITS if any(metric in f for f in by_metric)]
-    return [*parts, table(rows, titles, {"metric", "unit", *(key for key in titles if key.startswith("verdict"))})]
+    words = {"metric", "unit", *(key for key in titles if key.startswith("verdict"))}
+    return [*parts, table(rows, titles, words, stacks=True)]
 
 
 def _row(changes: Sequence[Change | None]) -> dict[str, str]:

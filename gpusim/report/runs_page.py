@@ -10,6 +10,7 @@ from gpusim.report.numbers import SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table, write_html
 from gpusim.report.runs import TITLES, gap_tables, percentages, run_percentages
 from gpusim.report.runs_figures import metrics_scatter, percentile_curves
+from gpusim.report.theme import style
 from gpusim.runs.distributions import measured_quantiles
 from gpusim.runs.gaps import gaps
 from gpusim.runs.layout import METRICS, Experiment
@@ -33,12 +34,12 @@ def write_page(predictions: Sequence[Prediction], path: Path, name: str) -> None
     predicted = [prediction for prediction in predictions if prediction.metrics]
     parts = [heading(1, f"Predicted and measured: {name}"), _introduction(len(predicted), len(predictions))]
     parts += _overview(predictions)
-    for prediction in predicted:
-        parts += _run(prediction)
+    for number, prediction in enumerate(predicted):
+        parts += _run(prediction, number)
     without = reasons(predictions)
     if without:
-        parts += [heading(2, "Without a prediction"), table(without, {}, _WORDS)]
-    write_html(path, name, parts)
+        parts += [heading(2, "Without a prediction"), table(without, {}, _WORDS, stacks=True)]
+    write_html(path, name, parts, style())
 
 
 def _introduction(predicted: int, experiments: int) -> str:
@@ -55,13 +56,17 @@ def _overview(predictions: Sequence[Prediction]) -> list[str]:
     means = mean_errors(predictions)
     if means["runs"]:
         rows = [_columns(percentages(row, ""), "who", "runs") for row in (means, *beside_peers(predictions))]
-        parts += [heading(2, "Mean size of the error in %, scored runs"), table(rows, TITLES, _WORDS)]
+        parts += [heading(2, "Mean size of the error in %, scored runs"), table(rows, TITLES, _WORDS, stacks=True)]
     points = [point for prediction in predictions for point in _points(prediction)]
     if points:
         rows = [_columns(run_percentages(row), "experiment", "mean_decodes") for row in run_rows(predictions)]
-        parts += [heading(2, "Signed errors in %"), metrics_scatter(points), table(rows, _OVERVIEW, _WORDS)]
+        parts += [
+            heading(2, "Signed errors in %"),
+            metrics_scatter(points),
+            table(rows, _OVERVIEW, _WORDS, stacks=True),
+        ]
     for title, rows in gap_tables(predictions).items():
-        parts += [heading(2, title), table(rows, {}, _WORDS)]
+        parts += [heading(2, title), table(rows, {}, _WORDS, stacks=True)]
     return parts
 
 
@@ -79,17 +84,17 @@ def _points(prediction: Prediction) -> list[dict[str, Any]]:
     ]
 
 
-def _run(prediction: Prediction) -> list[str]:
-    """Return what is known of one run: its setup, each metric beside the peers' errors, and percentiles."""
+def _run(prediction: Prediction, number: int) -> list[str]:
+    """Return what is known of run *number*: its setup, each metric beside the peers' errors, and percentiles."""
     experiment = prediction.experiment
     parts = [
         heading(2, experiment.name + ("" if experiment.is_scored else _NOT_SCORED)),
         paragraph(_setup(experiment)),
-        table(_metrics(prediction), _RUN, _WORDS),
+        table(_metrics(prediction), _RUN, _WORDS, stacks=True),
     ]
     measured = measured_quantiles(experiment)
     if measured:
-        parts.append(percentile_curves(measured, prediction.quantiles))
+        parts.append(percentile_curves(measured, prediction.quantiles, f"run{number}"))
     return parts
 
 

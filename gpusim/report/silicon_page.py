@@ -10,6 +10,7 @@ import polars as pl
 from gpusim.report.figures import scatter
 from gpusim.report.page import heading, paragraph, table, write_html
 from gpusim.report.silicon import TITLES, percentages
+from gpusim.report.theme import style
 from gpusim.silicon.scores import reasons, scored, scores
 from gpusim.spelling import counted
 from gpusim.version import __version__
@@ -27,13 +28,13 @@ def write_page(rows: pl.DataFrame, path: Path, name: str) -> None:
     parts = [heading(1, f"Predicted and measured: {name}"), _introduction(rows)]
     for (kind,), part in sorted(both.group_by("kind")):
         parts.append(heading(2, str(kind)))
-        parts.append(scatter(part, ""))
+        parts.append(scatter(part, f"{kind}-"))
         tables = (scores(part, *by).iter_rows(named=True) for by in (("gpu", "engine"), ("gpu", "region")))
-        parts += [table([percentages(row) for row in found], TITLES, _WORDS) for found in tables]
+        parts += [table([percentages(row) for row in found], TITLES, _WORDS, stacks=True) for found in tables]
     without = reasons(rows)
     if len(without):
-        parts += [heading(2, "Without a prediction"), table(without.to_dicts(), TITLES, _WORDS)]
-    write_html(path, name, parts)
+        parts += [heading(2, "Without a prediction"), table(without.to_dicts(), TITLES, _WORDS, stacks=True)]
+    write_html(path, name, parts, style())
 
 
 def _introduction(rows: pl.DataFrame) -> str:

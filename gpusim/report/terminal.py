@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.fitted_table import PROSE, new_table, print_table, stacked
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.utilisation import busiest
+from gpusim.results.setup import engine_setup
 from gpusim.spelling import counted
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
-_BUSIEST: Final = 6
-"""Resources listed under utilisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     for line in _served(summary):
         console.print(line, markup=False, highlight=False)
     print_table(console, _attribution_table(summary), _attribution_title(summary))
-    if summary["utilisation"]:
-        console.print(_utilisation(summary["utilisation"]), markup=False, highlight=False)
+    if line := busiest(summary["utilisation"]):
+        console.print(line, markup=False, highlight=False)
     if summary["background"]:
         sweep_table(summary["background"], _BACKGROUND, console, title="Background")
     for warning in summary["warnings"]:
@@ -120,7 +120,7 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
     yield origin
     for name, engine in summary["engines"].items():
         if "model" in engine:
-            yield _engine_line(name, engine)
+            yield _engine_line(name, engine, engine_setup(summary["scenario"], name, engine))
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
     yield f"{counted(requests['submitted'], 'request')}: {', '.join(parts)}" + (
@@ -137,13 +137,12 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _engine_line(name: str, engine: Mapping[str, Any]) -> str:
-    gpus = f"{len(engine['gpus'])} × {engine['device']}"
+def _engine_line(name: str, engine: Mapping[str, Any], served: str) -> str:
     blocks = f"{engine['kv_blocks_peak']} of {engine['kv_blocks']} KV blocks"
     longest = f"max_model_len {engine['max_model_len']}"
     cache = engine.get("prefix_cache")
     hits = f", {100 * cache['hit_rate']:.1f} % of prompts cached" if cache else ""
-    return f"{name}: {engine['model']} on {gpus}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
+    return f"{name}: {served}, {longest}, {blocks} used at most{hits}, {engine['detail']} detail"
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:
@@ -214,10 +213,3 @@ def _attribution_table(summary: Mapping[str, Any]) -> Table:
     for name, spent_s, share in rows:
         table.add_row(name, digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}")
     return table
-
-
-def _utilisation(utilisation: Mapping[str, float]) -> str:
-    busiest = sorted(utilisation.items(), key=lambda item: -item[1])[:_BUSIEST]
-    listed = ", ".join(f"{name} {busy * 100:.1f} %" for name, busy in busiest)
-    more = len(utilisation) - len(busiest)
-    return f"busiest: {listed}" + (f" (and {more} more)" if more else "")

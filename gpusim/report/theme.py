@@ -55,16 +55,27 @@ LOOK: Final = {
         "labelFontSize": 12,
         "titleFontSize": 12,
     },
-    "legend": {"labelColor": INK, "labelFontSize": 12, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 260},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "title": None,
+        "symbolStrokeWidth": 2.5,
+        "labelLimit": 260,
+        "columnPadding": 18,
+    },
     "title": {"color": INK, "anchor": "start", "fontSize": 13, "fontWeight": 600},
 }
 """The configuration of all figures of runs."""
 
 
 def style() -> str:
-    """Return the variables that `themed` figures and the page take their colours from, for light and dark."""
+    """Return the colours of a page in light and dark, and the variables that `themed` figures take theirs from."""
     dark = ";".join(f"{_variable(colour)}:{there}" for colour, there in DARK.items())
-    return f":root{{color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return (
+        f":root{{color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"body{{color:{colour(INK)};background:{colour(PAPER)}}}"
+        f"th{{background:{colour(PAPER)}}}td,th{{border-color:{colour(GRID)}}}"
+    )
 
 
 def colour(which: str) -> str:

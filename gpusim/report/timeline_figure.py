@@ -1,4 +1,4 @@
-"""Load, batch, KV blocks and where time went, of one run, on one axis of time."""
+"""Load, batch, KV blocks, bandwidth in use and where time went, of one run, on one axis of time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,39 @@ from typing import Any, Final
 from gpusim.core.clock import FloatArray
 from gpusim.report.figures import need_altair
 from gpusim.report.numbers import digits
-from gpusim.report.theme import BLUE, CATEGORY_COLOURS, GREEN, MUTED, ORANGE, SKY, VERMILLION
+from gpusim.report.theme import BLUE, CATEGORY_COLOURS, GREEN, GREY, MUTED, ORANGE, PURPLE, SKY, VERMILLION
 from gpusim.results.result import Result
 from gpusim.results.timeline import Levels, Timeline, timeline
 
 _LEFT: Final = 52
 """Pixels left of the panels, the same for all: one time stands on one vertical."""
 _RESOURCES: Final = {
-    "HBM": ("weights", "kv", "activations"),
+    "memory": ("weights", "kv", "activations"),
     "compute": ("compute",),
-    "links": ("communication",),
+    "communication": ("communication",),
     "launch": ("launch",),
     "waiting, transfer": ("waiting", "transfer"),
 }
 _COLOURS: Final = {
-    "HBM": BLUE,
+    "memory": BLUE,
     "compute": CATEGORY_COLOURS["compute"],
-    "links": CATEGORY_COLOURS["communication"],
+    "communication": CATEGORY_COLOURS["communication"],
     "launch": CATEGORY_COLOURS["launch"],
     "waiting, transfer": CATEGORY_COLOURS["transfer"],
 }
+_BANDWIDTHS: Final = {
+    "HBM": ("HBM", BLUE),
+    "nvlink": ("NVLink", VERMILLION),
+    "xgmi": ("xGMI", VERMILLION),
+    "ici": ("ICI", VERMILLION),
+    "c2c": ("C2C", SKY),
+    "pcie": ("PCIe", GREEN),
+    "network": ("network", PURPLE),
+    "socket": ("sockets", MUTED),
+    "memory pool": ("memory pool", ORANGE),
+    "host memory": ("host memory", GREY),
+}
+"""Memories and links whose bandwidth may be in use, with name and colour; no machine has several of one colour."""
 _COUNT: Final = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
 """How an axis writes a number of things."""
 
@@ -57,7 +70,8 @@ def timeline_panels(result: Result, width: int) -> Any:
         ),
         _lines(alt, found, "sequences decoding in a step", [_Line("decodes", GREEN, levels["num_decodes"])]),
         _lines(alt, found, "prompt tokens in a step", [_Line("prefill", VERMILLION, levels["num_prefill_tokens"])]),
-        _lines(alt, found, f"KV blocks in use, of {blocks}", [_Line("KV blocks", SKY, levels["kv_blocks"])], blocks),
+        _lines(alt, found, f"KV blocks in use, of {blocks:,}", [_Line("KV blocks", SKY, levels["kv_blocks"])], blocks),
+        *_use(alt, found, columns=3 if width < 600 else 10),
         _shares(alt, found, columns=3 if width < 600 else 5),
     ]
     size = {"width": width - _LEFT - 22, "height": 92}
@@ -73,7 +87,7 @@ def _lines(alt: Any, found: Timeline, title: str, lines: Sequence[_Line], limit:
         for time, mean, most in _steps(found, line.levels.mean, line.levels.most)
     ]
     scale = alt.Scale(domain=[line.name for line in lines], range=[line.colour for line in lines])
-    legend = alt.Legend(orient="top", direction="horizontal", offset=2, symbolOpacity=1) if len(lines) > 1 else None
+    legend = _legend(alt) if len(lines) > 1 else None
     color = alt.Color("what:N", scale=scale, legend=legend)
     largest = max(row["most"] for row in rows)
     shown = limit if 0 < limit < 4 * largest else 0.0
@@ -91,6 +105,34 @@ def _lines(alt: Any, found: Timeline, title: str, lines: Sequence[_Line], limit:
         layers.append(rule.encode(y="y:Q"))
     note = f"{title} (at most {digits(round(largest))})"
     return alt.layer(*layers).properties(title=note)
+
+
+def _use(alt: Any, found: Timeline, *, columns: int) -> list[Any]:
+    """Return which part of its peak bandwidth each kind of memory and link used; nothing if the run has not noted it."""
+    if not found.use:
+        return []
+    kinds = [kind for kind in _BANDWIDTHS if kind in found.use]
+    rows: list[dict[str, Any]] = [
+        {"t": time, "what": _BANDWIDTHS[kind][0], "use": value}
+        for kind in kinds
+        for time, value, _ in _steps(found, found.use[kind], found.use[kind])
+    ]
+    names, colours = zip(*(_BANDWIDTHS[kind] for kind in kinds), strict=True)
+    legend = _legend(alt, columns=columns)
+    most = max(float(found.use[kind].max()) for kind in kinds)
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(strokeWidth=1.8, interpolate="step-after")
+        .encode(
+            x=_time(alt, found),
+            y=alt.Y(
+                "use:Q", title=None, scale=alt.Scale(domain=(0, max(most, 0.01) * 1.05), nice=False), axis=_percent(alt)
+            ),
+            color=alt.Color("what:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        )
+    )
+    title = f"bandwidth in use (at most {digits(most, 100)} % of peak)"
+    return [chart.properties(title=title)]
 
 
 def _shares(alt: Any, found: Timeline, *, columns: int) -> Any:
@@ -115,13 +157,17 @@ def _shares(alt: Any, found: Timeline, *, columns: int) -> Any:
                 title=None,
                 stack=True,
                 scale=alt.Scale(domain=(0, 1), nice=False),
-                axis=alt.Axis(format="%", tickCount=3, minExtent=_LEFT - 8, maxExtent=_LEFT - 8),
+                axis=_percent(alt),
             ),
             color=alt.Color("what:N", scale=scale, legend=alt.Legend(orient="bottom", columns=columns)),
             order="order:Q",
         )
         .properties(title="what the time went to; the rest is idle")
     )
+
+
+def _legend(alt: Any, **options: Any) -> Any:
+    return alt.Legend(orient="top", direction="horizontal", offset=2, symbolType="stroke", symbolOpacity=1, **options)
 
 
 def _steps(found: Timeline, first: FloatArray, second: FloatArray) -> list[tuple[float, float, float]]:
@@ -133,8 +179,14 @@ def _steps(found: Timeline, first: FloatArray, second: FloatArray) -> list[tuple
 
 def _time(alt: Any, found: Timeline, *, last: bool = False) -> Any:
     scale = alt.Scale(domain=(0.0, float(found.edges_s[-1])), nice=False)
-    axis = alt.Axis(grid=True, labels=last, ticks=last, title="time / s" if last else None, labelOverlap=True)
+    title = "time / s" if last else None
+    labels = {"labelOverlap": "greedy", "labelSeparation": 8, "labelFlush": False}
+    axis = alt.Axis(grid=True, labels=last, ticks=last, title=title, tickCount=10, **labels)
     return alt.X("t:Q", scale=scale, axis=axis)
+
+
+def _percent(alt: Any) -> Any:
+    return alt.Axis(format="~%", tickCount=3, minExtent=_LEFT - 8, maxExtent=_LEFT - 8)
 
 
 def _axis(alt: Any) -> Any:

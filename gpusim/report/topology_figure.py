@@ -158,7 +158,7 @@ def _memory(node: Node, busy: float, *, is_short: bool) -> str:
     if is_short:
         return f"{busy:.0%}"
     title = "HBM" if node.kind == "gpu" else "memory"
-    return f"{title} {'≤ ' if len(node.members) > 1 else ''}{_percent(busy)}"
+    return f"{title} {'≤ ' if len(node.members) > 1 and busy else ''}{_percent(busy)}"
 
 
 def _tooltip(node: Node, use: Mapping[str, float]) -> str:

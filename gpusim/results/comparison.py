@@ -16,6 +16,7 @@ from gpusim.results.change import UNITS, Change, change_of, judged
 from gpusim.results.differences import Difference, differences
 from gpusim.results.observations import Observations, is_percentile
 from gpusim.results.result import Result
+from gpusim.results.setup import UNKNOWN, About
 from gpusim.results.summary import scenario_hash
 from gpusim.results.tokens import BoolArray
 from gpusim.spelling import counted, unknown_name
@@ -39,6 +40,7 @@ class Versus:
         is_paired: Whether both served the same requests, which were then drawn together.
         num_requests: Measured requests of the baseline and of the run.
         block_length: Requests in a block of the bootstrap.
+        about: What served the run, and its warnings.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Versus:
     is_paired: bool
     num_requests: tuple[int, int]
     block_length: int
+    about: About = UNKNOWN
 
     def __getitem__(self, metric: str) -> Change:
         for change in self.changes:
@@ -90,12 +93,14 @@ class Comparison:
         runs: The others, in order.
         confidence: Of each interval alone, and of all verdicts on a run together.
         at_least: Smallest change that matters, as a part of the baseline.
+        about: What served the baseline, and its warnings.
     """
 
     baseline: str
     runs: tuple[Versus, ...]
     confidence: float
     at_least: float
+    about: About = UNKNOWN
 
     def __iter__(self) -> Iterator[Versus]:
         return iter(self.runs)
@@ -147,7 +152,7 @@ def compare(
         _versus(name, base, other, metrics=chosen, confidence=confidence, at_least=at_least)
         for name, other in zip(called[1:], others, strict=True)
     ]
-    return Comparison(called[0], tuple(runs), confidence, at_least)
+    return Comparison(called[0], tuple(runs), confidence, at_least, base.about)
 
 
 class _Run:
@@ -155,6 +160,7 @@ class _Run:
 
     def __init__(self, result: Result, only: BoolArray | None) -> None:
         self.scenario = result.record.scenario
+        self.about = About.of(result.record)
         self.seed = result.record.seed
         self.observed = Observations.of(result, only)
 
@@ -224,4 +230,4 @@ def _versus(name: str, a: _Run, b: _Run, *, metrics: list[str], confidence: floa
     ]
     differing = tuple(differences(a.scenario, b.scenario))
     verdicts = tuple(judged(changes, is_paired=is_paired, confidence=confidence, at_least=at_least))
-    return Versus(name, verdicts, differing, is_paired, numbers, length)
+    return Versus(name, verdicts, differing, is_paired, numbers, length, b.about)

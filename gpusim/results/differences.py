@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gpusim.results.machines import Found, Key, device_differences, machine_differences
+
 _SAYS_NOTHING: Final = {"name", "fits", "fitted_on", "source", "sweep", "relative_to", "published"}
 """Keys that change no number of a run."""
+_TAKEN_APART: Final[Mapping[str, Callable[[Key, Any, Any], Found]]] = {
+    "device": device_differences,
+    "model": lambda *_: iter(()),
+    "topology": machine_differences,
+}
+"""Keys at which another name means another thing, rather than another title; what differs in it is said in a few words."""
 _ABSENT: Final = object()
 _LONGEST: Final = 60
 
@@ -47,8 +55,9 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
 def _differ(key: tuple[str, ...], a: Any, b: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         renamed = bool(key) and "name" in a and "name" in b and a["name"] != b["name"]
-        if renamed and _is_named(key):
+        if renamed and key[-1] in _TAKEN_APART:
             yield key, a["name"], b["name"]
+            yield from _TAKEN_APART[key[-1]](key, a, b)
             return
         for name in [*a, *(name for name in b if name not in a)]:
             if name not in _SAYS_NOTHING:
@@ -58,11 +67,6 @@ def _differ(key: tuple[str, ...], a: Any, b: Any) -> Iterator[tuple[tuple[str, .
             yield from _differ((*key, _entry(old, place)), old, new)
     elif a != b:
         yield key, None if a is _ABSENT else a, None if b is _ABSENT else b
-
-
-def _is_named(key: Sequence[str]) -> bool:
-    """Tell whether another name at *key* means another thing, rather than another title."""
-    return key[-1] in {"device", "model", "topology"}
 
 
 def _entry(value: Any, place: int) -> str:

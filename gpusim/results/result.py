@@ -14,7 +14,7 @@ from gpusim.results.explain_ttft import explain_ttft
 from gpusim.results.metrics import LatencyStats, Metrics, measure, measured_requests
 from gpusim.results.store import to_json, write_results
 from gpusim.results.summary import RunRecord, attribution, build_summary, plain
-from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table
+from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table, use_table
 from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.spec.yaml_files import dump_yaml
 from gpusim.spelling import counted
@@ -102,6 +102,11 @@ class Result:
         """One row for successive steps of an unchanged batch, with where their time went."""
         return runs_table(self.record.steps)
 
+    @property
+    def use(self) -> pl.DataFrame:
+        """One row for a piece of time and each kind of memory or link: which part of its peak bandwidth was in use."""
+        return use_table(self.record.use)
+
     def summary(self) -> dict[str, Any]:
         """Return everything in `summary.json`, as plain data."""
         # A copy, for what is handed out may be changed.
@@ -142,6 +147,6 @@ class Result:
         write_results(
             Path(directory),
             summary=self.summary(),
-            tables=all_tables(record.requests, record.steps, record.window, times=self._times),
+            tables=all_tables(record.requests, record.steps, record.window, times=self._times, use=record.use),
             scenario_yaml=dump_yaml(dict(record.scenario)),
         )

@@ -1,8 +1,8 @@
-"""The longest gaps between tokens, each with what happened in it."""
+"""The slowest tokens: the longest gaps between tokens and the longest waits for a first one, with what happened then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from gpusim.core.clock import seconds
 from gpusim.results.columns import Records
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord
+from gpusim.results.tokens import token_times
 from gpusim.runtime.attribution import CATEGORIES
 
 
@@ -31,12 +32,46 @@ class SlowGap:
     """In the step that made the token."""
     num_prefill_tokens: int
     """In all steps of the gap."""
-    category: str
-    """Of `CATEGORIES`, what most of the time of these steps went to."""
-    share: float
-    """How much of it, in [0, 1]."""
+    shares: Mapping[str, float]
+    """What the time of these steps went to, by `CATEGORIES`, largest first; in [0, 1]."""
     is_preempted: bool
     """The request had to give way to others."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowFirst:
+    """A wait for a first token."""
+
+    engine: str
+    request: int
+    """Its number in the workload."""
+    arrival_s: float
+    ttft_s: float
+    queue_s: float
+    """Of it, before the first step with a part of the request."""
+    prompt_tokens: int
+    cached_tokens: int
+    """Of the prompt, those that were not computed again."""
+
+
+def slowest_firsts(record: RunRecord, number: int = 5) -> list[SlowFirst]:
+    """Return the *number* longest waits for a first token of all requests, measured or not, longest first."""
+    rows, times = record.requests.rows, token_times(record.requests, record.steps)
+    ttft = np.where(times.num_tokens > 0, times.first_ps - rows["arrival_ps"], -1)
+    places = np.argsort(-ttft, kind="stable")[:number]
+    return [
+        SlowFirst(
+            engine=record.requests.engines[row["engine"]],
+            request=int(row["index"]),
+            arrival_s=seconds(int(row["arrival_ps"])),
+            ttft_s=seconds(int(wait)),
+            queue_s=seconds(int(row["scheduled_ps"] - row["arrival_ps"])),
+            prompt_tokens=int(row["prompt_tokens"]),
+            cached_tokens=int(row["cached_tokens"]),
+        )
+        for row, wait in zip(rows[places], ttft[places], strict=True)
+        if wait >= 0
+    ]
 
 
 def slowest_gaps(record: RunRecord, number: int = 10) -> list[SlowGap]:
@@ -84,7 +119,7 @@ def _gap(log: StepLog, request: int, before: int, step: int, count: int) -> Slow
     of = np.searchsorted(log.runs["first_step"], np.arange(before + 1, step + 1), side="right") - 1
     runs = log.runs[of]
     spent = (runs["attribution_ps"] / log.run_lengths[of][:, None]).sum(axis=0)
-    largest = int(spent.argmax())
+    shares = dict(zip(CATEGORIES, (spent / max(spent.sum(), 1.0)).tolist(), strict=True))
     return SlowGap(
         engine=log.engine,
         request=request,
@@ -94,8 +129,7 @@ def _gap(log: StepLog, request: int, before: int, step: int, count: int) -> Slow
         num_steps=step - before,
         num_decodes=int(runs["num_decodes"][-1]),
         num_prefill_tokens=int(runs["num_prefill_tokens"].sum()),
-        category=CATEGORIES[largest],
-        share=float(spent[largest] / max(spent.sum(), 1.0)),
+        shares=dict(sorted(shares.items(), key=lambda item: -item[1])),
         # Who is only passed over for prompts waits in steps in which nobody decodes.
         is_preempted=bool(runs["num_decodes"][:-1].any()),
     )

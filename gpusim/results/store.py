@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUMMARY: Final = "summary.json"
 SCENARIO: Final = "scenario.yaml"
-TABLES: Final = ("requests", "segments", "steps", "runs")
+TABLES: Final = ("requests", "segments", "steps", "runs", "use")
 OWN: Final = {SUMMARY, SCENARIO, *(f"{stem}.parquet" for stem in TABLES)}
 """Names of all files of a run; a directory that holds others is not replaced."""
 ROW_GROUP: Final = 1 << 18

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpusim.core.clock import IntArray
 from gpusim.errors import GpusimError
+from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results.columns import Records
 from gpusim.results.delivery import Delivery
 from gpusim.results.request_log import NONE, REQUEST, SEGMENT, STATUSES, RequestLog
@@ -46,7 +47,7 @@ def read_result(directory: str | Path) -> Result:
 
     try:
         steps = {name: _steps(name, table, _delivery(summary, name)) for name in summary["engines"]}
-        record = _record(summary, _requests(steps, table), steps)
+        record = _record(summary, _requests(steps, table), steps, _use(path, table))
         return Result(_with_facts(record, summary["engines"]))
     except (KeyError, AssertionError, IndexError, TypeError, ValueError, PolarsError) as error:
         raise GpusimError(
@@ -66,6 +67,19 @@ def _table(file: Path) -> pl.DataFrame:
 def _delivery(summary: Mapping[str, Any], engine: str) -> Delivery | None:
     mean_s = summary["engines"][engine].get("jitter_s")
     return Delivery(summary["seed"], engine, mean_s) if mean_s else None
+
+
+def _use(path: Path, table: Table) -> BandwidthUse:
+    """Return the bandwidth in use over time; nothing of a run that an older version saved."""
+    if not (path / "use.parquet").exists():
+        return BandwidthUse()
+    rows = table("use")
+    parts = {str(kind): part for (kind,), part in rows.group_by("kind", maintain_order=True)}
+    if not parts:
+        return BandwidthUse()
+    first = next(iter(parts.values()))
+    edges_ps = np.append(first["start_ps"].to_numpy(), first["end_ps"][-1])
+    return BandwidthUse(edges_ps, {kind: part["use"].to_numpy() for kind, part in parts.items()})
 
 
 def _steps(engine: str, table: Table, delivery: Delivery | None) -> StepLog:
@@ -138,7 +152,9 @@ def _api(rows: pl.DataFrame, segments: Records, steps: Mapping[str, StepLog]) ->
     return api
 
 
-def _record(summary: Mapping[str, Any], requests: RequestLog, steps: Mapping[str, StepLog]) -> RunRecord:
+def _record(
+    summary: Mapping[str, Any], requests: RequestLog, steps: Mapping[str, StepLog], use: BandwidthUse
+) -> RunRecord:
     scenario = summary["scenario"]
     return RunRecord(
         version=summary["version"],
@@ -150,6 +166,7 @@ def _record(summary: Mapping[str, Any], requests: RequestLog, steps: Mapping[str
         window=MeasureSpec.model_validate(scenario.get("measure") or {}),
         slo=SloSpec.model_validate(scenario.get("slo") or {}),
         utilisation=summary["utilisation"],
+        use=use,
         bounds={name: engine["bounds"] for name, engine in summary["engines"].items()},
         background=summary["background"],
         warnings=summary["warnings"],

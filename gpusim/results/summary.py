@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from gpusim.core.clock import seconds
+from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results.metrics import LatencyStats, Metrics, measure
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
@@ -37,6 +38,7 @@ class RunRecord:
         window: What the metrics leave out.
         slo: Targets of the goodput.
         utilisation: Busy fraction in [0, 1] of each resource.
+        use: Bandwidth in use over time; empty for runs saved by versions that did not note it.
         bounds: Of each engine, closed-form floors in seconds, summed over its steps: by `CATEGORIES`, and `step` for
             the whole. May lack any.
         engines: Of each engine, further entries for its part of the summary (KV blocks, weights, ...).
@@ -53,6 +55,7 @@ class RunRecord:
     window: MeasureSpec = field(default_factory=MeasureSpec)
     slo: SloSpec = field(default_factory=SloSpec)
     utilisation: Mapping[str, float] = field(default_factory=dict)
+    use: BandwidthUse = field(default_factory=BandwidthUse)
     bounds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     background: Sequence[Mapping[str, Any]] = ()

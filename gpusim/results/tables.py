@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from gpusim.core.clock import IntArray
+from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results.columns import Records, seconds_array
 from gpusim.results.metrics import measured_requests
 from gpusim.results.request_log import STATUSES, RequestLog
@@ -54,12 +55,28 @@ def segments_table(requests: RequestLog) -> pl.DataFrame:
     return _whole(_segments(requests))
 
 
+def use_table(use: BandwidthUse) -> pl.DataFrame:
+    """Return one row per bin of each kind of memory or link: which part of its peak bandwidth was in use."""
+    import polars as pl  # noqa: PLC0415 - slow to import
+
+    bins = len(use.edges_ps) - 1
+    return pl.DataFrame(
+        {
+            "kind": pl.Series(np.repeat(list(use.parts), bins).tolist(), dtype=pl.String),
+            "start_ps": np.tile(use.edges_ps[:-1], len(use.parts)),
+            "end_ps": np.tile(use.edges_ps[1:], len(use.parts)),
+            "use": np.concatenate([np.zeros(0), *use.parts.values()]),
+        }
+    )
+
+
 def all_tables(
     requests: RequestLog,
     steps: Mapping[str, StepLog],
     window: MeasureSpec | None = None,
     *,
     times: TokenTimes | None = None,
+    use: BandwidthUse | None = None,
 ) -> dict[str, Pieces]:
     """Return every table, in pieces, by the stem of its file; *times* are those of `token_times`, if known."""
     return {
@@ -67,6 +84,7 @@ def all_tables(
         "segments": _segments(requests),
         "steps": _steps(steps),
         "runs": _runs(steps),
+        "use": iter([use_table(use or BandwidthUse())]),
     }
 
 

@@ -1,4 +1,4 @@
-"""A run over time, in few points: load, batch, KV blocks and where time went, with exact means and maxima of each bin."""
+"""A run over time, in few points: load, batch, KV blocks, bandwidth in use and where time went, with exact means of each bin."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Timeline:
     """`running` and `waiting` requests, `num_decodes` and `num_prefill_tokens` of the step under way, `kv_blocks` in use."""
     shares: Mapping[str, FloatArray]
     """(bins,) Part of the time that went to each of `CATEGORIES`, in the mean of all engines; engines idle for the rest."""
+    use: Mapping[str, FloatArray]
+    """(bins,) Part of its peak bandwidth that each kind of memory and link used; see `BandwidthUse`."""
 
 
 def timeline(record: RunRecord, num_bins: int = 160) -> Timeline | None:
@@ -47,7 +49,8 @@ def timeline(record: RunRecord, num_bins: int = 160) -> Timeline | None:
     """
     logs = [log for log in record.steps.values() if len(log)]
     times = token_times(record.requests, record.steps)
-    end = max([int(log.ends[-1]) for log in logs] + [int(times.last_ps.max(initial=0))], default=0)
+    ends = [int(log.ends[-1]) for log in logs] + [int(times.last_ps.max(initial=0)), int(record.use.edges_ps[-1])]
+    end = max(ends)
     if end <= 0:
         return None
     edges = np.linspace(0, end, num_bins + 1)
@@ -55,7 +58,8 @@ def timeline(record: RunRecord, num_bins: int = 160) -> Timeline | None:
     for name in ("num_decodes", "num_prefill_tokens", "kv_blocks"):
         intervals[name] = [_of_runs(log, log.runs[name].astype(np.float64)) for log in logs]
     levels = {name: _binned(parts, edges) for name, parts in intervals.items()}
-    return Timeline(seconds_array(np.rint(edges).astype(np.int64)), levels, _shares(logs, edges))
+    use = {kind: _mean(record.use.edges_ps, part, edges) for kind, part in record.use.parts.items()}
+    return Timeline(seconds_array(np.rint(edges).astype(np.int64)), levels, _shares(logs, edges), use)
 
 
 def _requests(record: RunRecord, times: TokenTimes, end: int) -> dict[str, list[Interval]]:
@@ -69,6 +73,13 @@ def _requests(record: RunRecord, times: TokenTimes, end: int) -> dict[str, list[
         "running": [(scheduled, np.maximum(over, scheduled), ones)],
         "waiting": [(rows["arrival_ps"], np.maximum(scheduled, rows["arrival_ps"]), ones)],
     }
+
+
+def _mean(at: IntArray, level: FloatArray, edges: FloatArray) -> FloatArray:
+    """Return the mean in each bin of a level that holds between each two of *at*, and is 0 behind the last."""
+    area = np.concatenate(([0.0], np.cumsum(level * np.diff(at))))
+    mean: FloatArray = np.diff(np.interp(edges, at, area)) / np.diff(edges)
+    return mean
 
 
 def _of_runs(log: StepLog, level: FloatArray) -> Interval:

@@ -140,6 +140,8 @@ class KernelExecutor:
         yield run.over
         self._run = None
         self._mirror.account()
+        for gpu in self.gpus:
+            gpu.memory.spread(start)
         return _result(run, start)
 
     def cut(self, *, in_flight: int = 0) -> None:

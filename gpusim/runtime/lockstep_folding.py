@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -90,8 +90,11 @@ class LockstepFolder:
         folded = self._folder.time(shapes, peak, start, padded=np.array(rows), gathered=alike)
         on_gpus = self._ticks(folded, rows, shapes.num_sampled) + int(alike.ticks[0])
         ticks = max(on_gpus, int(folded.ticks.max()))
+        # Its rows are replicas, which take the same time.
+        whole = np.full_like(folded.ticks, ticks)
+        folded = replace(folded, starts=start + 0 * whole, ends=start + whole)
         for count, each in self._met(gathered):
-            self._executors[0].fabric.account(each.loads, count, each.link_s)
+            self._executors[0].fabric.account(each.loads, count, each.link_s, start, start + ticks)
         results = []
         for row, executor in enumerate(self._executors):
             own = slice(row, row + 1)

@@ -11,7 +11,10 @@ from gpusim.report.theme import PAPER
 
 FEW = {"workload.num_requests": 20}
 PAGES = {
-    "two": {"chat": ("chat", FEW), "smaller": ("chat", FEW | {"serving.max_num_seqs": 8})},
+    "two": {
+        "llama-3.1-8b-chat-on-a100-seats-128": ("chat", FEW),
+        "llama-3.1-8b-chat-on-a100-seats-8": ("chat", FEW | {"serving.max_num_seqs": 8}),
+    },
     "engines": {"two-engines": ("two-engines", FEW)},
     "preemptions": {"shortage": ("shortage", {})},
 }
@@ -37,7 +40,7 @@ def test_watching_sees_requests_and_errors(tmp_path):
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, LIGHT), (400, DARK)])
 def test_page_is_drawn_in_silence(page, tmp_path, width, scheme):
-    """One layout of each figure is seen whole, nothing is wider than the screen; no error on the console, no request."""
+    """One layout of each figure is seen whole, no table is wider than the screen; no error on the console, no request."""
     path, number = page
     seen, look = measure(path, tmp_path, width, scheme)
     assert not seen.console
@@ -46,6 +49,7 @@ def test_page_is_drawn_in_silence(page, tmp_path, width, scheme):
     assert all(0.6 * width < wide <= width and high > 80 for wide, high in look["sizes"])
     assert min(look["marks"]) >= 5
     assert not look["cut"]
+    assert not look["sideways"]
     assert look["width"] == width
     paper = PAPER if scheme == LIGHT else DARK_COLOURS[PAPER]
     assert look["background"] == f"rgb({', '.join(str(int(paper[at : at + 2], 16)) for at in (1, 3, 5))})"

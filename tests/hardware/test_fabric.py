@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.core.clock import Clock, ticks
+from gpusim.core.clock import Clock, FloatArray, IntArray, ticks
 from gpusim.core.probe import Probe, RecordingProbe
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.flow import Flow
@@ -38,8 +38,13 @@ class FakeBank:
     def set_paced(self, share: float) -> None:
         self.paced.append(share)
 
-    def account_paced(self, size_bytes: float) -> None:
+    def account_paced(self, size_bytes: float, start: int, end: int) -> None:
+        assert start <= end
         self.paced_bytes += size_bytes
+
+    def account_paced_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
+        assert (starts <= ends).all()
+        self.paced_bytes += float(size_bytes.sum())
 
     def run_kernels(self, number: int) -> None:
         self.num_elastic = number

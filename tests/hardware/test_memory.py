@@ -272,14 +272,14 @@ def test_bytes_are_counted_by_channel():
     assert (bank.bytes_in, bank.bytes_out) == (48.0, 0.0)
     bank.clock.run()
     assert bank.channel_bytes_in.tolist() == bank.channel_bytes_out.tolist() == [14.0, 34.0]
-    bank.account_paced(5.0)
+    bank.account_paced(5.0, 0, 1)
     assert bank.paced_bytes == 5.0
 
 
 def test_busy_time_is_service():
     """A bank is busy for the service it gives: overlapping transfers add up, a paced trickle counts for what it is."""
     bank = build_bank()
-    bank.account_paced(0.5 * bank.bandwidth)
+    bank.account_paced(0.5 * bank.bandwidth, 0, 1)
     at(bank, 10.0, lambda: None)
     play(bank, [(0.0, 1.0), (0.5, 1.0)])
     assert bank.busy_s() == pytest.approx(2.5, rel=1e-12)

@@ -124,6 +124,8 @@ def test_slower_memory_is_blamed_on_what_is_read():
     assert parts_by_change(before.spent_s["itl"], now.spent_s["itl"])[0][0] == "weights"
     assert "a gap between tokens, weights to blame:\n    weights  " in text
     assert "    topology: h200-sxm #" in text
+    assert "    topology.gpus: 1 × h200-sxm -> 1 × h100-sxm\n" in text
+    assert "    topology.gpus.memory: HBM3e, 141 GiB, 4.8 TB/s -> HBM3, 80 GiB, 3.35 TB/s\n" in text
     assert text.endswith("\n    pytest --gpusim-update test.py::test")
     assert "a gap between tokens, mostly weights:\n    weights  " in describe(
         "b.json", now, before, moves(now, before, Tolerance()), ""

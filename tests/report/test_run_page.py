@@ -8,6 +8,7 @@ import pytest
 
 from gpusim.errors import SpecError
 from gpusim.open_run import open_run
+from gpusim.report.labels import short
 from gpusim.report.run_figures import COMMON, FIGURES, SINGLE, figure, plot, write_figures
 from gpusim.report.run_page import summary_html, write_run_page
 from gpusim.report.run_tables import summary_tables
@@ -63,6 +64,13 @@ def tight():
     return open_run("chat", FEW | {"slo.ttft": "1 ms", "slo.itl": "1 ms"})
 
 
+def test_each_run_says_what_served_it():
+    """Model and GPU beside the name; a GPU that nobody measured is named."""
+    text = summary_html(open_run("chat", {"workload.num_requests": 2, "topology": "mi300x"}))
+    assert "Chat service: llama-3.1-8b on 1 × mi300x; gpusim " in text
+    assert "Warning: mi300x: no kernel of this GPU was measured, the laws of h100-sxm stand in; " in text
+
+
 def test_targets_are_met_or_missed(chat, tight):
     """Latencies with a target say it and whether their p99 meets it; others say nothing."""
     for result, verdict in ((chat, "met"), (tight, "missed")):
@@ -100,7 +108,8 @@ def test_preemptions_are_told():
 def test_first_run_is_the_baseline(chat):
     """Runs stand side by side in one unit with a change and a verdict for each but the first; of few requests, of these."""
     slow = open_run("chat", FEW | {"serving.max_num_seqs": 1})
-    text = "".join(verdicts_html(compared({"<base>": chat, "slow": slow, "same": chat})))
+    runs = {"<base>": chat, "slow": slow, "same": chat}
+    text = "".join(verdicts_html(compared(runs), short(list(runs))))
     rows = {row["metric"]: row for row in Tables(text).rows(0)}
     assert "<h2>Against &lt;base&gt;</h2>" in text
     assert rows["mean TTFT"]["verdict of slow"] == "worse here"

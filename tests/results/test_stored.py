@@ -6,7 +6,15 @@ import gpusim as gs
 from gpusim.errors import GpusimError
 from gpusim.open_run import open_run
 
-FILES = ("summary.json", "requests.parquet", "segments.parquet", "steps.parquet", "runs.parquet", "scenario.yaml")
+FILES = (
+    "summary.json",
+    "requests.parquet",
+    "segments.parquet",
+    "steps.parquet",
+    "runs.parquet",
+    "use.parquet",
+    "scenario.yaml",
+)
 
 
 def saved(path, scenario, **overrides):
@@ -37,6 +45,15 @@ def test_what_was_saved_comes_back(tmp_path, scenario, overrides):
     again.save(tmp_path / "again")
     for name in FILES:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_a_run_of_an_older_version_has_no_use(tmp_path):
+    """Without the table that older versions did not write, all else is read."""
+    result = saved(tmp_path / "run", "chat", **{"workload.num_requests": 5})
+    (tmp_path / "run" / "use.parquet").unlink()
+    again = gs.read_result(tmp_path / "run")
+    assert again.summary() == result.summary()
+    assert again.use.is_empty()
 
 
 def test_a_run_that_is_not_whole_is_an_error(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from gpusim.core.clock import seconds
+from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results import tables
 from gpusim.results.metrics import measure
 from gpusim.results.request_log import RequestLog
@@ -16,6 +17,8 @@ from gpusim.results.tables import all_tables, requests_table, runs_table, segmen
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec
 from run_builders import add_request, expanded_runs, uniform_run
+
+USE = BandwidthUse(np.array([0, 4]), {"HBM": np.array([0.5])})
 
 
 @settings(max_examples=25, deadline=None)
@@ -64,10 +67,10 @@ def test_measured_requests_are_marked():
 @given(run=expanded_runs(), piece=st.integers(1, 20))
 def test_a_table_in_pieces_is_the_whole_table(run, piece):
     """However many rows a piece has, there is one at least, none is empty beside others, and together they are all."""
-    whole = {name: pl.concat(list(pieces)) for name, pieces in all_tables(run.requests, run.steps).items()}
+    whole = {name: pl.concat(list(pieces)) for name, pieces in all_tables(run.requests, run.steps, use=USE).items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "PIECE", piece)
-        for name, pieces in all_tables(run.requests, run.steps).items():
+        for name, pieces in all_tables(run.requests, run.steps, use=USE).items():
             made = list(pieces)
             assert all(part.height for part in made)
             assert_frame_equal(pl.concat(made), whole[name])
@@ -79,7 +82,7 @@ def test_a_run_without_steps_has_empty_tables():
     """An engine that never ran, and no request: every table has its columns and no row."""
     made = all_tables(RequestLog(["idle"]), {"idle": StepLog("idle")})
     widths = {name: pl.concat(list(pieces)).shape for name, pieces in made.items()}
-    assert widths == {"requests": (0, 22), "segments": (0, 4), "steps": (0, 9), "runs": (0, 15)}
+    assert widths == {"requests": (0, 22), "segments": (0, 4), "steps": (0, 9), "runs": (0, 15), "use": (0, 4)}
 
 
 @settings(max_examples=25, deadline=None)

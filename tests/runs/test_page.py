@@ -27,12 +27,12 @@ def with_requests(path):
 
 
 def test_the_page_holds_every_run(tmp_path):
-    """Tables of all metrics and peers, a scatter plot, percentiles of the run with requests; nothing is fetched."""
+    """Tables of all metrics and peers, a scatter plot of each metric, percentiles of the run with requests; nothing is fetched."""
     page = tmp_path / "page.html"
     answer = CliRunner().invoke(app, ["validate", "serving", str(with_requests(tmp_path)), "--html", str(page)])
     assert answer.exit_code == 0, answer.output
     text = page.read_text()
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 2 + 3
     assert "<script" not in text
     assert "src=" not in text
     words = re.sub("<[^>]*>", " ", text)

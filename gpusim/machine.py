@@ -10,8 +10,9 @@ from gpusim.errors import TopologyError
 from gpusim.hardware.graph import build_graph
 from gpusim.hardware.routes import Routes
 from gpusim.spec.device import DeviceSpec, MemorySpec
-from gpusim.spec.document import validate
+from gpusim.spec.document import Document, validate
 from gpusim.spec.names import is_path, locate, read
+from gpusim.spec.problems import Location, Problems
 from gpusim.spec.topology import GpuNodeSpec, HostNodeSpec, MemoryNodeSpec, NodeSpec, TopologySpec
 
 
@@ -22,22 +23,34 @@ def read_topology(stated: str | TopologySpec, folder: Path) -> TopologySpec:
         SpecError: If it, or a device it names, is wrong.
         TopologyError: If its graph is not a machine.
     """
+    document = Document("topology", {})
     if isinstance(stated, str):
-        spec = validate(TopologySpec, read("topology", stated, folder))
+        document = read("topology", stated, folder)
+        spec = validate(TopologySpec, document)
         folder = locate("topology", stated, folder).parent if is_path(stated) else folder
     else:
         spec = stated
-    nodes = [_with_device(node, folder) for node in spec.nodes]
-    spec = spec.model_copy(update={"nodes": nodes})
+    problems = Problems()
+    spec = with_devices(spec, folder, problems)
+    if problems.found:
+        raise document.error(problems.found)
     build_graph(spec)
     return spec
 
 
-def _with_device(node: NodeSpec, folder: Path) -> NodeSpec:
-    if not isinstance(node, GpuNodeSpec) or isinstance(node.device, DeviceSpec):
-        return node
-    device = validate(DeviceSpec, read("device", node.device, folder))
-    return node.model_copy(update={"device": device})
+def with_devices(spec: TopologySpec, folder: Path, problems: Problems, where: Location = ()) -> TopologySpec:
+    """Return the topology at *where* with every device written out that can be; *problems* gets the others."""
+
+    def written_out(index: int, node: NodeSpec) -> NodeSpec:
+        if not isinstance(node, GpuNodeSpec) or isinstance(node.device, DeviceSpec):
+            return node
+        name = node.device
+        device = problems.attempt(
+            (*where, "nodes", index, "device"), lambda: validate(DeviceSpec, read("device", name, folder))
+        )
+        return node.model_copy(update={"device": device})
+
+    return spec.model_copy(update={"nodes": [written_out(*numbered) for numbered in enumerate(spec.nodes)]})
 
 
 def _nodes(topology: TopologySpec) -> Iterator[tuple[str, NodeSpec]]:

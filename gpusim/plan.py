@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpusim.machine import copy_ends, gpu_devices, read_topology
+from gpusim.machine import copy_ends, gpu_devices, read_topology, with_devices
+from gpusim.model.layout import MOST_RANKS
 from gpusim.placement import EnginePlan, Placement
 from gpusim.spec.background import CollectiveSpec
 from gpusim.spec.document import Document, validate_leniently
@@ -63,14 +64,14 @@ def load(source: str | Path, *, overrides: Mapping[str, Any] | None = None) -> S
     Raises:
         SpecError: With all problems of the file at once.
     """
-    return plan_document(open_scenario(source, overrides)).scenario
+    return plan_document(open_scenario(source, overrides, by="overrides")).scenario
 
 
-def open_scenario(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Document:
-    """Read the file of a scenario with *overrides* set in it, unchecked."""
+def open_scenario(source: str | Path, overrides: Mapping[str, Any] | None = None, *, by: str = "--set") -> Document:
+    """Read the file of a scenario with *overrides* set in it, unchecked; messages on them say *by* what they were set."""
     document = read("example", str(source))
     for path, value in (overrides or {}).items():
-        set_key(document, path, value)
+        set_key(document, path, value, by)
     return document
 
 
@@ -126,8 +127,9 @@ class _Planner:
 
     def plan(self, scenario: Scenario) -> Plan | None:
         """Return the plan of *scenario*, or None if it has problems."""
-        topology = self.problems.attempt(("topology",), lambda: read_topology(scenario.topology, self.folder))
-        reader = EngineReader(self.folder, self.problems)
+        topology = self._topology(scenario.topology)
+        num_gpus = MOST_RANKS if topology is None else len(gpu_devices(topology))
+        reader = EngineReader(self.folder, self.problems, num_gpus)
         workload = reader.workload(scenario.workload, ("workload",))
         own = [engine.workload for engine in scenario.engines]
         if scenario.workload is None and (not own or None in own):
@@ -141,6 +143,15 @@ class _Planner:
         if self.problems.found:
             return None
         return Plan(_inlined(scenario, topology, workload, stated), topology, workload, tuple(engines))
+
+    def _topology(self, stated: str | TopologySpec) -> TopologySpec | None:
+        """Return the machine with every device written out, or None if it has problems."""
+        where, known = ("topology",), len(self.problems.found)
+        if not isinstance(stated, str):
+            stated = with_devices(stated, self.folder, self.problems, where)
+        if len(self.problems.found) > known:
+            return None
+        return self.problems.attempt(where, lambda: read_topology(stated, self.folder))
 
     def _check_background(self, scenario: Scenario, topology: TopologySpec) -> None:
         """Check that background traffic runs between nodes that exist."""

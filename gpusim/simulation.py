@@ -31,6 +31,7 @@ from gpusim.spec.arrivals import ClosedArrivals
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.scenario import Scenario
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.spelling import counted
 from gpusim.version import __version__
 from gpusim.workload.stream import may_follow, requests
 
@@ -240,7 +241,7 @@ class Simulation:
         """Name the requests that were rejected for *reason*, the first ones if they are many."""
         numbers = self.requests.rejected_for(reason)
         named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
-        return f"{count} request{'s' if count > 1 else ''} rejected (number {named}): {reason}"
+        return f"{counted(count, 'request')} rejected (number {named}): {reason}"
 
     def _of_the_load(self) -> Iterator[str]:
         """Warn of each stream of requests by itself."""

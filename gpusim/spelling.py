@@ -1,4 +1,4 @@
-"""What to say of a name that is not known."""
+"""Words of messages: how many there are of something, and what to say of a name that is not known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ MANY: Final = 24
 """More names than anybody reads in a message."""
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write *number* with its noun: ``1 request``, ``2 requests``; *plural* where that is not the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return which of *known* was probably meant by *name*, as a question; empty where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -18,5 +23,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown_name(name: str, known: Sequence[str], what: str) -> str:
     """Say that *name* is unknown, and which of *known* was probably meant."""
-    hint = nearest(name, known) or ("" if len(known) > MANY else f"known: {', '.join(known)}")
+    hint = nearest(name, known) or (f"known: {', '.join(known)}" if 0 < len(known) <= MANY else "")
     return f"unknown {what}; {hint}" if hint else f"unknown {what}"

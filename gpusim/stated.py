@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpusim.model.attention import with_attention
-from gpusim.model.layout import Layout
+from gpusim.model.layout import MOST_RANKS, Layout
 from gpusim.spec.document import validate
 from gpusim.spec.engine_profile import NO_PROFILE, EngineProfile
 from gpusim.spec.model import ModelSpec, MoeSpec
@@ -76,10 +76,12 @@ class EngineReader:
     Args:
         folder: Paths in the scenario are relative to it.
         problems: Gets what is wrong.
+        num_gpus: Of the machine.
     """
 
     folder: Path
     problems: Problems
+    num_gpus: int = MOST_RANKS
 
     def engines(self, scenario: Scenario) -> list[StatedEngine]:
         """Return the engines of *scenario* that can be served as stated."""
@@ -142,7 +144,7 @@ class EngineReader:
             (*where, "attention"),
             lambda: with_attention(model, override.attention, keep_weights=override.attention_keeps_weights),
         )
-        misfit = None if served is None else Layout.of(serving).problem(served)
+        misfit = None if served is None else Layout.of(serving).problem(served, self.num_gpus)
         if misfit is not None:
             self.problems.add((*where, "serving", "tensor_parallel_size"), misfit)
         return served if misfit is None else None

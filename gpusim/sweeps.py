@@ -170,7 +170,7 @@ def _plans(document: Document, chosen: Sequence[Point]) -> list[Plan]:
         changed = copy.deepcopy(document)
         try:
             for path, value in point.overrides.items():
-                set_key(changed, path, value)
+                set_key(changed, path, value, "the sweep")
             plans.append(plan_document(changed))
         except GpusimError as error:
             wrong.setdefault(str(error), []).append(point)

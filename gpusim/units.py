@@ -68,6 +68,16 @@ _EXAMPLES: Final = {
     "per second": "5.5 /s",
     "tokens/s": "100 tokens/s",
 }
+_USUAL: Final = {
+    "bytes": "GiB (or B, KiB, MiB, GB)",
+    "bytes/s": "GB/s (or MB/s, TB/s)",
+    "seconds": "ms (or s, us, ns)",
+    "FLOP/s": "TFLOP/s",
+    "hertz": "GHz (or MHz)",
+    "per second": "/s",
+    "tokens/s": "tokens/s",
+}
+"""What may have been meant by a bare number: the most usual unit first."""
 _QUANTITY: Final = re.compile(r"\s*([+-]?[0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*(\S.*?)?\s*")
 
 FROM_FILE: Final = {"from_file": True}
@@ -85,16 +95,12 @@ def parse_quantity(text: str, kind: str) -> float:
         raise ValueError(f"{text!r} is not a number with a unit; write it like {_EXAMPLES[kind]}")
     number, unit = match.groups()
     if unit is None:
-        raise ValueError(f"write the unit, e.g. {_example(number, kind)}")
+        raise ValueError(f"write the unit, e.g. {number} {_USUAL[kind]}")
     factor = UNITS[kind].get(unit)
     if factor is None:
         known = ", ".join(name.strip() for name in UNITS[kind] if name not in {"KB", "µs"})
         raise ValueError(f"{unit!r} is not a unit of {kind}; use one of {known}")
     return float(number.replace("_", "")) * factor
-
-
-def _example(number: str, kind: str) -> str:
-    return f"{number} {_EXAMPLES[kind].split(maxsplit=1)[1]}"
 
 
 def _validate(value: Any, info: ValidationInfo, *, kind: str) -> Any:
@@ -105,7 +111,7 @@ def _validate(value: Any, info: ValidationInfo, *, kind: str) -> Any:
     elif isinstance(value, float) and not math.isfinite(value):
         pass
     elif isinstance(value, int | float) and info.context is not None and info.context.get("from_file"):
-        raise ValueError(f"write the unit, e.g. {_example(str(value), kind)}")
+        raise ValueError(f"write the unit, e.g. {value} {_USUAL[kind]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {value}")
     if kind == "seconds" and isinstance(value, int | float) and abs(value) > LONGEST_S:

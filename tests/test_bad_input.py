@@ -77,6 +77,24 @@ WRONG = {
         ("{max", "{tensor_parallel_size: 3, max"),
         "3 does not divide num_attention_heads = 8 of tiny",
     ),
+    "TP does not divide, on one GPU": (
+        ("{max", "{tensor_parallel_size: 3, max"),
+        "and the MLP be divided); try 1",
+    ),
+    "TP does not divide, on eight": (
+        (
+            "single-gpu\nmodel: tiny\nserving: {max",
+            "dgx-h100\nmodel: llama-3.1-8b\nserving: {tensor_parallel_size: 3, max",
+        ),
+        "try 1, 2, 4, 8",
+    ),
+    "TP does not divide, of replicas": (
+        (
+            "single-gpu\nmodel: tiny\nserving: {max",
+            "dgx-h100\nmodel: llama-3.1-8b\nserving: {tensor_parallel_size: 3, data_parallel_size: 2, max",
+        ),
+        "try 1, 2, 4",
+    ),
     "too few GPUs": (("{max", "{tensor_parallel_size: 2, max"), "2 GPUs are needed, single-gpu has 1; lower it or use"),
     "weights too large": (
         ("tiny", "llama-2-70b"),
@@ -327,12 +345,25 @@ def test_problems_name_the_file_they_are_in(tmp_path):
         plan_document(document)
     assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
         "./mine.yaml:",
-        "  set from outside the file: workload.num_requests: must be at least 1, not 0",
+        "  set by --set: workload.num_requests: must be at least 1, not 0",
         "  line 2: topology: ./machine.yaml:",
         "    line 2: nodes: must have 1 or more entries, not 0",
         '    line 3: linkz: unknown key; did you mean "links"?',
         "  ./base.yaml, line 6: workload.arrivals.rate: write the unit, e.g. 2000 /s",
         '  ./base.yaml, line 11: slo.tfft: unknown key; did you mean "ttft"?',
+    ]
+
+
+def test_the_device_of_a_node_is_named_by_its_own_key(tmp_path):
+    """Not by that of the whole machine: what is set has no line of the file."""
+    (tmp_path / "d.yaml").write_text("extends: l40s\nmemory: {capacity: 48}\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(BASE, encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        plan_document(open_scenario(tmp_path / "mine.yaml", {"topology.nodes.0.device": "d.yaml"}))
+    assert str(caught.value).replace(str(tmp_path), ".").splitlines() == [
+        "./mine.yaml:",
+        "  set by --set: topology.nodes[0].device: ./d.yaml:",
+        "    line 2: memory.capacity: write the unit, e.g. 48 GiB (or B, KiB, MiB, GB)",
     ]
 
 

@@ -65,7 +65,10 @@ def test_the_largest_exact_unit_is_written(value, kind, text):
 @pytest.mark.parametrize(
     ("text", "kind", "fragment"),
     [
-        ("80", "bytes", "write the unit, e.g. 80 GiB"),
+        ("80", "bytes", "write the unit, e.g. 80 GiB (or B, KiB, MiB, GB)"),
+        ("50", "seconds", "write the unit, e.g. 50 ms (or s, us, ns)"),
+        ("768", "bytes/s", "write the unit, e.g. 768 GB/s (or MB/s, TB/s)"),
+        ("5", "per second", "write the unit, e.g. 5 /s"),
         ("80 Gb", "bytes", "'Gb' is not a unit of bytes; use one of B, kB, MB"),
         ("80 GB", "bytes/s", "'GB' is not a unit of bytes/s"),
         ("fast", "hertz", "'fast' is not a number with a unit; write it like 1.98 GHz"),

@@ -19,6 +19,7 @@ from gpusim.runs.scores import mean_errors
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.yaml_files import dump_yaml
+from gpusim.spelling import counted
 from gpusim.units import ms, us
 
 API: Final = "request + token"
@@ -133,7 +134,7 @@ def fit_engine(
         leave_out(runs, [str(each.system.get("gpu", "")) for each in used], "gpu"),
     ]
     found = with_parameters(base, runs.fit()).model_copy(
-        update={"source": f"Fitted on {len(used)} runs of {source} by gpusim calibrate --engine."}
+        update={"source": f"Fitted on {counted(len(used), 'run')} of {source} by gpusim calibrate --engine."}
     )
     return EngineFit(
         found, tuple(simulated.runs(used, found)), tuple(each for each in left_out if each is not None), without

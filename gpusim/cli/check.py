@@ -16,6 +16,7 @@ from gpusim.cli.common import (
     print_json,
 )
 from gpusim.errors import SpecError
+from gpusim.spelling import counted
 
 
 @app.command()
@@ -59,13 +60,13 @@ def check(
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Say what was checked."""
     for trace in found["traces"]:
-        yield f"  trace {trace['name']}: {trace['requests']} requests"
+        yield f"  trace {trace['name']}: {counted(trace['requests'], 'request')}"
     for engine in found["engines"]:
         yield (
             f"  {engine['name']}: {engine['model']} on {', '.join(engine['gpus'])} ({engine['device']}), "
             f"{engine['kv_blocks']} KV blocks of {engine['block_size']} tokens"
         )
     if found["sweep_points"]:
-        yield f"  sweep: {found['sweep_points']} points"
+        yield f"  sweep: {counted(found['sweep_points'], 'point')}"
     for warning in found["warnings"]:
         yield f"  warning: {warning}"

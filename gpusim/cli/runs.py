@@ -10,6 +10,7 @@ import typer
 from gpusim.cli.app import Commands, app
 from gpusim.cli.common import JsonOption, complete_model, note, print_json
 from gpusim.cli.completion import complete, of
+from gpusim.spelling import counted
 
 runs_app = Commands("Make folders of measured serving runs.")
 app.add_typer(runs_app, name="runs")
@@ -56,5 +57,5 @@ def from_bench(  # noqa: PLR0917 - typer reads them by name
     if as_json:
         print_json({"folder": str(out), "runs": names})
     else:
-        typer.echo(f"{out}: {len(names)} runs: {', '.join(names)}")
+        typer.echo(f"{out}: {counted(len(names), 'run')}: {', '.join(names)}")
     note(f"gpusim validate serving {out} simulates them")

@@ -20,6 +20,7 @@ from gpusim.cli.common import (
 )
 from gpusim.errors import SpecError
 from gpusim.files import check_parent
+from gpusim.spelling import counted
 from gpusim.version import __version__
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _say(target: Path, window: Window, traced: Traced, result: Result, *, as_jso
         )
     else:
         typer.echo(
-            f"{target}: {window.num_steps} steps that start from {from_s:g} s to {to_s:g} s, {traced.num_events} events, "
+            f"{target}: {counted(window.num_steps, 'step that starts', 'steps that start')} from {from_s:g} s to {to_s:g} s, {counted(traced.num_events, 'event')}, "
             f"{size_bytes / MB:.3g} MB; open it in https://ui.perfetto.dev"
         )
 

@@ -14,9 +14,13 @@ Reference: Shoeybi et al., 2019, "Megatron-LM: training multi-billion parameter 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gpusim.spec.model import AttentionSpec, LayersSpec, MlpSpec, ModelSpec, MoeSpec
 from gpusim.spec.serving import ServingSpec
+
+MOST_RANKS: Final = 64
+"""Largest size that is proposed where nothing is known of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,21 @@ class Layout:
         """Rows of the embedding on a rank; the last rank pads."""
         return -(-model.vocab_size // self.tensor_parallel_size)
 
-    def problem(self, model: ModelSpec) -> str | None:
-        """Say why *model* cannot be split so, with sizes that work; None if it can."""
-        return self._misplaced_experts(model) or self._misfit(model)
+    def problem(self, model: ModelSpec, num_gpus: int = MOST_RANKS) -> str | None:
+        """Say why *model* cannot be split so, with sizes that work on *num_gpus*; None if it can."""
+        return self._misplaced_experts(model, num_gpus) or self._misfit(model, num_gpus)
 
-    def _misfit(self, model: ModelSpec) -> str | None:
+    def _sizes(self, model: ModelSpec, num_gpus: int) -> str:
+        """List the tensor-parallel sizes that *model* can be split by on *num_gpus*."""
+        largest = num_gpus // self.data_parallel_size
+        sizes = [str(n) for n in range(1, largest + 1) if replace(self, tensor_parallel_size=n).fits(model)]
+        return ", ".join(sizes) or "another topology"
+
+    def _misfit(self, model: ModelSpec, num_gpus: int) -> str | None:
         size = self.tensor_parallel_size
         if self.fits(model):
             return None
-        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
+        good = self._sizes(model, num_gpus)
         padded = replace(self, pad_heads=True)
         good += ", or pad_heads: true" if not self.pad_heads and padded.fits(model) else ""
         heads = sorted({group.attention.num_heads for group in model.layers})
@@ -105,7 +115,7 @@ class Layout:
             f"(num_kv_heads = {_list(kv_heads)} must divide or be divided too, and the {blocks} be divided); try {good}"
         )
 
-    def _misplaced_experts(self, model: ModelSpec) -> str | None:
+    def _misplaced_experts(self, model: ModelSpec, num_gpus: int) -> str | None:
         if not self.enable_expert_parallel:
             return None
         counts = sorted({group.mlp.num_experts for group in model.layers if isinstance(group.mlp, MoeSpec)})
@@ -115,16 +125,16 @@ class Layout:
         if all(count % size == 0 for count in counts):
             return None
         if self.shares_experts:
-            sizes = [n for n in range(1, 65) if replace(self, data_parallel_size=n).fits(model)]
+            most = num_gpus // self.tensor_parallel_size
+            sizes = [n for n in range(1, most + 1) if replace(self, data_parallel_size=n).fits(model)]
             return (
                 f"enable_expert_parallel: {size} ranks ({self.tensor_parallel_size} in each of {self.data_parallel_size} "
                 f"replicas) do not divide num_experts = {_list(counts)} of {model.name}; try data_parallel_size = "
                 f"{', '.join(map(str, sizes)) or 'none, with another tensor_parallel_size'}"
             )
-        good = ", ".join(str(n) for n in range(1, 65) if replace(self, tensor_parallel_size=n).fits(model))
         return (
             f"enable_expert_parallel: {size} ranks do not divide num_experts = {_list(counts)} of {model.name}; "
-            f"try {good}, or leave enable_expert_parallel out"
+            f"try {self._sizes(model, num_gpus)}, or leave enable_expert_parallel out"
         )
 
     def fits(self, model: ModelSpec) -> bool:

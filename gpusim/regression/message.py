@@ -11,6 +11,7 @@ from gpusim.regression.blame import blame
 from gpusim.regression.comparison import Move, settings
 from gpusim.regression.facts import Fact
 from gpusim.results.quantity import shown
+from gpusim.spelling import counted
 
 _DIGITS: Final = 4
 _MOST: Final = 8
@@ -41,13 +42,9 @@ def missing(path: str, accept: str) -> str:
 def _headline(path: str, found: Sequence[Move]) -> str:
     better = sum(move.is_better is True for move in found)
     if better == len(found):
-        return f"{_metrics(better)} better than the baseline {path}"
+        return f"{counted(better, 'metric')} better than the baseline {path}"
     also = f", {better} of them better" if better else ""
-    return f"{_metrics(len(found))} moved from the baseline {path}{also}"
-
-
-def _metrics(count: int) -> str:
-    return f"{count} metric{'s' if count > 1 else ''}"
+    return f"{counted(len(found), 'metric')} moved from the baseline {path}{also}"
 
 
 def _table(found: Sequence[Move]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from gpusim.results.comparison import Comparison, Versus
 from gpusim.results.differences import Difference
 from gpusim.results.limits import Limit
 from gpusim.results.setup import About
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,16 +111,20 @@ def differing(found: Sequence[Difference]) -> list[str]:
         return [f"only the seed differs: {found[0].a} → {found[0].b}"]
     lines = [f"  {difference}" for difference in found[:_MOST_DIFFERENCES]]
     left = len(found) - len(lines)
-    return ["what differs:", *lines, *([f"  and {left} more keys"] if left else [])]
+    return ["what differs:", *lines, *([f"  and {counted(left, 'more key')}"] if left else [])]
 
 
 def how(versus: Versus, confidence: float) -> str:
     """Say how sure the changes of *versus* are, and of what that was found."""
     a, b = versus.num_requests
-    what = f"paired, the same {a} requests in both" if versus.is_paired else f"not paired, {a} and {b} requests"
+    what = (
+        f"paired, the same {counted(a, 'request')} in both"
+        if versus.is_paired
+        else f"not paired, {a} and {counted(b, 'request')}"
+    )
     drawn = f"drawn again in blocks of {versus.block_length}"
     if versus.is_of_few:
-        drawn += f'; "here": for these {a} requests, too few to tell of others'
+        drawn += f'; "here": for these {counted(a, "request")}, too few to tell of others'
     if not versus.is_paired and {"seed"} < {difference.key for difference in versus.differences}:
         drawn += "; with one seed for both, smaller changes could be told"
     return f"intervals at {100 * confidence:g} %, verdicts together: {what}, {drawn}"

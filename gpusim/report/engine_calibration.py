@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.calibrate.engine_model import FITTED_METRICS
 from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.spelling import counted
 from gpusim.units import ms
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def print_engine_fit(found: EngineFit, console: Console) -> None:
     """Print the runs read, the parameters with their ranges, and the errors."""
     summary = found.summary()
     names = ", ".join(summary["runs"])
-    console.print(f"{len(summary['runs'])} runs read: {names}", highlight=False, markup=False)
+    console.print(f"{counted(len(summary['runs']), 'run')} read: {names}", highlight=False, markup=False)
     for name, reason in found.without.items():
         console.print(f"without {name}: {reason}", highlight=False, markup=False)
     ranges = found.ranges()

@@ -78,7 +78,7 @@ def _print_steps(itl: Mapping[str, Any], console: Console) -> None:
 
 def _print_changes(told: Sequence[Mapping[str, Any]], title: str, keys: tuple[str, ...], console: Console) -> None:
     """Print a table of changes, and one of the intervals of those that have one; *keys* name what and of which group."""
-    named = [TableColumn(key, key) for key in keys]
+    named = [TableColumn(key, key, is_label=True) for key in keys]
     shown = [(row, group) for row in told for group in row["change"] if len(keys) > 1 or group == ALL]
     labels = [dict(zip(keys, (NAMES.get(row["what"], row["what"]), group), strict=False)) for row, group in shown]
     rows = [

@@ -9,6 +9,7 @@ from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table
 from gpusim.report.terminal import half_width
 from gpusim.results.setup import setup
+from gpusim.spelling import counted
 
 Summaries: TypeAlias = "Mapping[str, Mapping[str, Any]]"
 """Of runs by name, as `Result.summary` returns them."""
@@ -31,10 +32,10 @@ def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
     called = f"{label} is {name}" if label not in {"", name} else name
     text = (
         f"{called}: {_served(summary)}gpusim {summary['version']}, scenario {summary['scenario_hash'][:8]}, seed {summary['seed']}; "
-        f"{requests['finished']} of {requests['submitted']} requests finished"
+        f"{requests['finished']} of {counted(requests['submitted'], 'request')} finished"
     )
     if requests["preempted"]:
-        text += f", {requests['preempted']} preempted, {requests['preemptions']} times in all"
+        text += f", {requests['preempted']} preempted, {counted(requests['preemptions'], 'time')} in all"
     if slo["attainment"] is not None:
         targets = [f"{_LATENCIES[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
         text += f"; SLO: {digits(slo['attainment'], 100)} % of the requests meet {' and '.join(targets)}"

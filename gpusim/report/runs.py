@@ -10,6 +10,7 @@ from gpusim.runs.gaps import gap_summary
 from gpusim.runs.layout import METRICS
 from gpusim.runs.predictions import Prediction
 from gpusim.runs.scores import beside_peers, mean_errors, mean_gaps, reasons, run_gaps, run_rows
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,7 @@ def _gaps_part(predictions: Sequence[Prediction], *, jitter: bool = False) -> di
 def print_runs(predictions: Sequence[Prediction], console: Console) -> None:
     """Print the errors of each run, their means beside the peers', and why runs have no prediction."""
     rows = run_rows(predictions)
-    console.print(f"{len(rows)} of {len(predictions)} experiments simulated", highlight=False)
+    console.print(f"{len(rows)} of {counted(len(predictions), 'experiment')} simulated", highlight=False)
     if rows:
         title = "Signed errors in % (predicted / measured - 1); in brackets: not scored"
         columns = [TableColumn("experiment", "experiment"), TableColumn("mean_decodes", "decodes"), *_METRICS]

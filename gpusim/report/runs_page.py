@@ -16,6 +16,7 @@ from gpusim.runs.gaps import gaps
 from gpusim.runs.layout import METRICS, Experiment
 from gpusim.runs.predictions import Prediction
 from gpusim.runs.scores import OURS, beside_peers, errors, mean_errors, reasons, run_rows
+from gpusim.spelling import counted
 from gpusim.version import __version__
 
 _WORDS: Final = frozenset({"experiment", "who", "reason", "metric", "unit"})
@@ -43,7 +44,7 @@ def write_page(predictions: Sequence[Prediction], path: Path, name: str) -> None
 
 def _introduction(predicted: int, experiments: int) -> str:
     return paragraph(
-        f"gpusim {__version__}: {predicted} of {experiments} experiments simulated from their inputs. Errors are "
+        f"gpusim {__version__}: {predicted} of {counted(experiments, 'experiment')} simulated from their inputs. Errors are "
         "predicted / measured - 1. Runs in brackets are not scored, and their dots are hollow. On the line a prediction is right. "
         "itl: mean time per output token; decodes: sequences that decode in a step, in the mean."
     )

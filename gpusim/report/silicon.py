@@ -8,6 +8,7 @@ import polars as pl
 
 from gpusim.report.terminal import TableColumn, sweep_table
 from gpusim.silicon.scores import reasons, scores
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,7 @@ def silicon_summary(rows: pl.DataFrame) -> dict[str, Any]:
 def print_silicon(rows: pl.DataFrame, console: Console) -> None:
     """Print the scores by engine and by region, and why rows have no prediction."""
     predicted = rows["predicted_us"].is_not_null().sum()
-    console.print(f"{predicted} of {len(rows)} rows predicted", highlight=False)
+    console.print(f"{predicted} of {counted(len(rows), 'row')} predicted", highlight=False)
     for by in _BY:
         table = scores(rows, *by)
         if len(table):

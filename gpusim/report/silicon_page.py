@@ -12,6 +12,7 @@ from gpusim.report.page import heading, paragraph, table, write_html
 from gpusim.report.silicon import TITLES, percentages
 from gpusim.report.theme import style
 from gpusim.silicon.scores import reasons, scored, scores
+from gpusim.spelling import counted
 from gpusim.version import __version__
 
 _WORDS: Final = frozenset({"kind", "gpu", "engine", "region", "reason"})
@@ -39,7 +40,7 @@ def write_page(rows: pl.DataFrame, path: Path, name: str) -> None:
 def _introduction(rows: pl.DataFrame) -> str:
     predicted = rows["predicted_us"].is_not_null().sum()
     return paragraph(
-        f"gpusim {__version__}: {predicted} of {len(rows)} rows predicted. Errors are predicted / measured - 1; "
+        f"gpusim {__version__}: {predicted} of {counted(len(rows), 'row')} predicted. Errors are predicted / measured - 1; "
         "MAPE: mean of their size, p90: its 90th percentile, bias: median of the signed error. Core rows are those that the "
         "data's README calls so. On the line a prediction is right."
     )

@@ -85,7 +85,7 @@ def print_sweep(
     )
     for row in rows:
         row["see"] = ", ".join(map(str, sorted(row["notes"] - common))) or None
-    columns = [*(TableColumn(key, key) for key in keys), *shown, *_present(others, rows)]
+    columns = [*(TableColumn(key, key, is_label=True) for key in keys), *shown, *_present(others, rows)]
     sweep_table(rows, columns, console, title=title or None)
     for note in notes:
         console.print(f"warning {note}", style="yellow", markup=False, highlight=False)

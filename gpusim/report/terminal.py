@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gpusim.report.fitted_table import PROSE, new_table, print_table, stacked
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.utilisation import busiest
 from gpusim.results.setup import engine_setup
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console
     from rich.table import Table
 
 _LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
-_PROSE: Final = 20
-"""Longer text in a table is wrapped, to no less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,13 @@ class TableColumn:
         key: Where the value is in a row; dots go into nested mappings (``itl_s.p99``).
         title: What stands above it.
         unit: One of `SCALES`, to which the value (in SI) is converted; others are only printed.
+        is_label: It says what the row is, as the first column always does, and stands left of all that do not.
     """
 
     key: str
     title: str
     unit: str = ""
+    is_label: bool = False
 
 
 _BACKGROUND: Final = (
@@ -48,10 +50,10 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Print the summary of a run, as `build_summary` makes it."""
     for line in _head(summary):
         console.print(line, markup=False, highlight=False)
-    _print_table(console, _latency_table(summary), None)
+    print_table(console, _latency_table(summary), None)
     for line in _served(summary):
         console.print(line, markup=False, highlight=False)
-    _print_table(console, _attribution_table(summary), _attribution_title(summary))
+    print_table(console, _attribution_table(summary), _attribution_title(summary))
     if line := busiest(summary["utilisation"]):
         console.print(line, markup=False, highlight=False)
     if summary["background"]:
@@ -66,30 +68,30 @@ def sweep_table(
     """Print one line per row; numbers in SI are converted to the unit of their column, three significant digits."""
     from rich.text import Text  # noqa: PLC0415 - slow to import
 
-    table = _table()
+    table = new_table()
     headers = _headers(columns)
     for column, header in zip(columns, headers, strict=True):
         values = [_look_up(row, column.key) for row in rows]
         numeric = all(value is None or _is_number(value) for value in values)
-        prose = max((len(str(value)) for value in values), default=0) > _PROSE and not numeric
+        prose = max((len(str(value)) for value in values), default=0) > PROSE and not numeric
         table.add_column(
             Text(header),
             justify="right" if numeric else "left",
             no_wrap=not prose,
             overflow="fold",
-            min_width=_PROSE if prose else None,
+            min_width=PROSE if prose else None,
         )
     for row in rows:
         # Text, for square brackets in a string would be taken for markup.
         table.add_row(*(Text(_cell(_look_up(row, column.key), column.unit)) for column in columns))
-    _print_table(console, table, title)
+    print_table(console, table, title, num_labels=sum(column.is_label for column in columns) or 1)
 
 
 def _headers(columns: Sequence[TableColumn]) -> list[str]:
     """Return titles a word per line with the unit below, all of the same height."""
     lines = [[*column.title.split(), *([column.unit] if column.unit else [])] for column in columns]
     height = max(map(len, lines), default=0)
-    return ["\n" * (height - len(words)) + "\n".join(words) for words in lines]
+    return [stacked(words, height) for words in lines]
 
 
 def _look_up(row: Mapping[str, Any], key: str) -> Any:
@@ -121,9 +123,11 @@ def _head(summary: Mapping[str, Any]) -> Iterator[str]:
             yield _engine_line(name, engine, engine_setup(summary["scenario"], name, engine))
     requests = summary["requests"]
     parts = [f"{requests[key]} {key}" for key in ("finished", "running", "waiting", "rejected") if requests[key]]
-    yield f"{requests['submitted']} requests: {', '.join(parts)}" + ("" if summary["complete"] else " (stopped early)")
+    yield f"{counted(requests['submitted'], 'request')}: {', '.join(parts)}" + (
+        "" if summary["complete"] else " (stopped early)"
+    )
     if requests["preempted"]:
-        yield f"  preempted {requests['preempted']}, {requests['preemptions']} times in all"
+        yield f"  preempted {requests['preempted']}, {counted(requests['preemptions'], 'time')} in all"
     measured = summary["measured"]
     early, late = measured["left_out_warmup"], measured["left_out_cooldown"]
     if early or late:
@@ -142,7 +146,7 @@ def _engine_line(name: str, engine: Mapping[str, Any], served: str) -> str:
 
 
 def _latency_table(summary: Mapping[str, Any]) -> Table:
-    table = _table()
+    table = new_table()
     table.add_column("", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     for title in ("mean", "±95 %", "p50", "p90", "p99", "max", "count"):
@@ -150,7 +154,8 @@ def _latency_table(summary: Mapping[str, Any]) -> Table:
     for title, name in _LATENCIES.items():
         stats = summary[name]
         # The median should read well; rare extremes may take more digits.
-        unit = time_unit([stats["p50"] or stats["mean"]])
+        typical = stats["p50"] or stats["mean"]
+        unit = time_unit([typical]) if typical else "ms"
         mean, *others = (digits(stats[key], SCALES[unit]) for key in ("mean", "p50", "p90", "p99", "max"))
         table.add_row(title, unit, mean, half_width(stats), *others, str(stats["count"]))
     return table
@@ -185,54 +190,26 @@ def _served(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _attribution_title(summary: Mapping[str, Any]) -> str:
     attribution, bound_s = summary["attribution"], summary["bounds"].get("step")
-    beside = f", {digits(attribution['step_time_s'] / bound_s)} × their bound" if bound_s else ""
-    return f"Where a step's time goes (mean of {attribution['num_steps']} steps{beside})"
+    num_steps = attribution["num_steps"]
+    beside = ""
+    if bound_s and num_steps:
+        unit = time_unit([bound_s / num_steps])
+        ratio, bound = digits(attribution["step_time_s"] / bound_s), digits(bound_s / num_steps, SCALES[unit])
+        beside = f", {ratio} × their bound of {bound} {unit}"
+    return f"Where a step's time goes (mean of {counted(num_steps, 'step')}{beside})"
 
 
 def _attribution_table(summary: Mapping[str, Any]) -> Table:
-    attribution, bounds = summary["attribution"], summary["bounds"]
+    attribution = summary["attribution"]
     per_step = 1 / max(attribution["num_steps"], 1)
     step_s = attribution["step_time_s"]
     unit = time_unit([step_s * per_step])
-    table = _table()
+    table = new_table()
     table.add_column("", no_wrap=True)
-    for title in (f"time\n{unit}", "share\n%", f"bound\n{unit}")[: 3 if bounds else 2]:
+    for title in (f"time\n{unit}", "share\n%"):
         table.add_column(title, justify="right", no_wrap=True)
     rows = [("step", step_s, 1.0)]
-    rows += [(name, s, attribution["share"][name]) for name, s in attribution["seconds"].items() if s or name in bounds]
+    rows += [(name, s, attribution["share"][name]) for name, s in attribution["seconds"].items() if s]
     for name, spent_s, share in rows:
-        cells = [digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}"]
-        if bounds:
-            cells.append(digits(bounds[name] * per_step, SCALES[unit]) if name in bounds else ABSENT)
-        table.add_row(name, *cells)
+        table.add_row(name, digits(spent_s * per_step, SCALES[unit]), f"{share * 100:.1f}")
     return table
-
-
-def _table() -> Table:
-    from rich import box  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
-
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-
-
-def _print_table(console: Console, table: Table, title: str | None) -> None:
-    if title:
-        console.print(title, markup=False, highlight=False)
-    console.print(_Whole(table), crop=False)
-
-
-class _Whole:
-    """A table that is wider than the console rather than lose a digit: only prose is wrapped."""
-
-    def __init__(self, table: Table) -> None:
-        for column in table.columns:
-            if column.no_wrap:
-                texts = (line for cell in (column.header, *column.cells) for line in str(cell).splitlines())
-                column.min_width = max(map(len, texts), default=1)
-        self._table = table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.measure import Measurement  # noqa: PLC0415 - slow to import
-
-        needed = Measurement.get(console, options.update(max_width=10_000), self._table).minimum
-        yield from console.render(self._table, options.update(width=max(needed, options.max_width)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.numbers import digits
 from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,7 @@ _COLUMNS: Final = tuple(
 
 def print_workload(name: str, found: Mapping[str, Any], console: Console) -> None:
     """Print what `gpusim.workload.statistics.describe` found of the workload *name*."""
-    for line in (f"{name}: {found['requests']} requests{_sessions(found)}", *_arrivals(found)):
+    for line in (f"{name}: {counted(found['requests'], 'request')}{_sessions(found)}", *_arrivals(found)):
         console.print(line, markup=False, highlight=False)
     rows = [{"of": title, **found[key]} for title, key in (("prompt", "prompt_tokens"), ("output", "output_tokens"))]
     sweep_table(rows, _COLUMNS, console)
@@ -33,7 +34,7 @@ def print_workload(name: str, found: Mapping[str, Any], console: Console) -> Non
 def _sessions(found: Mapping[str, Any]) -> str:
     if found["sessions"] is None:
         return ""
-    return f" in {found['sessions']} sessions, {digits(found['turns_mean'])} turns each, {found['turns_max']} at most"
+    return f" in {counted(found['sessions'], 'session')}, {digits(found['turns_mean'])} turns each, {found['turns_max']} at most"
 
 
 def _arrivals(found: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from gpusim.results.result import Result
 from gpusim.results.setup import UNKNOWN, About
 from gpusim.results.summary import scenario_hash
 from gpusim.results.tokens import BoolArray
+from gpusim.spelling import counted
 
 NUM_SAMPLES: Final = 400
 """Bootstrap samples: a spread is then known to 4 %."""
@@ -70,7 +71,7 @@ class Versus:
             for word in ("worse", "better", "worse here", "better here", "too small to matter")
         ]
         listed = ", ".join(f"{number} {word}" for number, word in counts if number)
-        return f"{listed}, of {len(known)} metrics" if listed else "no change within noise"
+        return f"{listed}, of {counted(len(known), 'metric')}" if listed else "no change within noise"
 
     @property
     def is_changed(self) -> bool:

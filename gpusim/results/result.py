@@ -17,6 +17,7 @@ from gpusim.results.summary import RunRecord, attribution, build_summary, plain
 from gpusim.results.tables import all_tables, requests_table, runs_table, segments_table, steps_table, use_table
 from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.spec.yaml_files import dump_yaml
+from gpusim.spelling import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +34,7 @@ class Result:
     record: RunRecord
 
     def __repr__(self) -> str:
-        return f"<Result of {self.record.scenario.get('name') or 'a scenario'!r}, {len(self.record.requests)} requests>"
+        return f"<Result of {self.record.scenario.get('name') or 'a scenario'!r}, {counted(len(self.record.requests), 'request')}>"
 
     @cached_property
     def metrics(self) -> Metrics:

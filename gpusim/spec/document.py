@@ -25,10 +25,7 @@ class Place(NamedTuple):
 
     file: str
     line: int
-
-
-OUTSIDE = Place("", 0)
-"""The place of keys set on the command line, by a sweep or in Python."""
+    """0: it is in no file, but was set by what `file` says."""
 
 
 @dataclass(slots=True)
@@ -56,8 +53,8 @@ class Document:
             node = node[key]
         return node
 
-    def override(self, path: str, value: Any) -> None:
-        """Set the key at dotted *path*; mappings on the way are made, lists are indexed.
+    def override(self, path: str, value: Any, by: str = "overrides") -> None:
+        """Set the key at dotted *path*; mappings on the way are made, lists are indexed; messages say *by* what.
 
         Raises:
             SpecError: If the path leads into something that has no keys.
@@ -71,10 +68,10 @@ class Document:
                 node[key] = value
             elif isinstance(node, dict) and node.get(key) is None:
                 node[key] = {}
-                self.places[keys[: depth + 1]] = OUTSIDE
+                self.places[keys[: depth + 1]] = Place(by, 0)
             node = node[key]
         self.places = {place: at for place, at in self.places.items() if place[: len(keys)] != keys}
-        self.places[keys] = OUTSIDE
+        self.places[keys] = Place(by, 0)
 
     def lay_over(self, base: Document, where: Location = ()) -> None:
         """Fill in the mapping at *where* with what it leaves out of *base*; lists are not merged."""
@@ -84,20 +81,24 @@ class Document:
                 self.places.setdefault((*where, *key), place)
 
     def error(self, problems: Iterable[Problem]) -> SpecError:
-        """Return the error that lists *problems*: those of this file in the order of their lines, then of others."""
+        """Return the error that lists *problems*: of what was set, of this file in the order of its lines, then of others."""
         rows = {(self.place_of(p.where) or Place(self.label, 0), dotted(p.where), p.message) for p in problems}
-        ordered = sorted(rows, key=lambda row: (row[0].file not in {self.label, ""}, row))
+        ordered = sorted(rows, key=lambda row: (self._rank(row[0]), row))
         return SpecError(f"{self.label}:\n" + "\n".join(self._row(*row) for row in ordered))
 
     def _row(self, place: Place, where: str, message: str) -> str:
-        start = f"line {place.line}: " if place.line else ""
-        if place == OUTSIDE:
-            start = "set from outside the file: "
-        elif place.file != self.label:
-            start = f"{place.file}, {start}"
+        start = self._named(place)
         # A message may be that of another file, with lines of its own.
         text = message.replace("\n", "\n  ")
         return f"  {start}{where}: {text}" if where else f"  {start}{text}"
+
+    def _named(self, place: Place) -> str:
+        if place.file == self.label:
+            return f"line {place.line}: " if place.line else ""
+        return f"{place.file}, line {place.line}: " if place.line else f"set by {place.file}: "
+
+    def _rank(self, place: Place) -> int:
+        return 1 if place.file == self.label else 2 if place.line else 0
 
 
 def split_path(path: str) -> Location:

@@ -13,8 +13,14 @@ _EXTENSIBLE: Final[tuple[Kind, ...]] = ("topology", "model", "workload")
 """Keys of a scenario that may hold a mapping that extends something named."""
 
 
-def set_key(document: Document, path: str, value: Any) -> None:
+def set_key(document: Document, path: str, value: Any, by: str) -> None:
     """Set the key at dotted *path*; where it leads into something named, that is written out first.
+
+    Args:
+        document: What it is set in.
+        path: To the key.
+        value: Of the key.
+        by: What sets it, as messages say.
 
     Raises:
         SpecError: If there is no way to such a key.
@@ -23,7 +29,7 @@ def set_key(document: Document, path: str, value: Any) -> None:
     for where in (keys[:1], keys[:3]):
         if len(where) < len(keys) and where[-1] in _EXTENSIBLE:
             _write_out(document, where, where[-1])
-    document.override(path, value)
+    document.override(path, value, by)
 
 
 def expand(document: Document) -> list[Problem]:

@@ -13,6 +13,7 @@ from gpusim.spec.folders import FOLDERS, Kind, folder, names
 from gpusim.spec.huggingface import is_config, model_from_config
 from gpusim.spec.one_gpu import one_gpu
 from gpusim.spec.problems import Location, Problem, described
+from gpusim.spec.topology import TopologySpec
 from gpusim.spec.yaml_files import read_document
 from gpusim.spelling import nearest, unknown_name
 
@@ -22,8 +23,11 @@ _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".csv", ".xml"})
 """Endings that make a path of what has no slash."""
 _LATER: Final = {".graphml": "GraphML", ".json": "node-link JSON", ".xml": "NCCL XML", ".txt": "nvidia-smi topo -m"}
 """Formats of topologies that are planned but absent."""
+_TRACES: Final = frozenset({".csv", ".jsonl", ".gz"})
+"""Endings of files that can be traces only."""
 _CONFIG: Final = "config.json"
 _MAY_BE_PATHS: Final = frozenset({"topology", "model", "device", "workload", "trace", "engine"})
+_ONLY_OF_DEVICES: Final = DeviceSpec.model_fields.keys() - TopologySpec.model_fields.keys()
 
 
 def is_path(name: str) -> bool:
@@ -34,48 +38,62 @@ def is_path(name: str) -> bool:
 def locate(kind: Kind, name: str, relative_to: Path = Path()) -> Path:
     """Return the file that *name* means: a path (from *relative_to*, else from here), or a name gpusim knows.
 
-    The folder of a Hugging Face model means the ``config.json`` in it.
+    The folder of a Hugging Face model means the ``config.json`` in it; names of the catalog come before such a folder.
 
     Raises:
         SpecError: If there is no such file or name; with what was probably meant.
     """
+    if kind == "workload" and Path(name).suffix.lower() in _TRACES:
+        raise SpecError(f"{name}: this is a trace, not a workload; write workload: {{trace: {name}}}")
     if kind == "topology" and Path(name).suffix.lower() in _LATER:
         raise SpecError(f"{name}: not yet: topologies in {_LATER[Path(name).suffix.lower()]}; write a YAML file")
     if is_path(name):
         return _locate_path(kind, name, relative_to)
     if name in names(kind):
         return folder(kind) / f"{name}.yaml"
-    if (relative_to / name).is_dir():
-        raise _is_folder(name, relative_to / name)
+    if any((start / name).is_dir() for start in (relative_to, Path())):
+        return _locate_path(kind, name, relative_to)
     known = [*names(kind), *(names("device") if kind == "topology" else ())]
     raise SpecError(f"{name!r}: {unknown_name(name, known, kind)} (or write a path); see gpusim list {FOLDERS[kind]}")
 
 
 def _locate_path(kind: Kind, name: str, relative_to: Path) -> Path:
-    for path in (relative_to / name, Path(name)):
+    places = (relative_to / name, Path(name))
+    for path in places:
         if path.is_file():
             return path
         if kind == "model" and (path / _CONFIG).is_file():
             return path / _CONFIG
-    wanted = relative_to / name
-    if wanted.is_dir():
-        raise _is_folder(name, wanted)
-    there = [path.name for path in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
-    hint = nearest(wanted.name, there)
+    for path in places:
+        if path.is_dir():
+            raise _is_folder(kind, name, path)
+    hint = _near(kind, name, relative_to)
     raise SpecError(f"no such file: {name}" + (f"; {hint}" if hint else ""))
 
 
-def _is_folder(name: str, path: Path) -> SpecError:
-    file = next((file.name for file in sorted(path.glob("*.yaml"))), None)
-    return SpecError(
-        f"{name}: this is a folder; name a file in it" + (f", such as {Path(name) / file}" if file else "")
+def _near(kind: Kind, name: str, relative_to: Path) -> str:
+    """Say what was probably meant by a path that leads nowhere: a file there, or a model that has a name here."""
+    wanted = relative_to / name
+    there = [path.name for path in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
+    hint = nearest(wanted.name, there)
+    if hint or kind != "model" or wanted.suffix.lower() in _SUFFIXES:
+        return hint
+    # Published models are called as on the Hugging Face Hub: meta-llama/Llama-3.1-8B.
+    return nearest(wanted.name.lower(), names("model")) or (
+        "gpusim downloads nothing: name a folder with the config.json of the model, or one of gpusim list models"
     )
+
+
+def _is_folder(kind: Kind, name: str, path: Path) -> SpecError:
+    file = next((file.name for file in sorted(path.glob("*.yaml"))), None)
+    such = f", such as {Path(name) / file}" if file else f", or put a {_CONFIG} into it" if kind == "model" else ""
+    return SpecError(f"{name}: this is a folder; name a file in it{such}")
 
 
 def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Path, ...] = ()) -> Document:
     """Read the file that *name* means, with the ``extends`` at its top filled in; a ``config.json`` is translated.
 
-    Where a topology is asked for, the name of a device means one of it and its host.
+    Where a topology is asked for, the name or file of a device means one of it and its host.
 
     Args:
         kind: Of thing.
@@ -87,13 +105,16 @@ def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Pat
         SpecError: If there is no such file, it cannot be read, or what it extends cannot.
     """
     if kind == "topology" and name in names("device") and name not in names("topology"):
-        return _one_gpu(name)
+        return _one_gpu(read("device", name), name)
     path = locate(kind, name, relative_to)
     if path.resolve() in within:
         raise SpecError(f"{name}: extends itself, by way of {', '.join(file.name for file in within)}")
     document = read_document(path)
     if kind == "model" and (is_config(document.data) or path.suffix == ".json"):
         return replace(document, data=model_from_config(document).model_dump(mode="json", by_alias=True))
+    if kind == "topology" and _ONLY_OF_DEVICES & document.data.keys() and "nodes" not in document.data:
+        device = read("device", name, relative_to)
+        return _one_gpu(device, device.data)
     try:
         extend(document, kind, within=(*within, path.resolve()))
     except SpecError as error:
@@ -104,9 +125,12 @@ def read(kind: Kind, name: str, relative_to: Path = Path(), *, within: tuple[Pat
     return document
 
 
-def _one_gpu(device: str) -> Document:
-    spec = validate(DeviceSpec, read("device", device))
-    return Document(device, one_gpu(device, spec.host_link))
+def _one_gpu(device: Document, stated: Any) -> Document:
+    """Return the machine of one *device*, which its GPU names as *stated*."""
+    spec = validate(DeviceSpec, device)
+    machine = one_gpu(spec.name, spec.host_link)
+    machine["nodes"][0]["device"] = stated
+    return Document(device.label, machine, folder=device.folder)
 
 
 def merge_problems(document: Document, where: Location = (), *, within: tuple[Path, ...] = ()) -> list[Problem]:
@@ -151,8 +175,13 @@ def _rebased(data: Any, start: Path) -> Any:
     if not isinstance(data, dict):
         return data
     return {
-        key: str((start / value).resolve())
-        if key in _MAY_BE_PATHS and isinstance(value, str) and is_path(value) and (start / value).exists()
-        else _rebased(value, start)
+        key: str((start / value).resolve()) if _leads_from(start, key, value) else _rebased(value, start)
         for key, value in data.items()
     }
+
+
+def _leads_from(start: Path, key: str, value: Any) -> bool:
+    """Say whether *value* of *key* is the path of something at *start*; a model may be a folder without a slash."""
+    if key not in _MAY_BE_PATHS or not isinstance(value, str) or not (start / value).exists():
+        return False
+    return is_path(value) or (key == "model" and value not in names("model"))

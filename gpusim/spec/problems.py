@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from gpusim.errors import GpusimError
+from gpusim.spec.unknown_key import keys_of, unknown_key
 from gpusim.spelling import unknown_name
 
 Location = tuple[str | int, ...]
@@ -98,15 +99,17 @@ class _Row:
             self._enter(part)
 
     def _enter(self, part: str | int) -> None:
+        tagged = {cls for cls in self.classes if part in (*_tags(cls), cls.__name__)}
         in_data = (isinstance(self.value, dict) and part in self.value) or _indexes(self.value, part)
-        known = any(part in _keys(cls) for cls in self.classes)
-        if in_data or (known and self.type == "missing"):
+        known = any(part in keys_of(cls) for cls in self.classes)
+        if tagged and len(self.classes) > 1:
+            # Of several alternatives pydantic names the one it tried, which may be called like a key of it.
+            self.classes = tagged
+        elif in_data or (known and self.type == "missing"):
             self.where = (*self.where, part)
             self.value = self.value[part] if in_data else None
             if isinstance(part, str) and known:
                 self.classes = set().union(*(_classes(cls, part) for cls in self.classes))
-        else:
-            self.classes = {cls for cls in self.classes if part in (*_tags(cls), cls.__name__)} or self.classes
 
     @property
     def noun(self) -> str:
@@ -139,7 +142,7 @@ class _Row:
 
     def _unknown(self) -> str:
         if self.type == "extra_forbidden":
-            return unknown_name(str(self.where[-1]), sorted(set().union(*map(_keys, self.classes))), "key")
+            return unknown_key(str(self.where[-1]), self.classes)
         known = re.findall(r"'([^']*)'", self.context["expected"])
         return f"{described(self.value)}: {unknown_name(str(self.value), known, 'value')}"
 
@@ -159,10 +162,6 @@ def described(value: Any) -> str:
 
 def _indexes(node: Any, key: str | int) -> bool:
     return isinstance(node, list) and isinstance(key, int) and key < len(node)
-
-
-def _keys(cls: type[BaseModel]) -> set[str]:
-    return {info.alias or name for name, info in cls.model_fields.items()}
 
 
 def _tags(cls: type[BaseModel]) -> tuple[Any, ...]:

@@ -233,7 +233,7 @@ def test_more_runs_and_chosen_metrics():
         *(noisy_run(0, slower=s) for s in (1.0, 1.02, 0.9)), metrics=["itl.mean"], names=["old", "new", "newer"]
     )
     assert [(v.name, v["itl.mean"].verdict) for v in found] == [("new", "worse"), ("newer", "better")]
-    assert found.runs[0].verdict == "1 worse, of 1 metrics"
+    assert found.runs[0].verdict == "1 worse, of 1 metric"
     assert [str(d) for d in found.runs[0].differences] == ["slower: 1.0 → 1.02"]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpusim.errors import SpecError
-from gpusim.spec.document import OUTSIDE, Document, Place
+from gpusim.spec.document import Document, Place
 from gpusim.spec.problems import Problem
 from gpusim.spec.yaml_files import dump_yaml, parse_document, parse_scalar, read_document
 
@@ -106,7 +106,7 @@ def test_override_sets_nested_keys_and_list_entries():
     found.override("n.e.w", 5)
     assert found.data["b"]["c"] == ["x", "z"]
     assert found.data["n"] == {"e": {"w": 5}}
-    assert found.place_of(("n",)) == found.place_of(("b", "c", 1, "below")) == OUTSIDE
+    assert found.place_of(("n",)) == found.place_of(("b", "c", 1, "below")) == Place("overrides", 0)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_problems_are_listed_by_line_then_by_file():
     ]
     assert str(top.error([*problems, Problem((), "whole")])).splitlines() == [
         "top.yaml:",
-        "  set from outside the file: s: set",
+        "  set by overrides: s: set",
         "  whole",
         "  line 1: a: two",
         "    lines",

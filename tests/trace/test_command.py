@@ -99,7 +99,7 @@ def test_beside_copies_the_last_step_is_there_too(tmp_path, monkeypatch):
         (["--from", "30s", "--to", "31s"], "no step starts between 30 s and 31 s; the steps of this run start between"),
         (["--to", "0 s"], "no step starts before 0 s; the steps of this run start between 0 s and"),
         (["--from", "2 ms", "--to", "1 ms"], "--from 0.002 s --to 0.001 s: the timeline must end after it begins"),
-        (["--from", "2"], "--from: write the unit, e.g. 2 us"),
+        (["--from", "2"], "--from: write the unit, e.g. 2 ms (or s, us, ns)"),
         (["--to", "-1 s"], "--to -1 s: a run starts at 0 s"),
         (["-o", "nowhere/t.json.gz"], "there is no folder nowhere"),
         (["-o", "."], "is a folder; name a file"),

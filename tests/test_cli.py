@@ -305,6 +305,16 @@ def test_ctrl_c_in_a_sweep_keeps_the_points(scenario, monkeypatch, interrupt):
     assert err == "note: interrupted; points that had finished: 1\n"
 
 
+def test_ctrl_c_in_explain_keeps_what_is_known(scenario, monkeypatch, interrupt):
+    """Where the time went needs no further run, and changes that were simulated stay, whichever were not."""
+    monkeypatch.setattr("gpusim.progress.Progress.update_of", lambda _, done, __: interrupt() if done == 3 else None)
+    out, err = gpusim("explain", scenario, "--processes", "1", "--json", exit_code=130)
+    told = json.loads(out)
+    assert (told["complete"], len(told["sensitivities"]), told["without"]) == (False, 2, [])
+    assert sum(told["seconds"].values()) > 0
+    assert err == "note: interrupted; changes that had been simulated: 2\n"
+
+
 def test_ctrl_c_anywhere_else_has_no_traceback(scenario, monkeypatch, interrupt):
     """Also before a run there is only a note."""
     monkeypatch.setattr("gpusim.plan.plan_document", interrupt)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gpusim.cli.app import app
-from gpusim.cli.common import JsonOption, RunArgument, SetOption, console, opened, print_json
+from gpusim.cli.common import INTERRUPTED, JsonOption, RunArgument, SetOption, console, note, opened, print_json
 
 
 @app.command()
@@ -47,3 +47,6 @@ def explain(  # noqa: PLR0917 - typer reads them by name
         print_json(told)
     else:
         print_explanation(told, console())
+    if not told["complete"]:
+        note(f"interrupted; changes that had been simulated: {len(told['sensitivities']) + len(told['without'])}")
+        raise typer.Exit(INTERRUPTED)

@@ -41,8 +41,10 @@ def explain(
         on_done: Called with the number of runs that are done and of all.
 
     Returns:
-        Plain data: what `Result.explain` says, `bound`, `latencies` by group, `factor`, `sensitivities`, `without`, `notes`
-        and `sentences`; docs/explain.md describes all keys.
+        Plain data: what `Result.explain` says, `bound`, `latencies` by group, `factor`, `sensitivities`, `without`, `complete`,
+        `notes` and `sentences`; docs/explain.md describes all keys.
+
+    A keyboard interrupt leaves out what had not been simulated.
 
     Raises:
         SpecError: If *factor* is not above 1.
@@ -54,25 +56,28 @@ def explain(
         )
     scenario = result.record.scenario
     told = {**result.explain(), "bound": _bound(result), "latencies": latencies(result), "factor": factor}
-    told |= {"sensitivities": [], "without": [], "notes": _notes(result)}
+    told |= {"sensitivities": [], "without": [], "complete": True, "notes": _notes(result)}
     if sensitivity:
         improved, reduced = better(scenario, factor), without(scenario)
         variants = [Variant(STATED, dict(scenario)), *improved, *reduced]
         done = None if on_done is None else lambda number: on_done(number, len(variants))
         stated, *found = simulate_all(variants, processes=processes, out=out, on_done=done)
-        if stated.latencies != told["latencies"]:
+        told["complete"] = None not in found
+        if stated is not None and stated.latencies != told["latencies"]:
             told["notes"].append(
                 "the run was stopped early or simulated by another gpusim; changes are from a run made now"
             )
         told["sensitivities"] = [
             {"what": variant.name, "times": _times(variant.name, factor), **_changed(new)}
             for variant, new in zip(improved, found, strict=False)
+            if new is not None
         ]
         told["without"] = [
             {"what": variant.name, **_changed(new)}
             for variant, new in zip(reduced, found[len(improved) :], strict=True)
+            if new is not None
         ]
-        told["notes"] += [*unanswered(scenario), *_unsure(found)]
+        told["notes"] += [*unanswered(scenario), *_unsure([new for new in found if new is not None])]
     told["sentences"] = sentences(told)
     data: dict[str, Any] = plain(told)
     return data

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import as_completed
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+from gpusim.core.processes import worker_pool
 from gpusim.explain.groups import ALL, FIGURES, Latencies, groups_of, latencies
 from gpusim.explain.intervals import Intervals, intervals
 from gpusim.explain.variants import Variant
@@ -35,7 +36,7 @@ def simulate_all(
     processes: int = 1,
     out: Path | None = None,
     on_done: Callable[[int], None] | None = None,
-) -> list[Outcome]:
+) -> list[Outcome | None]:
     """Simulate each variant and hold it against the first of them, which is the stated scenario.
 
     Args:
@@ -44,6 +45,9 @@ def simulate_all(
         out: Gets a directory for the run of each.
         on_done: Called with the number of those that are done.
 
+    Returns:
+        Of each what it comes to; None of those that a keyboard interrupt left out.
+
     Raises:
         GpusimError: If one cannot run, or not be written.
     """
@@ -51,21 +55,29 @@ def simulate_all(
         for variant in variants:
             check_directory(out / variant.folder)
     done = on_done or (lambda _: None)
-    stated = _simulate(variants[0], out)
-    done(1)
-    one = partial(_outcome, stated=stated, out=out)
-    found = [Outcome(latencies(stated), {}, {})]
-    if processes == 1:
-        for variant in variants[1:]:
-            found.append(one(variant))
+    found: dict[int, Outcome] = {}
+    with suppress(KeyboardInterrupt), closing(_outcomes(variants, processes, out)) as outcomes:
+        for place, outcome in outcomes:
+            found[place] = outcome
             done(len(found))
-        return found
-    # Threads of the table library must not be forked.
-    with ProcessPoolExecutor(min(processes, len(variants)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(one, variant) for variant in variants[1:]]
-        for number, _ in enumerate(as_completed(futures), 2):
-            done(number)
-        return found + [future.result() for future in futures]
+    return [found.get(place) for place in range(len(variants))]
+
+
+def _outcomes(
+    variants: Sequence[Variant], processes: int, out: Path | None
+) -> Generator[tuple[int, Outcome], None, None]:
+    """Return place and outcome of each variant, as they are done; the first of them first."""
+    stated = _simulate(variants[0], out)
+    yield 0, Outcome(latencies(stated), {}, {})
+    one = partial(_outcome, stated=stated, out=out)
+    if processes == 1:
+        for place, variant in enumerate(variants[1:], 1):
+            yield place, one(variant)
+        return
+    with worker_pool(min(processes, len(variants))) as pool:
+        places = {pool.submit(one, variant): place for place, variant in enumerate(variants[1:], 1)}
+        for future in as_completed(places):
+            yield places[future], future.result()
 
 
 def _simulate(variant: Variant, out: Path | None) -> Result:

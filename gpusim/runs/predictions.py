@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from gpusim.core.processes import worker_pool
 from gpusim.errors import CapacityError, GpusimError, SpecError
 from gpusim.files import write_text
 from gpusim.results.result import Result
@@ -102,7 +102,7 @@ def predict_all(
     done = on_done or (lambda _: None)
     if processes == 1:
         return [_told(one(experiment), number, done) for number, experiment in enumerate(experiments, 1)]
-    with _pool(processes) as pool:
+    with worker_pool(processes) as pool:
         longest_first = sorted(range(len(experiments)), key=lambda index: -_size(experiments[index]))
         futures = {index: pool.submit(one, experiments[index]) for index in longest_first}
         for number, _ in enumerate(as_completed(futures.values()), 1):
@@ -127,11 +127,6 @@ def _size(experiment: Experiment) -> float:
 def cores() -> int:
     """Return how many processes this one may have run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pool(processes: int) -> Executor:
-    # Threads of the table library must not be forked.
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
 def _simulated(scenario: Callable[..., Scenario]) -> Result:

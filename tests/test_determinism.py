@@ -58,9 +58,9 @@ def saved(tmp_path_factory):
 
 
 def test_the_run_is_worth_comparing(saved):
-    """It has preemptions, rejections and disturbed kernels, in six files."""
+    """It has preemptions, rejections and disturbed kernels, in seven files."""
     summary = json.loads(saved["summary.json"])
-    assert len(saved) == 6
+    assert len(saved) == 7
     assert summary["requests"]["preemptions"] > 0
     assert summary["requests"]["rejected"] > 0
     assert all(engine["attribution"]["seconds"]["waiting"] > 0 for engine in summary["engines"].values())

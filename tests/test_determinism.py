@@ -87,7 +87,7 @@ def test_another_seed_gives_another_run(saved, tmp_path):
 
 @pytest.mark.parametrize("hash_seed", ["4242"])
 def test_the_saved_scenario_runs_again_to_the_same_bytes(saved, tmp_path, hash_seed):
-    """`gpusim run scenario.yaml`, in a process that hashes text differently, writes the six files again."""
+    """`gpusim run scenario.yaml`, in a process that hashes text differently, writes the same files again."""
     (tmp_path / "scenario.yaml").write_bytes(saved["scenario.yaml"])
     start = "from gpusim.cli import main; main()"
     command = [sys.executable, "-c", start, "run", "scenario.yaml", "--out", "out"]

@@ -17,7 +17,7 @@ from gpusim.machine import gpu_devices
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_scenario
 from gpusim.results.delivery import Delivery
-from gpusim.results.load_warnings import load_warnings
+from gpusim.results.load_warnings import load_warnings, rejections
 from gpusim.results.request_log import RequestLog, Status
 from gpusim.results.result import Result
 from gpusim.results.step_log import StepLog
@@ -31,12 +31,8 @@ from gpusim.spec.arrivals import ClosedArrivals
 from gpusim.spec.engine_profile import EngineProfile
 from gpusim.spec.scenario import Scenario
 from gpusim.spec.workload import WorkloadSpec
-from gpusim.spelling import counted
 from gpusim.version import __version__
 from gpusim.workload.stream import may_follow, requests
-
-NAMED_REQUESTS = 5
-"""Rejected requests that a warning names."""
 
 OnFinished = Callable[[int], None]
 """Told how many requests are over."""
@@ -230,18 +226,12 @@ class Simulation:
             engines={plan.name: self._assembly.facts(plan, self.engines[plan.name]) for plan in self.plan.engines},
             background=[entry.summary() for entry in self.background],
             warnings=[
-                *(self._rejection(*entry) for entry in rejected.items()),
+                *rejections(self.requests),
                 *long_contexts(self.plan.engines),
                 *self._of_the_load(),
                 *unmeasured(self.plan),
             ],
         )
-
-    def _rejection(self, reason: str, count: int) -> str:
-        """Name the requests that were rejected for *reason*, the first ones if they are many."""
-        numbers = self.requests.rejected_for(reason)
-        named = ", ".join(map(str, numbers[:NAMED_REQUESTS].tolist())) + (", …" if count > NAMED_REQUESTS else "")
-        return f"{counted(count, 'request')} rejected (number {named}): {reason}"
 
     def _of_the_load(self) -> Iterator[str]:
         """Warn of each stream of requests by itself."""

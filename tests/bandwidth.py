@@ -37,6 +37,7 @@ def check_use(record: RunRecord, cluster: Cluster) -> None:
     for kind, busy_s in expected.items():
         use = record.use.parts[kind]
         assert use @ np.diff(record.use.edges_ps) / TICKS_PER_S * len(busy_s) == pytest.approx(sum(busy_s), rel=1e-9)
-        assert -1e-9 < use.min() <= use.max() < 1.0 + 1e-9
+        # A bin of a microsecond holds some kernels and flows, and each may end half a tick early.
+        assert -1e-9 < use.min() <= use.max() < 1.0 + 1e-5
         # Its edges are rounded to the clock.
         assert drawn.use[kind] @ np.diff(drawn.edges_s) * len(busy_s) == pytest.approx(sum(busy_s), rel=1e-6)

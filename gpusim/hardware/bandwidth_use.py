@@ -28,8 +28,9 @@ class Moved(NamedTuple):
 class BandwidthUse:
     """Of each kind of memory or link, bytes moved / (peak bandwidth x time), in the mean of those that moved any.
 
-    Both directions of a link count as one each. Where many steps are played at once, bytes are spread evenly over each
-    step, else over the time of each kernel or flow.
+    Both directions of a link count as one each. Bytes are spread evenly: those of a flow over each time in which
+    its speed is constant; those of kernels over each step or, where it is played kernel by kernel, over each time in
+    it in which flows take the same from their memory; those of collectives in steps that are not played over the step.
     """
 
     edges_ps: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -57,4 +58,6 @@ class BandwidthUse:
 
 def of_memories(banks: Iterable[MemoryBank]) -> list[Moved]:
     """Return what each of *banks* moved that moved anything."""
-    return [Moved(bank.over_time, bank.peak_bandwidth, 1) for bank in banks if bank.bytes_out + bank.paced_bytes > 0.0]
+    return [
+        Moved(bank.over_time(), bank.peak_bandwidth, 1) for bank in banks if bank.moved_bytes + bank.paced_bytes > 0.0
+    ]

@@ -64,10 +64,9 @@ class MemoryBank(Component):
         """Bytes/s of one channel on long reads, achieved."""
         self.paced_bytes = 0.0
         """Moved by paced traffic."""
-        self.over_time = OverTime()
-        """Bytes moved, by kernels and by paced traffic."""
-        self._spread_bytes = 0.0
-        """Of kernels, those in it."""
+        self._over_time = OverTime()
+        self._spread_bytes, self._spread_at = 0.0, 0
+        """Bytes of kernels in it, and the tick at which they had been moved."""
         self._reserved: dict[str, float] = {}
         self._server = ChannelServer(clock, self._close)
         self._on_elastic_change: Callable[[], None] | None = None
@@ -138,16 +137,17 @@ class MemoryBank(Component):
         """
         assert 0.0 <= share <= 1.0, f"a share of {share} is no fraction of {self.name}"
         self._server.set_paced(share)
+        self.spread()
 
     def account_paced(self, size_bytes: float, start: int, end: int) -> None:
         """Count bytes that paced traffic has moved between two ticks."""
         self.paced_bytes += size_bytes
-        self.over_time.add(start, end, size_bytes)
+        self._over_time.add(start, end, size_bytes)
 
     def account_paced_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
         """Count bytes that paced traffic has moved in each of many steps (steps,)."""
         self.paced_bytes += float(size_bytes.sum())
-        self.over_time.extend(starts, ends, size_bytes)
+        self._over_time.extend(starts, ends, size_bytes)
 
     # Accounts
 
@@ -162,16 +162,28 @@ class MemoryBank(Component):
         """
         self._finished.add(size_bytes, service_s)
 
-    def spread(self, start: int) -> None:
-        """Spread what kernels have moved since this was last called over the time from tick *start* to now."""
-        moved = self.bytes_out
-        self.over_time.add(start, self.clock.now, moved - self._spread_bytes)
-        self._spread_bytes = moved
+    def spread(self, start: int | None = None) -> None:
+        """Spread what kernels have moved since this was last called over the time since then, or since tick *start*."""
+        moved, now = self.moved_bytes, self.clock.now
+        if moved != self._spread_bytes:
+            self._over_time.add(self._spread_at if start is None else start, now, moved - self._spread_bytes)
+        self._spread_bytes, self._spread_at = moved, now
 
     def spread_steps(self, size_bytes: FloatArray, starts: IntArray, ends: IntArray) -> None:
-        """Say when what `account` counted was moved: the bytes of each of many steps (steps,)."""
-        self._spread_bytes += float(size_bytes.sum())
-        self.over_time.extend(starts, ends, size_bytes)
+        """Say when what `account` has just counted was moved: the bytes of each of many steps (steps,)."""
+        self._over_time.extend(starts, ends, size_bytes)
+        self._spread_bytes = self.moved_bytes
+
+    def over_time(self) -> OverTime:
+        """Return the bytes that kernels and paced traffic have moved up to now, over time."""
+        self.spread()
+        return self._over_time
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes that kernels have moved, of transfers that run now as they were when the bank last changed."""
+        running = sum([transfer.moved_bytes for transfer in self._server.in_flight()])
+        return self._finished.total() + running
 
     @property
     def bytes_in(self) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from gpusim.core.clock import FloatArray, IntArray
 
 BINS: Final = 512
-"""Between half of them and all are in use, but for the first microseconds."""
+"""Between half of them and all are in use, but for the first quarter of a millisecond."""
 _FIRST_TICKS: Final = 1 << 20
 """Ticks of a bin at first, about a microsecond."""
 _KEPT: Final = 1024
@@ -26,19 +26,22 @@ class OverTime:
         self._bin_ticks = _FIRST_TICKS
         self._amounts = np.zeros(BINS)
         self._pieces: list[tuple[int, int, float]] = []
-        self._start, self._end, self._limit, self._amount = 0, 0, 0, 0.0
-        """Of a piece that grows: from where to where, up to where it may, and the amount."""
+        self._start, self._end, self._amount = 0, 0, 0.0
+        """A bin, and what lies in it of the pieces that came last."""
         self._rows: list[tuple[IntArray, IntArray, FloatArray]] = []
         self._num_kept = 0
 
     def add(self, start: int, end: int, amount: float) -> None:
-        """Add *amount* from tick *start* to tick *end*; what follows within a bin's length is spread with it."""
-        if self._start <= start and end <= self._limit:
-            self._end = max(self._end, end)
+        """Add *amount* from tick *start* to tick *end*."""
+        if self._start <= start and end <= self._end:
             self._amount += amount
             return
-        self._pieces.append((self._start, self._end, self._amount))
-        self._start, self._end, self._limit, self._amount = start, end, start + self._bin_ticks, amount
+        bin_start = start - start % self._bin_ticks
+        if end <= bin_start + self._bin_ticks:
+            self._pieces.append((self._start, self._end, self._amount))
+            self._start, self._end, self._amount = bin_start, bin_start + self._bin_ticks, amount
+        else:
+            self._pieces.append((start, end, amount))
         self._keep(1)
 
     def extend(self, starts: IntArray, ends: IntArray, amounts: FloatArray) -> None:
@@ -71,8 +74,7 @@ class OverTime:
 
     def _spread(self) -> None:
         pieces = [*self._pieces, (self._start, self._end, self._amount)]
-        self._start = self._end = self._limit = 0
-        self._amount = 0.0
+        self._start, self._end, self._amount = 0, 0, 0.0
         rows = [*self._rows, tuple(map(np.array, zip(*pieces, strict=True)))]
         starts, ends, amounts = (np.concatenate(column) for column in zip(*rows, strict=True))
         self._pieces, self._rows, self._num_kept = [], [], 0
@@ -99,6 +101,8 @@ def _binned(starts: IntArray, ends: IntArray, amounts: FloatArray, bin_ticks: in
     if is_long.any():
         first, last, rate, ends = first[is_long], last[is_long], rate[is_long], ends[is_long]
         found += np.bincount(last, (ends - last * bin_ticks) * rate, minlength=BINS)
+        # Of those that fill no bin the rates may be so high that the small ones were lost beside them.
+        rate = np.where(last > first + 1, rate, 0.0)
         full = np.bincount(first + 1, rate, minlength=BINS + 1) - np.bincount(last, rate, minlength=BINS + 1)
         found += np.cumsum(full[:BINS]) * bin_ticks
     return found

@@ -169,7 +169,7 @@ class Sharing:
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""
         now = self.clock.now
-        if flow.endless:
+        if now > flow.counted:
             self._count(flow, flow.progress_at(now))
         flow.settle(now)
         flow.speed = speed

@@ -89,6 +89,13 @@ class Transfer:
         """Service it still needs of its last channel."""
         return self.left_s if isinstance(self.left_s, float) else float(self.left_s.max())
 
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes it had moved at the bank's last change, on each channel as much as its service had come to."""
+        size_bytes = self.size_bytes
+        in_all = size_bytes if isinstance(size_bytes, float) else float(np.sum(size_bytes))
+        return in_all * (1.0 - _mean(self.left_s) / _mean(self.demand_s))
+
     def serve(self, service_s: float) -> None:
         """Take off what each channel has given it."""
         left_s = self.left_s - service_s
@@ -104,6 +111,10 @@ class Transfer:
         else:
             self.elapsed_s = seconds(now - self.start) + needed_s / speed
             self.due = now + ticks(needed_s / speed)
+
+
+def _mean(amount: float | FloatArray) -> float:
+    return amount if isinstance(amount, float) else float(amount.sum()) / len(amount)
 
 
 class ChannelAccount:

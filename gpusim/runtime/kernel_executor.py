@@ -135,13 +135,12 @@ class KernelExecutor:
         timed = self.timer.time(program, kv_channels)
         start = self.clock.now
         self._mirror.look()
+        for rank in self._ranks:
+            rank.gpu.memory.spread()
         run = self._run = _Run(timed, self.clock.event())
         self._play(run)
         yield run.over
         self._run = None
-        self._mirror.account()
-        for gpu in self.gpus:
-            gpu.memory.spread(start)
         return _result(run, start)
 
     def cut(self, *, in_flight: int = 0) -> None:
@@ -209,6 +208,9 @@ class KernelExecutor:
         run = self._run
         assert run is not None, "only a run that is being played has steps"
         run.ends.append(self.clock.now)
+        for rank in self._ranks:
+            rank.gpu.memory.spread()
+        self._mirror.account(run.begun)
         run.is_between = True
         if len(run.ends) == run.timed.program.steps:
             run.over.succeed()

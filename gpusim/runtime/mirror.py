@@ -8,7 +8,7 @@ from gpusim.hardware.gpu import Gpu
 
 
 class Mirror:
-    """Copies to *others* what *gpu* does between `look` and `account`.
+    """Copies to *others* what *gpu* does from `look` to `account`, and from there to the next.
 
     Args:
         gpu: That is played.
@@ -27,8 +27,8 @@ class Mirror:
             self._size_bytes, self._served_s = memory.channel_bytes_out, memory.served_s
             self._busy_ticks, self._flops = compute.busy_ticks, compute.flops
 
-    def account(self) -> None:
-        """Enter with the others what has come to it since."""
+    def account(self, start: int) -> None:
+        """Enter with the others what has come to it since, which was at tick *start*."""
         if not self._others:
             return
         memory, compute = self._gpu.memory, self._gpu.compute
@@ -36,4 +36,6 @@ class Mirror:
         busy_ticks, flops = compute.busy_ticks - self._busy_ticks, compute.flops - self._flops
         for other in self._others:
             other.memory.account(size_bytes, served_s)
+            other.memory.spread(start)
             other.compute.account(busy_ticks, flops)
+        self.look()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gpusim.core.clock import Clock, FloatArray, IntArray, ticks
 from gpusim.core.probe import Probe, RecordingProbe
+from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.flow import Flow
 from gpusim.hardware.graph import build_graph
@@ -157,6 +158,15 @@ def test_flow_that_joins_half_way():
     at(fabric, whole / 2, lambda: late.append(send(fabric, 0, 1)))
     fabric.clock.run()
     assert end_s(fabric, first, *late) == pytest.approx([1.5 * whole, 2 * whole], rel=1e-9)
+
+
+def test_each_speed_of_a_flow_is_counted_while_it_has_it():
+    """One flow fills two of three links, and both together as much: two meet on the way to one GPU."""
+    fabric = build()
+    send(fabric, 0, 1)
+    at(fabric, SIZE / LINK / 2, lambda: send(fabric, 2, 1))
+    fabric.clock.run(fabric.clock.timeout(ticks(2 * SIZE / LINK)))
+    assert BandwidthUse.of(fabric.clock.now, fabric.moved()).parts["nvlink"] == pytest.approx(2 / 3)
 
 
 def test_flow_that_starts_as_another_ends_disturbs_nothing():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gpusim.core.clock import Clock, ticks
 from gpusim.core.probe import RecordingProbe
 from gpusim.errors import CapacityError
+from gpusim.hardware.bandwidth_use import BandwidthUse, of_memories
 from gpusim.hardware.channel_map import hash_imbalance
 from gpusim.hardware.dram import streaming_efficiency
 from gpusim.hardware.memory import MemoryBank
@@ -341,3 +342,21 @@ def test_hashed_granules_are_out_of_balance_as_the_closed_form_says(granules):
     assert bank.bytes_out == draws * size
     spread_s = draws * size / bank.bandwidth
     assert bank.clock.now_s / spread_s == pytest.approx(hash_imbalance(granules, 80), rel=0.03)
+
+
+@pytest.mark.parametrize("amounts", [1.0, np.array([0.5, 0.5])])
+def test_what_a_transfer_moves_beside_paced_traffic_is_counted_at_each_speed(amounts):
+    """100 us of bytes meet traffic that takes 3/4 of the time from 50 us to 90 us: half, a tenth and the rest move."""
+    bank = build_bank(efficiency=1.0)
+    bank.stream(np.sum(amounts) * 100 * us + 0.0 * amounts, 100 * us * bank.bandwidth * amounts)
+    for time_s, share in ((50 * us, 0.75), (90 * us, 0.0)):
+        at(bank, time_s, partial(bank.set_paced, share))
+    bank.clock.run(bank.clock.timeout(ticks(131 * us)))
+    use = BandwidthUse.of(bank.clock.now, {"HBM": of_memories([bank])})
+    moved_us = np.interp(
+        [50.0, 90.0, 131.0],
+        use.edges_ps / 1e6,
+        np.append(0.0, np.cumsum(use.parts["HBM"] * np.diff(use.edges_ps) / 1e6)),
+    )
+    assert moved_us == pytest.approx([50.0, 60.0, 100.0], abs=0.8)
+    assert use.parts["HBM"].max() < 1.0 + 1e-9

@@ -30,10 +30,25 @@ def test_each_amount_is_spread_evenly(pieces):
     total = sum(amount for *_, amount in pieces)
     assert all_at_once.amounts().sum() == pytest.approx(total, rel=1e-12)
     assert one.amounts().sum() == pytest.approx(total, rel=1e-12)
-    edges = np.arange(BINS + 1) * all_at_once.bin_ticks
-    assert np.cumsum(all_at_once.amounts()) == pytest.approx(
-        even(pieces, edges)[1:], rel=1e-9, abs=1e-9 * max(total, 1.0)
-    )
+    for found in (one, all_at_once):
+        edges = np.arange(BINS + 1) * found.bin_ticks
+        expected = even(pieces, edges)[1:]
+        assert np.cumsum(found.amounts()) == pytest.approx(expected, rel=1e-9, abs=1e-9 * max(total, 1.0))
+
+
+@given(
+    amounts=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=60),
+    length=st.integers(1, 1 << 22),
+    start=st.integers(0, 9**9),
+)
+def test_short_pieces_do_not_move_to_other_bins(amounts, length, start):
+    """Piece after piece, many in a bin or over its edge, each bin has what an even spread of each puts there."""
+    over_time = OverTime()
+    pieces = [(start + number * length, length, amount) for number, amount in enumerate(amounts)]
+    for begin, _, amount in pieces:
+        over_time.add(begin, begin + length, amount)
+    edges = np.arange(BINS + 1) * over_time.bin_ticks
+    assert over_time.amounts() == pytest.approx(np.diff(even(pieces, edges)), abs=1e-9)
 
 
 def test_bins_double_as_time_goes_on():

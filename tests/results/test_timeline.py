@@ -5,10 +5,13 @@ import pytest
 
 from bandwidth import check_use
 from builders import build_simulation
-from gpusim.open_run import open_run
+from gpusim.core.clock import TICKS_PER_S, ticks
+from gpusim.open_run import open_run, open_scenario
+from gpusim.plan import plan_document
 from gpusim.results.slowest import slowest_gaps
 from gpusim.results.timeline import timeline
 from gpusim.runtime.attribution import CATEGORIES
+from gpusim.simulation import Simulation
 from run_builders import uniform_run
 
 
@@ -41,12 +44,54 @@ def test_longest_gaps_come_first():
         {"serving__enable_prefix_caching": True, "serving__kv_offload": {"size": "1 GiB"}},
         {"background": [{"kind": "copy", "from": "gpu0", "to": "gpu0", "size": "1 MiB", "period": "1 ms"}]},
         {"background": [{"kind": "copy", "from": "gpu0", "to": "gpu1", "rate": "100 GB/s"}]},
+        {
+            "efficiency": "ideal",
+            "background": [
+                {"kind": "copy", "from": "gpu0", "to": "gpu0", "size": "1 GB", "start": "0.3 ms"},
+                {"kind": "copy", "from": "gpu0", "to": "gpu1", "size": "64 MiB", "start": "1.3 ms"},
+            ],
+        },
     ],
 )
 def test_bandwidth_in_use_adds_up_to_what_was_moved(changes, detail):
     """Integrated over time it is the bytes that memories and links count, whoever moved them."""
     simulation = build_simulation(topology="dgx-a100-80gb", detail=detail, **changes)
     check_use(simulation.run().record, simulation.cluster)
+
+
+def test_a_long_copy_that_slows_down_stays_below_the_peak():
+    """It moves less once requests come, and is counted so."""
+    copy = {"kind": "copy", "from": "gpu0", "to": "gpu0", "size": "3000 GB", "start": "2.2 s"}
+    arrivals = {"kind": "constant", "rate": "0.25 /s"}
+    changes = {"background": [copy], "workload.arrivals": arrivals, "workload.num_requests": 2}
+    simulation = Simulation(plan_document(open_scenario("busy-neighbour", changes)))
+    check_use(simulation.run().record, simulation.cluster)
+
+
+def test_a_copy_changes_nothing_before_it_starts():
+    """Steps of one run are spread each by itself: those before the copy as without it, those beside it with its bytes."""
+    copy = {"kind": "copy", "from": "gpu0", "to": "gpu0", "rate": "100 GB/s", "start": "1 s"}
+    tokens = {"kind": "fixed", "value": 200}
+    changes = {"detail": "kernel", "background": [copy], "workload.num_requests": 1, "workload.output_tokens": tokens}
+    use = open_run("busy-neighbour", changes).record.use
+    edges_s, hbm = use.edges_ps / TICKS_PER_S, use.parts["HBM"]
+    before = hbm[(edges_s[:-1] > 0.5) & (edges_s[1:] <= 1.0)]
+    assert before == pytest.approx(before[0], rel=0.01)
+    assert hbm[(edges_s[:-1] >= 1.0)].min() > before.max() + 0.03
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+@pytest.mark.parametrize("at_s", [0.0, 7e-4, 2.34567e-3])
+def test_a_stopped_run_has_the_bandwidth_in_use_of_all_that_was_moved(at_s, tp):
+    """Of the step under way it has the kernels that have ended."""
+    simulation = build_simulation(
+        topology="dgx-a100-80gb", workload__output_tokens__value=500, serving__tensor_parallel_size=tp
+    )
+    simulation.clock.call_in(ticks(at_s), lambda _: simulation.stop())
+    record = simulation.run().record
+    assert not record.complete
+    if at_s:
+        check_use(record, simulation.cluster)
 
 
 def test_both_details_have_the_same_bandwidth_in_use():

@@ -315,6 +315,16 @@ def test_ctrl_c_in_explain_keeps_what_is_known(scenario, monkeypatch, interrupt)
     assert err == "note: interrupted; changes that had been simulated: 2\n"
 
 
+def test_ctrl_c_in_the_first_run_of_explain_simulates_nothing_more(scenario, monkeypatch, interrupt):
+    """What had finished is explained."""
+    monkeypatch.setattr("gpusim.progress.Progress.update", lambda _, done: interrupt() if done == 5 else None)
+    out, err = gpusim("explain", scenario, "--set", "workload.num_requests=2000", "--json", exit_code=130)
+    told = json.loads(out)
+    assert (told["complete"], told["sensitivities"], told["without"]) == (False, [], [])
+    assert sum(told["seconds"].values()) > 0
+    assert err.startswith(f"note: {scenario}: this run was interrupted; these are the requests that had finished\n")
+
+
 def test_ctrl_c_anywhere_else_has_no_traceback(scenario, monkeypatch, interrupt):
     """Also before a run there is only a note."""
     monkeypatch.setattr("gpusim.plan.plan_document", interrupt)

@@ -29,23 +29,20 @@ def explain(  # noqa: PLR0917 - typer reads them by name
 ) -> None:
     """Say where tokens' time went, what waited for what, and what a change would bring."""
     from gpusim.explain.explanation import explain as explained  # noqa: PLC0415 - commands pay for what they use
-    from gpusim.open_run import is_saved  # noqa: PLC0415
     from gpusim.progress import Progress  # noqa: PLC0415
     from gpusim.report.explain import print_explanation  # noqa: PLC0415
     from gpusim.runs.predictions import cores  # noqa: PLC0415
 
     result = opened(run, overrides)
-    stopped = not (result.record.complete or is_saved(Path(run)))
     with Progress("runs") as progress:
         told = explained(
             result,
             factor=factor,
-            sensitivity=not (no_sensitivity or stopped),
+            sensitivity=not no_sensitivity,
             processes=processes or cores(),
             out=out,
             on_done=progress.update_of,
         )
-    told["complete"] = told["complete"] and not stopped
     if as_json:
         print_json(told)
     else:

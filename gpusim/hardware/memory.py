@@ -182,8 +182,11 @@ class MemoryBank(Component):
     @property
     def moved_bytes(self) -> float:
         """Bytes that kernels have moved, of transfers that run now as they were when the bank last changed."""
-        running = sum([transfer.moved_bytes for transfer in self._server.in_flight()])
-        return self._finished.total() + running
+        running = self._server.in_flight()  # what is over is entered in the books first
+        moved = self._finished.total()
+        for transfer in running:
+            moved += transfer.moved_bytes
+        return moved
 
     @property
     def bytes_in(self) -> float:

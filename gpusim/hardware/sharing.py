@@ -169,9 +169,9 @@ class Sharing:
     def _set_speed(self, flow: Flow, speed: float) -> None:
         """Give *flow* a speed from now on and a wakeup at its new end."""
         now = self.clock.now
-        if now > flow.counted:
-            self._count(flow, flow.progress_at(now))
         flow.settle(now)
+        if now > flow.counted:
+            self._count(flow, flow.progress)
         flow.speed = speed
         flow.epoch += 1
         if not flow.endless:

@@ -123,6 +123,8 @@ class ChannelAccount:
     def __init__(self, num_channels: int) -> None:
         self._even = 0.0
         self._uneven = np.zeros(num_channels)
+        self._uneven_total: float | None = 0.0
+        """Its sum; None: not yet added up."""
         self._even_s = 0.0
         self._uneven_s = np.zeros(num_channels)
 
@@ -130,6 +132,7 @@ class ChannelAccount:
         """Add bytes, a float spread evenly or an amount for each channel, and the service of each, a float if alike."""
         if isinstance(size_bytes, np.ndarray):
             self._uneven += size_bytes
+            self._uneven_total = None
         else:
             self._even += size_bytes
         if isinstance(service_s, np.ndarray):
@@ -144,7 +147,9 @@ class ChannelAccount:
 
     def total(self) -> float:
         """Return the bytes on all channels."""
-        return self._even + float(self._uneven.sum())
+        if self._uneven_total is None:
+            self._uneven_total = float(self._uneven.sum())
+        return self._even + self._uneven_total
 
     def service_s(self) -> float:
         """Return the service in the mean of all channels."""

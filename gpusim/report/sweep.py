@@ -51,10 +51,14 @@ def sweep_rows(result: SweepResult, metrics: Sequence[str] | None = None) -> lis
     for entry, row in zip(result, rows, strict=True):
         row["published_itl_s"] = _published(result, entry)
         base = _base(result, entry, rows)
-        row["speed_up"] = None if base is None else base["itl_s"]["mean"] / row["itl_s"]["mean"]
-        crude = base and base["crude_itl_s"]
-        row["crude_speed_up"] = crude / row["crude_itl_s"] if crude and row["crude_itl_s"] else None
+        row["speed_up"] = None if base is None else _ratio(base["itl_s"]["mean"], row["itl_s"]["mean"])
+        row["crude_speed_up"] = None if base is None else _ratio(base["crude_itl_s"], row["crude_itl_s"])
     return rows
+
+
+def _ratio(base_s: float | None, own_s: float | None) -> float | None:
+    """Return how many times shorter *own_s* is; None where either is unknown, as ITL is of outputs of one token."""
+    return base_s / own_s if base_s and own_s else None
 
 
 def print_sweep(
@@ -66,7 +70,7 @@ def print_sweep(
     common = set.intersection(*(row["notes"] for row in rows))
     keys = list(result.keys)
     if metrics is not None:
-        rows = [{**row, **row["metrics"]} for row in rows]
+        rows = [{**row, **{_metric_key(name): value for name, value in row["metrics"].items()}} for row in rows]
         shown = [_metric_column(name, rows) for name in dict.fromkeys(metrics)]
     elif len({row.get(SIDE_BY_SIDE) for row in rows}) > 1:
         keys.remove(SIDE_BY_SIDE)
@@ -95,13 +99,19 @@ def _present(columns: Sequence[TableColumn], rows: Sequence[dict[str, Any]]) -> 
     return [column for column in columns if any(_value(row, column.key) is not None for row in rows)]
 
 
+def _metric_key(name: str) -> str:
+    """Return the key of a metric in a row, which also has what is always known of a point, some of it of the same name."""
+    return f"metric {name}"
+
+
 def _metric_column(name: str, rows: Sequence[dict[str, Any]]) -> TableColumn:
+    key = _metric_key(name)
     latency, _, statistic = name.partition(".")
     unit: str = UNITS[name]
     if unit == "s":
-        unit = time_unit(row[name] for row in rows)
+        unit = time_unit(row[key] for row in rows)
     titles = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
-    return TableColumn(name, f"{titles.get(latency, latency)} {statistic}", {"share": "%"}.get(unit, unit))
+    return TableColumn(key, f"{titles.get(latency, latency)} {statistic}", {"share": "%"}.get(unit, unit))
 
 
 def _notes(result: SweepResult, rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+NUMBERS: Final = re.compile(r"\d+")
+"""What is left out of names of things that are alike: ``gpu0`` and ``gpu1``."""
 MANY: Final = 24
 """More names than anybody reads in a message."""
 

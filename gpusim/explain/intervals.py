@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gpusim.explain.groups import groups_of
-from gpusim.results.comparison import compare
+from gpusim.results.comparison import compare_some
 from gpusim.results.result import Result
 
 CONFIDENCE: Final = 0.95
@@ -31,8 +31,8 @@ def intervals(stated: Result, new: Result, groups: Iterable[str]) -> dict[str, I
         if not (before[group].any() and after[group].any()):
             found[group] = dict.fromkeys(METRICS)
             continue
-        only = before[group], after[group]
-        changes = compare(stated, new, metrics=list(METRICS.values()), only=only, confidence=CONFIDENCE).runs[0].changes
-        known = {change.metric: change.interval for change in changes if change.is_relative}
+        some = before[group], after[group]
+        versus = compare_some(stated, new, some, metrics=list(METRICS.values()), confidence=CONFIDENCE)
+        known = {change.metric: change.interval for change in versus.changes if change.is_relative}
         found[group] = {figure: known.get(metric) for figure, metric in METRICS.items()}
     return found

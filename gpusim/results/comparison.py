@@ -74,11 +74,6 @@ class Versus:
         return f"{listed}, of {counted(len(known), 'metric')}" if listed else "no change within noise"
 
     @property
-    def is_changed(self) -> bool:
-        """Whether any metric is better or worse, more than by noise."""
-        return any(change.verdict in {"better", "worse"} for change in self.changes)
-
-    @property
     def is_of_few(self) -> bool:
         """Whether some of it is true of the requests that both runs served, which are too few to tell of others."""
         return any(change.verdict in {"better here", "worse here"} for change in self.changes)
@@ -121,7 +116,6 @@ def compare(
     *more: Result,
     metrics: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
-    only: Sequence[BoolArray] | None = None,
     confidence: float = 0.95,
     at_least: float = 0.0,
 ) -> Comparison:
@@ -133,31 +127,48 @@ def compare(
         more: Further runs; each is compared with *a*.
         metrics: What to look at; all of `gpusim.results.change.UNITS` by default. Verdicts allow for how many these are.
         names: What the runs are called, the baseline first.
-        only: Which requests of each run are looked at (num_requests,), the baseline first; all by default.
         confidence: Of each interval alone, and of all verdicts on a run together.
         at_least: Smallest change that matters, as a part of the baseline.
 
     Raises:
-        GpusimError: If a metric is unknown, or the confidence no probability.
+        GpusimError: If a metric is unknown, the confidence no probability, a run has no measured request, or there are not as
+            many names as runs.
     """
     chosen = list(dict.fromkeys(UNITS if metrics is None else metrics))
     check_metrics(chosen)
     if not 0 < confidence < 1:
         raise GpusimError(f"confidence must lie between 0 and 1, as 0.95 does, not be {confidence:g}")
     called = list(names or (chr(ord("A") + place) for place in range(2 + len(more))))
-    chosen_of: Sequence[BoolArray | None] = only or [None] * len(called)
-    base, *others = (_Run(run, which) for run, which in zip((a, b, *more), chosen_of, strict=True))
+    if len(called) != 2 + len(more):
+        raise GpusimError(f"{2 + len(more)} runs need as many names, not {len(called)}")
+    base = _Run(a)
     runs = [
-        _versus(name, base, other, metrics=chosen, confidence=confidence, at_least=at_least)
-        for name, other in zip(called[1:], others, strict=True)
+        _versus(name, base, _Run(run), metrics=chosen, confidence=confidence, at_least=at_least)
+        for name, run in zip(called[1:], (b, *more), strict=True)
     ]
     return Comparison(called[0], tuple(runs), confidence, at_least, base.about)
+
+
+def compare_some(
+    a: Result, b: Result, some: tuple[BoolArray, BoolArray], *, metrics: list[str], confidence: float
+) -> Versus:
+    """Compare *some* of the requests of *b* with some of those of *a*.
+
+    Args:
+        a: The baseline.
+        b: The run to compare with it.
+        some: Which requests of *a* and of *b* are looked at, (num_requests,) each.
+        metrics: What to look at.
+        confidence: As `compare` has it.
+    """
+    runs = (_Run(result, mask) for result, mask in zip((a, b), some, strict=True))
+    return _versus("", *runs, metrics=metrics, confidence=confidence, at_least=0.0)
 
 
 class _Run:
     """A result and what the bootstrap needs of it."""
 
-    def __init__(self, result: Result, only: BoolArray | None) -> None:
+    def __init__(self, result: Result, only: BoolArray | None = None) -> None:
         self.scenario = result.record.scenario
         self.about = About.of(result.record)
         self.seed = result.record.seed

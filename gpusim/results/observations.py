@@ -41,8 +41,8 @@ class Observations:
         latencies: TTFT, TPOT, E2E and queue time of each in seconds (n,); NaN where it has none.
         num_tokens: Tokens of each that finished (n,).
         gap_s: From the arrival before it to its own (n,); 0 of the first.
-        left_s: From its arrival to the last token of all that had arrived by then (n,). Had it been the last one, the run would
-            have lasted so much longer: the sum of gaps and the last of these are its duration.
+        left_s: From its arrival to the last token of all that had arrived by then (n,); negative where they were over. Had it
+            been the last one, the run would have lasted so much longer: the sum of gaps and the last of these are its duration.
         gaps: Their gaps between tokens.
         met_slo: Which finished within the SLO (n,); None without one.
     """
@@ -168,6 +168,6 @@ def _latencies(rows: Records, times: TokenTimes, finished: BoolArray) -> dict[st
 
 
 def _left_s(rows: Records, times: TokenTimes, finished: BoolArray) -> FloatArray:
-    """Return how long after each arrival the latest last token of the requests so far is; 0 until one has finished."""
+    """Return how long after each arrival the latest last token of the requests so far is, or how long before it was."""
     arrivals = rows["arrival_ps"]
-    return seconds_array(np.maximum.accumulate(np.where(finished, times.last_ps, arrivals)) - arrivals)
+    return seconds_array(np.maximum.accumulate(np.where(finished, times.last_ps, arrivals[:1])) - arrivals)

@@ -55,6 +55,22 @@ def test_metrics_are_those_of_the_result():
         assert found[name][0] == pytest.approx(value, rel=1e-12), name
 
 
+@pytest.mark.parametrize("status", ["rejected", "waiting"])
+def test_a_run_ends_with_the_last_token(status):
+    """Requests that came later and got none do not make it longer: rates are those of the summary."""
+    log, requests = StepLog("engine"), RequestLog(["engine"])
+    for index in range(4):
+        add_run(log, index * 10**12, [10**11, 10**11])
+        add_request(requests, index, [(2 * index, 2 * index + 1)], arrival=index * 10**12)
+    for index in range(4, 9):
+        add_request(requests, index, [], arrival=index * 10**12, status=status, output_tokens=2)
+    result = Result(record(requests, {"engine": log}, slo=SloSpec(ttft=0.5)))
+    found = Observations.of(result).samples(np.ones((1, 9), np.int64))
+    assert found["throughput"][0] == pytest.approx(result.metrics.output_tokens_per_s, rel=1e-12) == 8 / 3.2
+    assert found["goodput"][0] == pytest.approx(result.metrics.goodput_per_s, rel=1e-12)
+    assert found["rejected"][0] == (5 / 9 if status == "rejected" else 0)
+
+
 @given(expanded_runs())
 def test_gaps_of_a_choice_of_requests(run):
     """Gaps counted by step are those of the tokens of the chosen requests, as often as each was chosen."""
@@ -272,3 +288,5 @@ def test_what_cannot_be_compared():
         gs.compare(noisy_run(0), noisy_run(0), metrics=["itl"])
     with pytest.raises(gs.GpusimError, match="between 0 and 1"):
         gs.compare(noisy_run(0), noisy_run(0), confidence=95)
+    with pytest.raises(gs.GpusimError, match="2 runs need as many names, not 3"):
+        gs.compare(noisy_run(0), noisy_run(0), names=["a", "b", "c"])

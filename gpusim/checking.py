@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpusim.caveats import long_contexts, long_requests, unmeasured
+from gpusim.model.footprint import num_active_parameters, num_parameters
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan, plan_document
 from gpusim.spec.document import Document
@@ -45,6 +46,8 @@ def _checked(engine: EnginePlan) -> dict[str, Any]:
     return {
         "name": engine.name,
         "model": engine.model.name,
+        "parameters": num_parameters(engine.model),
+        "active_parameters": num_active_parameters(engine.model),
         "gpus": list(engine.gpus),
         "device": engine.device.name,
         "kv_blocks": engine.memory.num_blocks,

@@ -316,6 +316,31 @@ def test_ctrl_c_in_explain_keeps_what_is_known(scenario, monkeypatch, interrupt)
     assert err == "note: interrupted; changes that had been simulated: 2\n"
 
 
+@pytest.mark.parametrize(
+    "command", [("compare", "--with", "seed=5"), ("report", "-o", "page.html"), ("explain",), ("trace",)]
+)
+def test_ctrl_c_in_what_a_command_needs_ends_it(scenario, tmp_path, monkeypatch, interrupt, command):
+    """A part of a run is no answer: no table, no page, and a gate of CI does not open."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpusim.progress.Progress.update", lambda _, done: interrupt() if done == 5 else None)
+    more = ("--set", "workload.num_requests=2000")
+    out, err = gpusim(command[0], scenario, *command[1:], *more, exit_code=130)
+    assert (out, err) == ("", "note: interrupted\n")
+    assert {path.name for path in tmp_path.iterdir()} == {scenario.name}
+
+
+def test_an_interrupted_run_says_so_wherever_it_is_shown(scenario, tmp_path, monkeypatch, interrupt):
+    """In comparisons and on pages, beside its other warnings."""
+    with monkeypatch.context() as patched:
+        patched.setattr("gpusim.progress.Progress.update", lambda _, done: interrupt() if done == 5 else None)
+        more = ("--set", "workload.num_requests=2000")
+        gpusim("run", scenario, *more, "--out", tmp_path / "part", exit_code=130)
+    data = json.loads(gpusim("compare", tmp_path / "part", scenario, "--json")[0])
+    assert data["baseline_warnings"][0].startswith("this run was interrupted")
+    gpusim("report", tmp_path / "part", "-o", tmp_path / "page.html")
+    assert "Warning: this run was interrupted" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_ctrl_c_anywhere_else_has_no_traceback(scenario, monkeypatch, interrupt):
     """Also before a run there is only a note."""
     monkeypatch.setattr("gpusim.plan.plan_document", interrupt)

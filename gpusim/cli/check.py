@@ -63,10 +63,16 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  trace {trace['name']}: {counted(trace['requests'], 'request')}"
     for engine in found["engines"]:
         yield (
-            f"  {engine['name']}: {engine['model']} on {', '.join(engine['gpus'])} ({engine['device']}), "
+            f"  {engine['name']}: {engine['model']}, {_parameters(engine)}, on {', '.join(engine['gpus'])} ({engine['device']}), "
             f"{engine['kv_blocks']} KV blocks of {engine['block_size']} tokens"
         )
     if found["sweep_points"]:
         yield f"  sweep: {counted(found['sweep_points'], 'point')}"
     for warning in found["warnings"]:
         yield f"  warning: {warning}"
+
+
+def _parameters(engine: Mapping[str, Any]) -> str:
+    """Say how many parameters the model has, and how many of them a token uses where that is fewer."""
+    all_of_them, active = (f"{engine[name] / 1e9:.3g} B" for name in ("parameters", "active_parameters"))
+    return f"{all_of_them} parameters" if active == all_of_them else f"{all_of_them} parameters, {active} active"

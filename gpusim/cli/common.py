@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -88,12 +89,18 @@ def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
 
 
 def opened(source: str, overrides: list[str] | None = None) -> Result:
-    """Return the run that *source* names; a scenario is simulated, with a bar where that takes long."""
-    from gpusim.open_run import open_run  # noqa: PLC0415
+    """Return the run that *source* names; a scenario is simulated, with a bar where that takes long.
+
+    Raises:
+        KeyboardInterrupt: If that was interrupted: a part of a run is no answer to what was asked of the whole.
+    """
+    from gpusim.open_run import is_saved, open_run  # noqa: PLC0415
     from gpusim.progress import Progress  # noqa: PLC0415
 
     with Progress("requests") as progress:
         result = open_run(source, parse_assignments(overrides), on_finished=progress.update)
+    if not result.record.complete and not is_saved(Path(source)):
+        raise KeyboardInterrupt
     if not result.record.complete:
         note(f"{source}: this run was interrupted; these are the requests that had finished")
     return result

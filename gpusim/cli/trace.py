@@ -50,8 +50,7 @@ def trace(  # noqa: PLR0917 - typer reads them by name
     as_json: JsonOption = False,
 ) -> None:
     """Write a timeline of some steps of a run, kernel by kernel, to open in ui.perfetto.dev."""
-    from gpusim.open_run import is_saved  # noqa: PLC0415 - commands pay for what they use
-    from gpusim.progress import Progress  # noqa: PLC0415
+    from gpusim.progress import Progress  # noqa: PLC0415 - commands pay for what they use
     from gpusim.trace.record import write_timeline  # noqa: PLC0415
     from gpusim.trace.window import find_window  # noqa: PLC0415
 
@@ -61,8 +60,6 @@ def trace(  # noqa: PLR0917 - typer reads them by name
     if target.is_dir():
         raise SpecError(f"{target}: is a folder; name a file")
     result = opened(run, overrides)
-    if not result.record.complete and not is_saved(Path(run)):
-        raise typer.Exit(INTERRUPTED)
     window = find_window(result.record.steps, from_s, to_s)
     plan = _plan(run, overrides)
     with Progress("requests") as progress:
@@ -113,16 +110,18 @@ def _say(target: Path, window: Window, traced: Traced, result: Result, *, as_jso
                 "file": str(target),
                 "size_bytes": size_bytes,
                 "events": traced.num_events,
-                "steps": window.num_steps,
+                "complete": traced.is_whole,
+                "steps": window.num_steps if traced.is_whole else None,
                 "from_s": from_s,
                 "to_s": to_s,
                 "same_token_times": traced.agrees(result.record),
             }
         )
     else:
+        steps = f"{counted(window.num_steps, 'step that starts', 'steps that start')} from {from_s:g} s to {to_s:g} s"
+        shown = steps if traced.is_whole else f"the first of {steps}"
         typer.echo(
-            f"{target}: {counted(window.num_steps, 'step that starts', 'steps that start')} from {from_s:g} s to {to_s:g} s, {counted(traced.num_events, 'event')}, "
-            f"{size_bytes / MB:.3g} MB; open it in https://ui.perfetto.dev"
+            f"{target}: {shown}, {counted(traced.num_events, 'event')}, {size_bytes / MB:.3g} MB; open it in https://ui.perfetto.dev"
         )
 
 

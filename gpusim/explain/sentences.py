@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gpusim.explain.groups import ALL
@@ -72,7 +72,7 @@ def _slow(itl: Mapping[str, Any]) -> str:
     more = {part: slow["seconds"][part] - median["seconds"][part] for part in slow["seconds"]}
     most = max(more, key=lambda part: more[part])
     spent = [f"{1e3 * group['seconds'][most]:.3g} ms" for group in (slow, median)]
-    reason = f"{PARTS[most]} takes {spent[0]} of theirs, {spent[1]} of the median's"
+    reason = f"{PARTS[most]}: {spent[0]} of theirs, {spent[1]} of the median's"
     if most != "paused" and beside >= _MOST > usual:
         reason = (
             f"{100 * beside:.0f} % of their steps carry the prefill of other requests, {100 * usual:.0f} % of the median's; "
@@ -104,8 +104,9 @@ def _resource(told: Mapping[str, Any]) -> Iterator[str]:
             named.setdefault(best, []).append(
                 f"{FIGURE_NAMES[figure]} {100 * gains[best]:.1f} %{_between(interval, -1)}"
             )
+    few = _few([row["interval"][ALL] for row in told["sensitivities"] if row["what"] in named])
     for name, gained in named.items():
-        yield f"{NAMES[name].capitalize()} matters most: {percent:.3g} % better makes {', '.join(gained)} shorter."
+        yield f"{NAMES[name].capitalize()} matters most: {percent:.3g} % better makes {', '.join(gained)} shorter{few}."
 
 
 def _culprits(told: Mapping[str, Any]) -> Iterator[str]:
@@ -116,7 +117,13 @@ def _culprits(told: Mapping[str, Any]) -> Iterator[str]:
             changed = [f"{FIGURE_NAMES[name]} {_changed(change[name], row['interval'][group][name])}" for name in felt]
             if changed:
                 of = "" if group == ALL else f", of {group}"
-                yield f"Without {row['what']}{of}: {', '.join(changed)}."
+                yield f"Without {row['what']}{of}: {', '.join(changed)}{_few([row['interval'][group]])}."
+
+
+def _few(intervals: Sequence[Mapping[str, Any]]) -> str:
+    """Say that changes are of these requests alone, where they are too few to tell of others."""
+    unknown = any(each[figure] is None for each in intervals for figure in _TOLD)
+    return ", for these few requests" if unknown else ""
 
 
 def _changed(change: float, interval: tuple[float, float] | None) -> str:

@@ -127,7 +127,9 @@ def how(versus: Versus, confidence: float) -> str:
         drawn += f'; "here": for these {counted(a, "request")}, too few to tell of others'
     if not versus.is_paired and {"seed"} < {difference.key for difference in versus.differences}:
         drawn += "; with one seed for both, smaller changes could be told"
-    return f"intervals at {100 * confidence:g} %, verdicts together: {what}, {drawn}"
+    number = len(versus.changes)
+    verdicts = f"verdicts for all {number} metrics together" if number > 1 else "the verdict too"
+    return f"intervals at {100 * confidence:g} %, {verdicts}: {what}, {drawn}"
 
 
 def change_texts(change: Change) -> dict[str, str]:

@@ -9,7 +9,7 @@ from gpusim.report.metric_titles import LATENCY_KEYS
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table
 from gpusim.report.terminal import half_width
-from gpusim.results.setup import setup
+from gpusim.results.setup import interrupted, setup
 from gpusim.spelling import counted
 
 Summaries: TypeAlias = "Mapping[str, Mapping[str, Any]]"
@@ -39,7 +39,8 @@ def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
     if slo["attainment"] is not None:
         targets = [f"{LATENCY_KEYS[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
         text += f"; SLO: {digits(slo['attainment'], 100)} % of the requests meet {' and '.join(targets)}"
-    return [paragraph(text + "."), *(paragraph(f"Warning: {warning}") for warning in summary["warnings"])]
+    warnings = [*interrupted(summary["complete"]), *summary["warnings"]]
+    return [paragraph(text + "."), *(paragraph(f"Warning: {warning}") for warning in warnings)]
 
 
 def _served(summary: Mapping[str, Any]) -> str:

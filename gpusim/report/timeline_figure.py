@@ -30,7 +30,7 @@ _COLOURS: Final = {
     "waiting, transfer": CATEGORY_COLOURS["transfer"],
 }
 _BANDWIDTHS: Final = {
-    "HBM": ("HBM", BLUE),
+    "HBM": ("GPU memory", BLUE),
     "nvlink": ("NVLink", VERMILLION),
     "xgmi": ("xGMI", VERMILLION),
     "ici": ("ICI", VERMILLION),

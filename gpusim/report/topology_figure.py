@@ -157,8 +157,7 @@ def _memory(node: Node, busy: float, *, is_short: bool) -> str:
     """Say how busy the memory of *node* was; of many, the busiest."""
     if is_short:
         return f"{busy:.0%}"
-    title = "HBM" if node.kind == "gpu" else "memory"
-    return f"{title} {'≤ ' if len(node.members) > 1 and busy else ''}{_percent(busy)}"
+    return f"memory {'≤ ' if len(node.members) > 1 and busy else ''}{_percent(busy)}"
 
 
 def _tooltip(node: Node, use: Mapping[str, float]) -> str:

@@ -57,7 +57,7 @@ class Change:
         metric: Its name (`UNITS`).
         a: In the baseline, in SI.
         b: In the other run.
-        change: b / a - 1; where either is 0 in some sample there is no ratio, and it is b - a.
+        change: b / a - 1; b - a of shares, and where either is 0 in some sample, which leaves no ratio.
         is_relative: Which of the two it is.
         interval: Confidence interval of `change`; None where too little was observed.
         p_value: Chance of a change as large if there were none, this metric alone; None as above.
@@ -108,7 +108,9 @@ def change_of(
     from scipy.special import stdtr, stdtrit  # noqa: PLC0415 - slow to import
 
     is_known = most_degrees > 0 and a.is_finite and b.is_finite
-    is_relative = (min(a.smallest, b.smallest) if is_known else min(a.estimate, b.estimate)) > 0
+    is_relative = (min(a.smallest, b.smallest) if is_known else min(a.estimate, b.estimate)) > 0 and UNITS[
+        metric
+    ] != "share"
     change = b.estimate / a.estimate - 1 if is_relative else b.estimate - a.estimate
     found = Change(metric, a.estimate, b.estimate, change, is_relative, None, None, "too few requests to tell")
     if not is_known:
@@ -121,8 +123,7 @@ def change_of(
     low, high = estimate - half, estimate + half
     interval = (math.expm1(low), math.expm1(high)) if is_relative else (low, high)
     if found.unit == "share":
-        highest = 1 / a.estimate - 1 if is_relative else 1 - a.estimate
-        interval = (max(interval[0], -1.0 if is_relative else -a.estimate), min(interval[1], highest))
+        interval = (max(interval[0], -a.estimate), min(interval[1], 1 - a.estimate))
     # Without any spread a change is sure, and no change too.
     deviations = abs(estimate) / (error or math.ulp(0.0))
     p_value = 2 * float(stdtr(degrees, -deviations))

@@ -196,15 +196,15 @@ class _Run:
     def replicates(self, length: int, stream: str) -> dict[str, Replicates]:
         """Return every metric, drawn again in blocks of *length* requests with the random numbers of *stream*.
 
-        What is left to do when the last request has arrived is drawn too: from what was left after each of the last quarter.
+        What is left to do when the last request has arrived is drawn too.
         """
         number = len(self.observed)
         as_it_was = np.ones((1, number), np.int64)
         drawn = draw_counts(number, length, NUM_SAMPLES, Streams(0).block(f"bootstrap/{stream}", 0))
         counts = np.concatenate([as_it_was, drawn, leave_out_counts(number, length)])
-        last = np.full(len(counts), number - 1)
-        last[1 : 1 + NUM_SAMPLES] -= np.arange(NUM_SAMPLES) * (number // 4) // NUM_SAMPLES
-        samples = self.observed.samples(counts, last)
+        tails_s = np.full(len(counts), self.observed.left_s[-1])
+        tails_s[1 : 1 + NUM_SAMPLES] = self.observed.tails_s(NUM_SAMPLES)
+        samples = self.observed.samples(counts, tails_s)
         return {
             metric: Replicates(float(values[0]), values[1 : 1 + NUM_SAMPLES], values[1 + NUM_SAMPLES :])
             for metric, values in samples.items()

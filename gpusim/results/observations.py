@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ Samples: TypeAlias = "dict[str, FloatArray]"
 PERCENTILES: Final = {"p50": 500, "p90": 900, "p95": 950, "p99": 990}
 """Compared of each latency beside its mean, in thousandths."""
 _PER_MILLE: Final = tuple(PERCENTILES.values())
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
+"""Multiples of it fill the numbers from 0 to 1 evenly, in an order that has nothing to do with that of anything else."""
 
 
 def is_percentile(metric: str) -> bool:
@@ -121,12 +124,25 @@ class Observations:
             return {}
         return {metric: float(found[0]) for metric, found in self.samples(np.ones((1, len(self)), np.int64)).items()}
 
-    def samples(self, counts: IntArray, last: IntArray | None = None) -> Samples:
+    def tails_s(self, number: int) -> FloatArray:
+        """Draw *number* times what may be left to do when the last request has arrived (number,).
+
+        It is what was left after one of the last quarter of the requests, and as much as was left in the mean of the first
+        quarter more or less, at most: so much is left wherever a run ends, and a shorter tail is no higher throughput. What a
+        growing queue has added by then counts.
+        """
+        quarter = max(len(self) // 4, 1)
+        after = len(self) - 1 - np.arange(number) * quarter // number
+        part = 2 * np.modf(np.arange(number) * _GOLDEN)[0] - 1
+        tails: FloatArray = self.left_s[after] + part * max(float(self.left_s[:quarter].mean()), 0.0)
+        return tails
+
+    def samples(self, counts: IntArray, tails_s: FloatArray | None = None) -> Samples:
         """Take every metric of every sample.
 
         Args:
             counts: How often each request is in each sample (num_samples, n).
-            last: Which request a sample ends as if it were the last (num_samples,); all with the last one by default.
+            tails_s: From the last arrival to the last token of each (num_samples,); as it was by default.
         """
         found: Samples = {}
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -134,7 +150,7 @@ class Observations:
                 means, quantiles = self._gaps(counts) if name == "itl" else self._latency(name, counts)
                 found[f"{name}.mean"] = means
                 found |= {f"{name}.{key}": quantiles[:, i] for i, key in enumerate(PERCENTILES)}
-            found |= self._served(counts, self.left_s[-1] if last is None else self.left_s[last])
+            found |= self._served(counts, self.left_s[-1:] if tails_s is None else tails_s)
         return found
 
     def _gaps(self, counts: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -145,8 +161,8 @@ class Observations:
         values, own = self.latencies[name][known], counts[:, known]
         return own @ values / own.sum(axis=1), weighted_quantiles(values, own, _PER_MILLE)
 
-    def _served(self, counts: IntArray, left_s: FloatArray) -> Samples:
-        duration_s, number = counts @ self.gap_s + left_s, counts.sum(axis=1)
+    def _served(self, counts: IntArray, tails_s: FloatArray) -> Samples:
+        duration_s, number = counts @ self.gap_s + tails_s, counts.sum(axis=1)
         rejected = self.rows["status"] == STATUSES.index("rejected")
         found: Samples = {"throughput": counts @ self.num_tokens / duration_s}
         if self.met_slo is not None:

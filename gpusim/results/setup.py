@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +29,12 @@ def setup(scenario: Mapping[str, Any], engines: Mapping[str, Mapping[str, Any]])
     )
 
 
+def interrupted(complete: bool) -> Iterator[str]:
+    """Warn of a run that is not *complete*."""
+    if not complete:
+        yield "this run was interrupted; these are the requests that had finished"
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What a reader of a run's numbers must know beside its name.
@@ -44,7 +50,7 @@ class About:
     @classmethod
     def of(cls, record: RunRecord) -> About:
         """Return it of a run."""
-        return cls(setup(record.scenario, record.engines), tuple(record.warnings))
+        return cls(setup(record.scenario, record.engines), (*interrupted(record.complete), *record.warnings))
 
 
 UNKNOWN: Final = About()

@@ -53,7 +53,8 @@ def _expected(device: DeviceSpec) -> str:
     errors = ", ".join(f"{name} {error:.1f} %" for name, error in LEFT_OUT.items())
     found = f"measured GPUs, taken for such, are off by {errors} in the mean of {NUM_RUNS} serving runs, most of them on H100"
     if device.vendor in ("", MEASURED_VENDOR):
-        return found
+        is_gddr = getattr(device.memory, "standard", "").startswith("GDDR")
+        return f"{found}; only one of them has GDDR: expect more" if is_gddr else found
     return f"{found}; no GPU of {device.vendor} was ever measured: expect more"
 
 

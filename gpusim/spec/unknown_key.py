@@ -23,6 +23,7 @@ OF_ENGINES: Final[Mapping[str, str]] = {
     "quantization": "the scenario says how weights are stored: dtype: {weights: fp8}",
     "kv_cache_dtype": "the scenario says how KV is stored: dtype: {kv: fp8}",
     "enable_chunked_prefill": "scheduler: continuous prefills in chunks, vllm-v0 and orca whole prompts; leave it out",
+    "tpot": "slo.itl is the target of TPOT, each request's mean gap between tokens",
     "enforce_eager": "the engine profile says what CUDA graphs save; see gpusim list engines",
 }
 """Options of engines that are no key here, and what to do instead."""

@@ -124,6 +124,13 @@ def test_late_tokens_take_no_throughput():
     assert found["ttft.mean"].verdict == "worse"
 
 
+def test_a_longer_tail_is_no_lower_throughput():
+    """Where every request takes as much longer, the run does too, once, however long it is."""
+    change = gs.compare(late_run([]), late_run(range(1000)))["throughput"]
+    assert change.change == pytest.approx(-1 / 3000, rel=0.01)
+    assert change.verdict == "no change within noise"
+
+
 def test_an_overloaded_engine_serves_less():
     """Where the queue grows from request to request, throughput falls by as much, and that is sure."""
     change = gs.compare(served_in_turn(0.9), served_in_turn(1.2))["throughput"]
@@ -149,7 +156,7 @@ def test_no_more_than_all_can_meet_the_slo():
     assert (found.a, found.b) == (1, 0.989)
     assert found.interval[0] < found.change < 0 == found.interval[1]
     back = gs.compare(late_run(range(500, 511)), late_run([]))["attainment"]
-    assert (1 + back.interval[1]) * back.a == pytest.approx(1)
+    assert back.interval[1] + back.a == pytest.approx(1)
 
 
 def test_what_some_samples_lack_is_shown():

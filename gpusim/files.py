@@ -1,12 +1,17 @@
-"""Writing single files so that nobody ever sees half of one."""
+"""Writing single files so that nobody ever sees half of one, and names for files and folders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from gpusim.errors import SpecError
+
+_LONGEST: Final = 100
+"""Characters of a name."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -59,3 +64,23 @@ def make_folder(path: Path) -> None:
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise SpecError(f"{path}: no folder can be made there: {error.strerror or error}") from None
+
+
+def plain_name(text: str) -> str:
+    """Return *text* as a name that any system takes: of letters, digits, and ``-_.`` only."""
+    return re.sub("[^A-Za-z0-9_.]+", "-", text).rstrip("-.")
+
+
+def distinct_names(wanted: Iterable[str]) -> list[str]:
+    """Return names of at most 100 characters that all are different, also where capitals do not count: ``a``, ``A-2``."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for each in wanted:
+        name = short = each[:_LONGEST]
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{short}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names

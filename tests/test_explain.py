@@ -11,7 +11,8 @@ from gpusim.cli import app
 from gpusim.errors import SpecError
 from gpusim.explain.explanation import explain
 from gpusim.explain.groups import groups_of, latencies
-from gpusim.explain.variants import without
+from gpusim.explain.runs import simulate_all
+from gpusim.explain.variants import Variant, without
 from gpusim.plan import plan_document
 from gpusim.simulation import Simulation
 from gpusim.spec.document import Document
@@ -74,6 +75,14 @@ def test_processes_change_nothing():
     """Runs simulated side by side say what those one after the other do."""
     result = build_simulation(detail="step").run()
     assert explain(result, processes=2) == explain(result)
+
+
+def test_runs_whose_names_differ_in_signs_only_are_all_kept(tmp_path):
+    """No system takes all signs in names; what two names become in common is told apart by a number."""
+    scenario = build_simulation(detail="step").run().record.scenario
+    names = ("stated", "background a b", "background a-b")
+    simulate_all([Variant(name, dict(scenario)) for name in names], out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"stated", "background-a-b", "background-a-b-2"}
 
 
 def test_factors_multiply_what_the_scenario_states():

@@ -13,6 +13,7 @@ from gpusim.core.processes import worker_pool
 from gpusim.explain.groups import ALL, FIGURES, Latencies, groups_of, latencies
 from gpusim.explain.intervals import Intervals, intervals
 from gpusim.explain.variants import Variant
+from gpusim.files import distinct_names, plain_name
 from gpusim.plan import plan_document
 from gpusim.results.result import Result
 from gpusim.results.store import check_directory
@@ -51,46 +52,55 @@ def simulate_all(
     Raises:
         GpusimError: If one cannot run, or not be written.
     """
-    if out is not None:
-        for variant in variants:
-            check_directory(out / variant.folder)
+    folders = _folders(variants, out)
     done = on_done or (lambda _: None)
     found: dict[int, Outcome] = {}
-    with suppress(KeyboardInterrupt), closing(_outcomes(variants, processes, out)) as outcomes:
+    with suppress(KeyboardInterrupt), closing(_outcomes(variants, folders, processes)) as outcomes:
         for place, outcome in outcomes:
             found[place] = outcome
             done(len(found))
     return [found.get(place) for place in range(len(variants))]
 
 
+def _folders(variants: Sequence[Variant], out: Path | None) -> list[Path | None]:
+    """Return where the run of each variant goes, after its name, and no two the same; None without *out*."""
+    if out is None:
+        return [None] * len(variants)
+    folders = [out / name for name in distinct_names(plain_name(variant.name) for variant in variants)]
+    for folder in folders:
+        check_directory(folder)
+    return [*folders]
+
+
 def _outcomes(
-    variants: Sequence[Variant], processes: int, out: Path | None
+    variants: Sequence[Variant], folders: Sequence[Path | None], processes: int
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Return place and outcome of each variant, as they are done; the first of them first."""
-    stated = _simulate(variants[0], out)
+    stated = _simulate(variants[0], folders[0])
     yield 0, Outcome(latencies(stated), {}, {})
-    one = partial(_outcome, stated=stated, out=out)
+    one = partial(_outcome, stated)
+    changed = list(enumerate(zip(variants, folders, strict=True)))[1:]
     if processes == 1:
-        for place, variant in enumerate(variants[1:], 1):
-            yield place, one(variant)
+        for place, variant_and_folder in changed:
+            yield place, one(*variant_and_folder)
         return
     with worker_pool(min(processes, len(variants))) as pool:
-        places = {pool.submit(one, variant): place for place, variant in enumerate(variants[1:], 1)}
+        places = {pool.submit(one, *variant_and_folder): place for place, variant_and_folder in changed}
         for future in as_completed(places):
             yield places[future], future.result()
 
 
-def _simulate(variant: Variant, out: Path | None) -> Result:
+def _simulate(variant: Variant, folder: Path | None) -> Result:
     result = Simulation(plan_document(Document(variant.name, variant.scenario))).run()
     if not result.record.complete:
         raise KeyboardInterrupt
-    if out is not None:
-        result.save(out / variant.folder)
+    if folder is not None:
+        result.save(folder)
     return result
 
 
-def _outcome(variant: Variant, *, stated: Result, out: Path | None) -> Outcome:
-    result = _simulate(variant, out)
+def _outcome(stated: Result, variant: Variant, folder: Path | None) -> Outcome:
+    result = _simulate(variant, folder)
     old, new = latencies(stated), latencies(result)
     # Where some are left out, all that are left are their own groups; all of them would be other requests.
     groups = [name for name in old if name in new and (name != ALL or old.keys() == new.keys())]

@@ -31,11 +31,6 @@ class Variant:
     is_improvement: bool = False
     """Whether all requests are there, and one of the factors is better."""
 
-    @property
-    def folder(self) -> str:
-        """Where it is written to."""
-        return "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in self.name)
-
 
 def better(scenario: Scenario, factor: float) -> list[Variant]:
     """Return a variant for each factor, *factor* times as good: rates are multiplied by it, times divided."""

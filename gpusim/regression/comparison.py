@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 from gpusim.errors import SpecError
 from gpusim.regression.baseline import Baseline
-from gpusim.regression.facts import Fact
 from gpusim.spelling import unknown_name
 
 RTOL: Final = 0.02
@@ -84,13 +83,6 @@ def moves(before: Baseline, now: Baseline, tolerance: Tolerance) -> list[Move]:
         for name, unit, value, current in _pairs(before, now)
         if not _is_within(value, current, tolerance.of(name), tolerance.atol_s if unit == "s" else 0.0)
     ]
-
-
-def settings(before: Baseline, now: Baseline) -> list[tuple[str, Fact | None, Fact | None]]:
-    """Return the settings of the scenario that changed, with their values; None where there is none."""
-    paths = sorted({*before.scenario, *now.scenario})
-    pairs = [(path, before.scenario.get(path), now.scenario.get(path)) for path in paths]
-    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _parts(baseline: Baseline) -> list[tuple[Unit, Mapping[str, float | None]]]:

@@ -12,6 +12,8 @@ _DESCRIPTIONS: Final = frozenset({"schema", "source", "published", "relative_to"
 """Keys that no simulated number depends on."""
 _CATALOG: Final = frozenset({"topology", "model"})
 """Parts that are long and mostly known by name: one fact each."""
+_MACHINE: Final = "topology."
+"""Before what is said of the machine in words."""
 _DIGITS: Final = 12
 """Hexadecimal digits of a digest: 48 bits."""
 _SHORT: Final = 8
@@ -28,7 +30,17 @@ def facts(scenario: Mapping[str, Any]) -> dict[str, Fact]:
     """
     topology = scenario.get("topology")
     machine = machine_facts(topology) if isinstance(topology, Mapping) else {}
-    return dict(sorted([*_facts(scenario, ""), *((f"topology.{name}", text) for name, text in machine.items())]))
+    return dict(sorted([*_facts(scenario, ""), *((f"{_MACHINE}{name}", text) for name, text in machine.items())]))
+
+
+def changes(before: Mapping[str, Fact], now: Mapping[str, Fact]) -> list[tuple[str, Fact | None, Fact | None]]:
+    """Return the facts that differ, sorted by path, each with both values; None where there is none.
+
+    Machines in words, which the first baselines lack and a digest stands for, are compared where both sides have them.
+    """
+    in_words = all(any(path.startswith(_MACHINE) for path in side) for side in (before, now))
+    paths = sorted(path for path in {*before, *now} if in_words or not path.startswith(_MACHINE))
+    return [(path, before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)]
 
 
 def _facts(part: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Fact]]:

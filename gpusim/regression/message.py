@@ -8,8 +8,8 @@ from typing import Final
 
 from gpusim.regression.baseline import Baseline
 from gpusim.regression.blame import blame
-from gpusim.regression.comparison import Move, settings
-from gpusim.regression.facts import Fact
+from gpusim.regression.comparison import Move
+from gpusim.regression.facts import Fact, changes
 from gpusim.results.quantity import shown
 from gpusim.spelling import counted
 
@@ -77,7 +77,7 @@ def _value(value: float | None, unit: str) -> str:
 
 def _changes(before: Baseline, now: Baseline) -> Iterator[str]:
     """Say what else is not as it was: settings of the scenario, the version of gpusim."""
-    changed = settings(before, now)
+    changed = changes(before.scenario, now.scenario)
     if changed:
         yield "changed in the scenario:"
         yield from (f"    {path}: {_fact(was)} -> {_fact(is_now)}" for path, was, is_now in changed[:_MOST])

@@ -57,9 +57,8 @@ def turns_of(log: StepLog, rows: Records, last_steps: IntArray, serving: Mapping
             limits = np.where(_each(log, "num_tokens") >= serving["max_num_seqs"], SEATS, BLOCKS)
         case _:
             in_time = _decided_before(log, rows, finished, serving)
-            leaving = np.where(
-                in_time, np.roll(finished, 1), 0
-            )  # who is over holds a seat in the step that was fixed before
+            # Who is over holds a seat in the step that was fixed before.
+            leaving = np.where(in_time, np.roll(finished, 1), 0)
             fixed = np.where(in_time, np.roll(starts, 1), starts)
             return Turns(starts, ends, fixed, _together(log, leaving, serving))
     return Turns(starts, ends, starts, limits)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any
 
+from gpusim.files import distinct_names, plain_name
 from gpusim.spec.problems import Problem
 
 LABEL = "label"
 """Names a value that sets several keys at once, or a point of a list."""
-
-_LONGEST: Final = 100
-"""Characters of a folder's name."""
 
 Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 """Keys by dotted path with their values, to be crossed, or a list of points."""
@@ -88,27 +85,14 @@ def swept_keys(chosen: Sequence[Point]) -> tuple[str, ...]:
 
 
 def folder_names(chosen: Sequence[Point]) -> list[str]:
-    """Return a name for the folder of each point, by what it sets: ``weights-fp8_rate-2-s``.
-
-    All are different, also where capitals do not count, and of letters, digits, and ``-_.`` only, whatever the system.
-    """
-    names: list[str] = []
-    taken: set[str] = set()
-    for point in chosen:
-        name = wanted = "_".join(map(_folder_name, point.labels.items()))[:_LONGEST]
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{wanted}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    """Return a name for the folder of each point, by what it sets, none twice: ``weights-fp8_rate-2-s``."""
+    return distinct_names("_".join(map(_folder_name, point.labels.items())) for point in chosen)
 
 
 def _folder_name(label: tuple[str, Any]) -> str:
     """Return the last part of a key and its value, as a part of a folder's name."""
     key, value = label
-    return re.sub("[^A-Za-z0-9_.]+", "-", f"{key.rpartition('.')[2]}-{value}").rstrip("-.")
+    return plain_name(f"{key.rpartition('.')[2]}-{value}")
 
 
 def unmatched(wanted: Mapping[str, Any], chosen: Sequence[Point], *where: str | int) -> list[Problem]:

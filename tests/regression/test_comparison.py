@@ -10,8 +10,8 @@ import gpusim as gs
 from gpusim.errors import GpusimError, SpecError
 from gpusim.regression.baseline import Baseline, read_baseline
 from gpusim.regression.blame import parts_by_change
-from gpusim.regression.comparison import Tolerance, moves, settings
-from gpusim.regression.facts import facts
+from gpusim.regression.comparison import Tolerance, moves
+from gpusim.regression.facts import changes, facts
 from gpusim.regression.message import describe
 
 TINY = {"model": "tiny", "serving.max_model_len": 2048, "workload.num_requests": 8, "workload.arrivals.rate": "500 /s"}
@@ -132,13 +132,27 @@ def test_slower_memory_is_blamed_on_what_is_read():
     )
 
 
+def test_a_baseline_from_before_machines_were_put_in_words_has_not_changed(baseline):
+    """What it does not say of its machine is no change of the scenario, and what did change is alone."""
+    old = replace(
+        baseline,
+        scenario={path: fact for path, fact in baseline.scenario.items() if not path.startswith("topology.")},
+    )
+    now = moved(baseline, 1.5, "e2e.mean")
+    assert old.scenario != baseline.scenario
+    assert changes(old.scenario, now.scenario) == changes(now.scenario, old.scenario) == []
+    assert "the scenario is the same" in describe("b.json", old, now, moves(old, now, Tolerance()), "pytest")
+    other = replace(now, scenario=now.scenario | {"seed": 7})
+    assert [path for path, *_ in changes(old.scenario, other.scenario)] == ["seed"]
+
+
 def test_waiting_requests_are_named_where_steps_are_not_to_blame(baseline):
     """Fewer sequences at a time let requests queue; the message says so and names the setting with both values."""
     now = Baseline.of(simulated(serving__max_num_seqs=1))
     text = describe("b.json", baseline, now, moves(baseline, now, Tolerance()), "pytest")
     assert "a first token, queue to blame:\n    queue  " in text
     assert "serving.max_num_seqs: 128 -> 1" in text
-    assert settings(baseline, now) == [("serving.max_num_seqs", 128, 1)]
+    assert changes(baseline.scenario, now.scenario) == [("serving.max_num_seqs", 128, 1)]
 
 
 def test_the_same_scenario_under_another_version(baseline):

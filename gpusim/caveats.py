@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from gpusim.placement import EnginePlan
 from gpusim.plan import Plan
 from gpusim.runtime.provenance import standing_in
 from gpusim.spec.workload import WorkloadSpec
+from gpusim.spelling import counted
 from gpusim.workload.stream import request_blocks
 
 
@@ -37,20 +39,26 @@ def long_requests(plan: Plan) -> Iterator[str]:
     shared = [(plan.workload, sharing)] if plan.workload is not None and sharing else []
     for workload, engines in own + shared:
         longest = max(engine.serving.max_model_len or engine.model.max_model_len for engine in engines)
-        too_long, number = _longer(workload, longest, plan.scenario.seed)
+        too_long, following, number = _rejected(workload, longest, plan.scenario.seed)
         if too_long:
             names = ", ".join(engine.name for engine in engines)
             yield (
                 f"{names}: {too_long} of {number} requests will be rejected: prompt and output are longer than "
-                f"max_model_len = {longest}"
+                f"max_model_len = {longest}" + (f"; and {counted(following, 'turn')} after them" if following else "")
             )
 
 
-def _longer(workload: WorkloadSpec, longest: int, seed: int) -> tuple[int, int]:
-    """Return how many requests have more than *longest* tokens, and how many there are."""
-    too_long = number = 0
+def _rejected(workload: WorkloadSpec, longest: int, seed: int) -> tuple[int, int, int]:
+    """Return how many requests are rejected for having more than *longest* tokens, how many follow these, and how many there are."""
+    too_long = following = number = 0
+    is_rejected = False
     for block in request_blocks(workload, seed=seed, folder=Path()):
         number += len(block)
-        lengths = zip(block.prompt_tokens, block.output_tokens, strict=True)
-        too_long += sum(prompt + output > longest for prompt, output in lengths)
-    return too_long, number
+        followed = block.after or repeat(None, len(block))
+        for prompt, output, after in zip(block.prompt_tokens, block.output_tokens, followed, strict=True):
+            is_following = is_rejected and after is not None
+            is_long = prompt + output > longest and not is_following
+            is_rejected = is_following or is_long
+            following += is_following
+            too_long += is_long
+    return too_long, following, number

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+NUMBERS: Final = re.compile(r"\d+")
+"""What is left out of names of things that are alike: ``gpu0`` and ``gpu1``."""
 MANY: Final = 24
 """More names than anybody reads in a message."""
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write *number* with its noun: ``1 request``, ``2 requests``; *plural* where that is not the noun with an s."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+def counted(number: int, noun: str, plural: str = "", *, thousands: str = "") -> str:
+    """Write *number* with its noun: ``1 request``, ``2 requests``.
+
+    Args:
+        number: How many there are.
+        noun: What they are, of one.
+        plural: Of several, where that is not the noun with an s.
+        thousands: Between groups of three digits.
+    """
+    return f"{number:{thousands}} {noun if number == 1 else plural or noun + 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

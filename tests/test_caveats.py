@@ -1,5 +1,7 @@
 """What is known to be worth a warning before a run."""
 
+import pytest
+
 from builders import build_plan
 from gpusim.caveats import long_contexts, long_requests
 from gpusim.simulation import Simulation
@@ -21,6 +23,27 @@ def test_requests_are_counted_that_a_run_rejects():
     assert list(long_requests(plan)) == [
         f"engine: {rejected} of 40 requests will be rejected: prompt and output are longer than max_model_len = 50"
     ]
+
+
+@pytest.mark.parametrize("arrivals", [{"kind": "poisson", "rate": "100 /s"}, {"kind": "closed", "concurrency": 2}])
+@pytest.mark.parametrize("turns", [3, 4, 5, 9])
+def test_turns_after_a_long_one_are_counted_apart(turns, arrivals):
+    """A run rejects them too, not for their length, though they are longer still: both numbers are those of the run."""
+    plan = build_plan(
+        serving__max_model_len=150,
+        workload__arrivals=arrivals,
+        workload__sessions={"turns": {"kind": "fixed", "value": turns}},
+        workload__num_requests=31,
+    )
+    reasons = Simulation(plan).run().record.requests.rejected_reasons()
+    too_long = "prompt and output are longer than max_model_len = 150"
+    expected = []
+    if turns > 3:
+        expected = [f"engine: {reasons[too_long]} of 31 requests will be rejected: {too_long}"]
+    if turns > 4:
+        after = reasons["the turn before it was rejected"]
+        expected = [f"{expected[0]}; and {after} turns after them"]
+    assert list(long_requests(plan)) == expected
 
 
 def test_of_engines_that_share_requests_the_longest_counts():

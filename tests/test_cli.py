@@ -240,7 +240,8 @@ def test_check_warns_of_what_a_run_would_warn_of(scenario):
 
 def test_a_run_says_that_requests_pile_up(scenario):
     """The terminal and the JSON have the same sentence; the same load slowly has none."""
-    fast = ("--set", "workload.arrivals.rate=1e5 /s", "--set", "workload.num_requests=60")
+    fast = ["workload.arrivals.rate=1e4 /s", "workload.num_requests=60", "serving.max_num_seqs=1"]
+    fast = [word for change in fast for word in ("--set", change)]
     (warning,) = json.loads(gpusim("run", scenario, *fast, "--json")[0])["warnings"]
     assert warning.startswith("engine: requests pile up: in the second half of the arrivals ")
     assert f"warning: {warning}" in " ".join(gpusim("run", scenario, *fast)[0].split())

@@ -20,6 +20,17 @@ def test_one_is_not_many(number, words, text):
     assert counted(number, *words) == text
 
 
+def test_large_numbers_may_have_separators():
+    """Where thousands are parted, their noun agrees all the same."""
+    numbers = (1, 999, 1000, 1_234_567)
+    assert [counted(n, "token", thousands=",") for n in numbers] == [
+        "1 token",
+        "999 tokens",
+        "1,000 tokens",
+        "1,234,567 tokens",
+    ]
+
+
 @pytest.mark.parametrize(
     ("known", "text"),
     [

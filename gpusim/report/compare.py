@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
+from gpusim.report.metric_titles import metric_title, metric_unit
+from gpusim.report.numbers import ABSENT, SCALES, digits
 from gpusim.report.terminal import TableColumn, sweep_table
-from gpusim.results.change import LATENCIES, Change
+from gpusim.results.change import Change
 from gpusim.results.comparison import Comparison, Versus
 from gpusim.results.differences import Difference
 from gpusim.results.limits import Limit
@@ -18,7 +19,6 @@ from gpusim.spelling import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-_TITLES: Final = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
 _MOST_DIFFERENCES: Final = 12
 """Lines that say what differs between two scenarios: another machine alone takes eight."""
 
@@ -100,7 +100,7 @@ def _warnings(comparison: Comparison) -> dict[str, list[str]]:
 def sentence(change: Change) -> str:
     """Say *change* in words: ``p99 ITL +12.4 % (9.8 to 15.1), worse``."""
     interval = f" ({_interval(change)})" if change.interval else ""
-    return f"{_title(change.metric)} {_written(change)}{interval}, {change.verdict}"
+    return f"{metric_title(change.metric)} {_written(change)}{interval}, {change.verdict}"
 
 
 def differing(found: Sequence[Difference]) -> list[str]:
@@ -137,7 +137,7 @@ def change_texts(change: Change) -> dict[str, str]:
     unit = _unit(change)
     scale = SCALES.get(unit, 1.0)
     return {
-        "metric": _title(change.metric),
+        "metric": metric_title(change.metric),
         "unit": unit,
         "a": digits(change.a, scale),
         "b": digits(change.b, scale),
@@ -147,15 +147,8 @@ def change_texts(change: Change) -> dict[str, str]:
     }
 
 
-def _title(metric: str) -> str:
-    latency, _, statistic = metric.partition(".")
-    return f"{statistic} {_TITLES.get(latency, latency)}" if latency in LATENCIES else metric
-
-
 def _unit(change: Change) -> str:
-    if change.unit == "s":
-        return time_unit([min(change.a, change.b) or max(change.a, change.b)])
-    return "%" if change.unit == "share" else change.unit
+    return metric_unit(change.unit, [change.a, change.b])
 
 
 def _written(change: Change) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gpusim.report.figures import need_altair
+from gpusim.report.metric_titles import LATENCY_TITLES
 from gpusim.report.numbers import SCALES, digits, time_unit
 from gpusim.report.runs_figures import time_axis
 from gpusim.report.theme import INK, MUTED, RUNS
 from gpusim.results.curves import curve, samples
 from gpusim.results.result import Result
 
-TITLES: Final = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2e": "E2E"}
+_PANELS: Final = ("ttft", "tpot", "itl", "e2e")
+"""Latencies, in the order of their panels."""
 _TAILS: Final = (2, 10, 100, 1000, 10_000, 100_000)
 """1 / (1 - p) of the percentiles that are written."""
 _NARROW: Final = 600
@@ -27,7 +29,8 @@ def percentiles(runs: Mapping[str, Result], width: int) -> Any:
     size = {"width": width // columns - _AXIS, "height": 190 if columns > 1 else 150}
     taken = {name: samples(result) for name, result in runs.items()}
     panels = []
-    for latency, title in TITLES.items():
+    for latency in _PANELS:
+        title = LATENCY_TITLES[latency]
         points: list[dict[str, Any]] = [
             {"run": run, "tail": tail, "s": value, "text": f"{title} {_level(tail)}: {_time(value)}, {run}"}
             for run, mine in taken.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from gpusim.report.metric_titles import LATENCY_KEYS
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.page import heading, paragraph, table
 from gpusim.report.terminal import half_width
@@ -14,7 +15,6 @@ from gpusim.spelling import counted
 Summaries: TypeAlias = "Mapping[str, Mapping[str, Any]]"
 """Of runs by name, as `Result.summary` returns them."""
 
-_LATENCIES: Final = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "ITL", "e2e_s": "E2E", "queue_s": "queue"}
 _STATISTICS: Final = ("p50", "p90", "p99", "p999", "max")
 _TARGETS: Final = {"ttft_s": "ttft_s", "tpot_s": "itl_s"}
 """Which target of the SLO is on which latency: the one on gaps is for the mean of a request, its TPOT."""
@@ -37,7 +37,7 @@ def origin(name: str, summary: Mapping[str, Any], label: str = "") -> list[str]:
     if requests["preempted"]:
         text += f", {requests['preempted']} preempted, {counted(requests['preemptions'], 'time')} in all"
     if slo["attainment"] is not None:
-        targets = [f"{_LATENCIES[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
+        targets = [f"{LATENCY_KEYS[latency]} {_target(slo, latency)}" for latency in _TARGETS if _target(slo, latency)]
         text += f"; SLO: {digits(slo['attainment'], 100)} % of the requests meet {' and '.join(targets)}"
     warnings = [*interrupted(summary["complete"]), *summary["warnings"]]
     return [paragraph(text + "."), *(paragraph(f"Warning: {warning}") for warning in warnings)]
@@ -52,7 +52,7 @@ def summary_tables(summaries: Summaries) -> list[str]:
     """Return the tables of *summaries*, rows of runs one below the other."""
     several = len(summaries) > 1
     tables = (
-        [row for key in _LATENCIES for row in _latencies(key, summaries)],
+        [row for key in LATENCY_KEYS for row in _latencies(key, summaries)],
         [_rates(run, summary) for run, summary in summaries.items()],
         [_engine(run, *item) for run, s in summaries.items() if len(s["engines"]) > 1 for item in s["engines"].items()],
     )
@@ -73,7 +73,7 @@ def _latencies(key: str, summaries: Summaries) -> list[dict[str, str]]:
     rows = []
     for run, summary in summaries.items():
         stats = summary[key]
-        row = {"metric": _LATENCIES[key], "run": run, "unit": unit, "mean": digits(stats["mean"], SCALES[unit])}
+        row = {"metric": LATENCY_KEYS[key], "run": run, "unit": unit, "mean": digits(stats["mean"], SCALES[unit])}
         row |= {"±95 %": half_width(stats)}
         row |= {statistic: digits(stats[statistic], SCALES[unit]) for statistic in _STATISTICS}
         row |= {"count": str(stats["count"])}
@@ -113,5 +113,5 @@ def _engine(run: str, name: str, engine: Mapping[str, Any]) -> dict[str, str]:
     row["decodes a step"] = digits(engine["mean_decodes"])
     for key in ("ttft_s", "tpot_s", "itl_s"):
         for statistic in ("p50", "p99"):
-            row[f"{_LATENCIES[key]} {statistic} ms"] = digits(engine[key][statistic], 1e3)
+            row[f"{statistic} {LATENCY_KEYS[key]} ms"] = digits(engine[key][statistic], 1e3)
     return row

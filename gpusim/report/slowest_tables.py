@@ -10,11 +10,10 @@ from gpusim.report.numbers import SCALES, digits, time_unit
 from gpusim.report.page import heading, table
 from gpusim.results.result import Result
 from gpusim.results.slowest import SlowFirst, SlowGap, slowest_firsts, slowest_gaps
+from gpusim.spelling import counted
 
 _NUMBER: Final = 5
 """First tokens shown; they have fewer reasons than gaps."""
-_TWO: Final = 2
-"""Steps in a gap of which one went by and one made the token."""
 _FOREIGN: Final = ("waiting", "transfer")
 _FELT: Final = 0.05
 """Shares of the time below are left out."""
@@ -35,9 +34,9 @@ def slowest_tables(result: Result) -> list[str]:
 
 def gap_reason(gap: SlowGap) -> str:
     """Say why the token behind *gap* was late."""
-    prompts = f"{gap.num_prefill_tokens:,} prompt tokens"
-    decoding = f"{gap.num_decodes} decoding sequence{'s' if gap.num_decodes > 1 else ''}"
-    passed = f"{gap.num_steps - 1} step{'s' if gap.num_steps != _TWO else ''}"
+    prompts = counted(gap.num_prefill_tokens, "prompt token", thousands=",")
+    decoding = counted(gap.num_decodes, "decoding sequence")
+    passed = counted(gap.num_steps - 1, "step")
     meanwhile = f"{passed}{f' with {prompts}' if gap.num_prefill_tokens else ''} went by"
     if gap.is_preempted:
         what = f"preempted for want of KV blocks: {meanwhile} without it"
@@ -53,7 +52,8 @@ def gap_reason(gap: SlowGap) -> str:
 def first_reason(first: SlowFirst) -> str:
     """Say where the time to a first token went."""
     cached = f", {first.cached_tokens:,} of them cached" if first.cached_tokens else ""
-    later = f"{_time(first.ttft_s - first.queue_s)} from its first step on (prompt of {first.prompt_tokens:,} tokens{cached})"
+    prompt = counted(first.prompt_tokens, "token", thousands=",")
+    later = f"{_time(first.ttft_s - first.queue_s)} from its first step on (prompt of {prompt}{cached})"
     return f"{_time(first.queue_s)} in the queue, then {later}" if first.queue_s else f"no queue; {later}"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.model.layout import Layout
-from gpusim.report.numbers import time_unit
-from gpusim.report.terminal import TableColumn, sweep_table
+from gpusim.report.metric_titles import metric_title, metric_unit
+from gpusim.report.terminal import TableColumn, look_up, sweep_table
 from gpusim.results.change import UNITS
 from gpusim.results.observations import Observations
 from gpusim.results.summary import plain
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = "efficiency"
 """The swept key whose values become columns instead of lines."""
 _USUAL: Final = (
-    TableColumn("ttft_s.mean", "TTFT mean", "ms"),
-    TableColumn("ttft_s.p50", "TTFT p50", "ms"),
-    TableColumn("ttft_s.p99", "TTFT p99", "ms"),
-    TableColumn("itl_s.mean", "ITL mean", "ms"),
-    TableColumn("itl_s.p50", "ITL p50", "ms"),
-    TableColumn("itl_s.p99", "ITL p99", "ms"),
+    TableColumn("ttft_s.mean", "mean TTFT", "ms"),
+    TableColumn("ttft_s.p50", "p50 TTFT", "ms"),
+    TableColumn("ttft_s.p99", "p99 TTFT", "ms"),
+    TableColumn("itl_s.mean", "mean ITL", "ms"),
+    TableColumn("itl_s.p50", "p50 ITL", "ms"),
+    TableColumn("itl_s.p99", "p99 ITL", "ms"),
     TableColumn("throughput.output_tokens_per_s", "output", "tokens/s"),
     TableColumn("attainment", "within SLO", "%"),
     TableColumn("goodput_per_s", "goodput", "/s"),
@@ -51,10 +51,14 @@ def sweep_rows(result: SweepResult, metrics: Sequence[str] | None = None) -> lis
     for entry, row in zip(result, rows, strict=True):
         row["published_itl_s"] = _published(result, entry)
         base = _base(result, entry, rows)
-        row["speed_up"] = None if base is None else base["itl_s"]["mean"] / row["itl_s"]["mean"]
-        crude = base and base["crude_itl_s"]
-        row["crude_speed_up"] = crude / row["crude_itl_s"] if crude and row["crude_itl_s"] else None
+        row["speed_up"] = None if base is None else _ratio(base["itl_s"]["mean"], row["itl_s"]["mean"])
+        row["crude_speed_up"] = None if base is None else _ratio(base["crude_itl_s"], row["crude_itl_s"])
     return rows
+
+
+def _ratio(base_s: float | None, own_s: float | None) -> float | None:
+    """Return how many times shorter *own_s* is; None where either is unknown, as ITL is of outputs of one token."""
+    return base_s / own_s if base_s and own_s else None
 
 
 def print_sweep(
@@ -66,7 +70,7 @@ def print_sweep(
     common = set.intersection(*(row["notes"] for row in rows))
     keys = list(result.keys)
     if metrics is not None:
-        rows = [{**row, **row["metrics"]} for row in rows]
+        rows = [{**row, **{_metric_key(name): value for name, value in row["metrics"].items()}} for row in rows]
         shown = [_metric_column(name, rows) for name in dict.fromkeys(metrics)]
     elif len({row.get(SIDE_BY_SIDE) for row in rows}) > 1:
         keys.remove(SIDE_BY_SIDE)
@@ -92,16 +96,17 @@ def print_sweep(
 
 
 def _present(columns: Sequence[TableColumn], rows: Sequence[dict[str, Any]]) -> list[TableColumn]:
-    return [column for column in columns if any(_value(row, column.key) is not None for row in rows)]
+    return [column for column in columns if any(look_up(row, column.key) is not None for row in rows)]
+
+
+def _metric_key(name: str) -> str:
+    """Return the key of a metric in a row, which also has what is always known of a point, some of it of the same name."""
+    return f"metric {name}"
 
 
 def _metric_column(name: str, rows: Sequence[dict[str, Any]]) -> TableColumn:
-    latency, _, statistic = name.partition(".")
-    unit: str = UNITS[name]
-    if unit == "s":
-        unit = time_unit(row[name] for row in rows)
-    titles = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
-    return TableColumn(name, f"{titles.get(latency, latency)} {statistic}", {"share": "%"}.get(unit, unit))
+    key = _metric_key(name)
+    return TableColumn(key, metric_title(name), metric_unit(UNITS[name], (row[key] for row in rows)))
 
 
 def _notes(result: SweepResult, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -118,13 +123,6 @@ def _notes(result: SweepResult, rows: Sequence[dict[str, Any]]) -> list[str]:
 def _note(number: int, texts: Mapping[str, Point]) -> str:
     (text, point), *others = texts.items()
     return f"{number}: {text}" + (f" (figures of {point})" if others else "")
-
-
-def _value(row: dict[str, Any], key: str) -> Any:
-    value: Any = row
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _row(row: SweepRow, metrics: Sequence[str] | None) -> dict[str, Any]:

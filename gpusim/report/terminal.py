@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gpusim.report.fitted_table import PROSE, new_table, print_table, stacked
+from gpusim.report.metric_titles import LATENCY_KEYS
 from gpusim.report.numbers import ABSENT, SCALES, digits, time_unit
 from gpusim.report.utilisation import busiest
 from gpusim.results.setup import engine_setup
@@ -15,8 +16,6 @@ from gpusim.spelling import counted
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-_LATENCIES: Final = {"TTFT": "ttft_s", "TPOT": "tpot_s", "ITL": "itl_s", "E2E": "e2e_s", "queue": "queue_s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def sweep_table(
     table = new_table()
     headers = _headers(columns)
     for column, header in zip(columns, headers, strict=True):
-        values = [_look_up(row, column.key) for row in rows]
+        values = [look_up(row, column.key) for row in rows]
         numeric = all(value is None or _is_number(value) for value in values)
         prose = max((len(str(value)) for value in values), default=0) > PROSE and not numeric
         table.add_column(
@@ -83,7 +82,7 @@ def sweep_table(
         )
     for row in rows:
         # Text, for square brackets in a string would be taken for markup.
-        table.add_row(*(Text(_cell(_look_up(row, column.key), column.unit)) for column in columns))
+        table.add_row(*(Text(_cell(look_up(row, column.key), column.unit)) for column in columns))
     print_table(console, table, title, num_labels=sum(column.is_label for column in columns) or 1)
 
 
@@ -94,7 +93,8 @@ def _headers(columns: Sequence[TableColumn]) -> list[str]:
     return [stacked(words, height) for words in lines]
 
 
-def _look_up(row: Mapping[str, Any], key: str) -> Any:
+def look_up(row: Mapping[str, Any], key: str) -> Any:
+    """Return the value of *row* at the *key* of a column; None where there is none."""
     value: Any = row.get(key)
     if value is None and "." in key:
         value = row
@@ -151,7 +151,7 @@ def _latency_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("unit", no_wrap=True)
     for title in ("mean", "±95 %", "p50", "p90", "p99", "max", "count"):
         table.add_column(title, justify="right", no_wrap=True)
-    for title, name in _LATENCIES.items():
+    for name, title in LATENCY_KEYS.items():
         stats = summary[name]
         # The median should read well; rare extremes may take more digits.
         typical = stats["p50"] or stats["mean"]

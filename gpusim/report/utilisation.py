@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
+
+from gpusim.spelling import NUMBERS
 
 _LISTED: Final = 6
 """Groups of resources listed, besides the busiest of each kind."""
@@ -14,7 +15,6 @@ _ALIKE: Final = 0.01
 """Busy fractions that differ by no more than this are alike."""
 _SHOWN: Final = 0.0005
 """Less than this would be written as 0.0 %."""
-_NUMBER: Final = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _kind(name: str) -> str:
 
 
 def _groups(utilisation: Mapping[str, float]) -> list[_Group]:
-    busy = [(_NUMBER.sub("*", name), share, name) for name, share in utilisation.items() if share >= _SHOWN]
+    busy = [(NUMBERS.sub("*", name), share, name) for name, share in utilisation.items() if share >= _SHOWN]
     groups: list[_Group] = []
     for _, alike in groupby(sorted(busy, key=lambda entry: (entry[0], -entry[1])), key=lambda entry: entry[0]):
         shares: dict[str, float] = {}
@@ -70,9 +70,9 @@ def _group(shares: Mapping[str, float]) -> _Group:
 
 def _folded(names: Sequence[str]) -> str:
     """Write *names*, which differ in numbers only, as one: ``gpu0-3.compute``."""
-    columns = zip(*(map(int, _NUMBER.findall(name)) for name in names), strict=True)
+    columns = zip(*(map(int, NUMBERS.findall(name)) for name in names), strict=True)
     numbers = iter([_ranges(sorted(set(column))) for column in columns])
-    return _NUMBER.sub(lambda _: next(numbers), names[0])
+    return NUMBERS.sub(lambda _: next(numbers), names[0])
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -57,7 +57,10 @@ def _written(rate: float) -> str:
 
 
 def growth(requests: RequestLog, steps: Mapping[str, StepLog], which: BoolArray) -> Growth | None:
-    """Measure how the number of requests in the system grew; None where there are too few, or all come at once.
+    """Measure how the number of requests in the system grew.
+
+    None where there are too few, or all come in one burst: before the first is over, they say nothing of how many can be served.
+    That must be by the middle of the arrivals; mean E2E is no measure of how long it takes, since it grows with the queue.
 
     Args:
         requests: Every request submitted.
@@ -66,14 +69,16 @@ def growth(requests: RequestLog, steps: Mapping[str, StepLog], which: BoolArray)
     """
     served = which & ~requests.has_status("rejected")
     arrivals = requests.rows["arrival_ps"][served]
-    if len(arrivals) < MIN_REQUESTS or arrivals.min() == arrivals.max():
+    if len(arrivals) < MIN_REQUESTS:
         return None
     ends = token_times(requests, steps).last_ps[served & requests.has_status("finished")]
     start, last = int(arrivals.min()), int(arrivals.max())
-    half = start + (last - start) // 2
+    half, quarter = start + (last - start) // 2, (last - start) // 4
+    if not quarter or not (ends <= half).any():
+        return None
     return Growth(
-        before=_mean_present(arrivals, ends, start + (last - start) // 4, half),
-        after=_mean_present(arrivals, ends, last - (last - start) // 4, last),
+        before=_mean_present(arrivals, ends, start + quarter, half),
+        after=_mean_present(arrivals, ends, last - quarter, last),
         came=int((arrivals > half).sum()),
         went=int(((ends > half) & (ends <= last)).sum()),
         half_s=seconds(last - half),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -10,12 +9,12 @@ from typing import Any, Final, TypeAlias
 from gpusim.hardware.graph import Link, build_graph, links_of
 from gpusim.results.quantity import shown
 from gpusim.spec.topology import TopologySpec
+from gpusim.spelling import NUMBERS
 
 Key: TypeAlias = "tuple[str, ...]"
 Found: TypeAlias = "Iterator[tuple[Key, str | None, str | None]]"
 """Keys with what either machine has there, in words; None: nothing."""
 
-_NUMBERS: Final = re.compile(r"\d+")
 _RATES: Final = ("bf16", "fp16")
 """Peaks that a device is known by: the first it has."""
 
@@ -28,6 +27,15 @@ def device_differences(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> 
 def machine_differences(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> Found:
     """Yield what differs in GPUs and links of two topologies of a resolved scenario."""
     yield from _differing(key, machine_facts(a), machine_facts(b))
+
+
+def gpu_counts(topology: Mapping[str, Any]) -> Counter[str]:
+    """Return how many GPUs of each device a topology of a resolved scenario has, by name."""
+    numbers: Counter[str] = Counter()
+    for node in topology["nodes"]:
+        if node["kind"] == "gpu":
+            numbers[node["device"]["name"]] += node.get("count") or 1
+    return numbers
 
 
 def machine_facts(topology: Mapping[str, Any]) -> dict[str, str]:
@@ -63,13 +71,8 @@ def _compute(compute: Mapping[str, Any]) -> str:
 
 def _devices(topology: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], int]]:
     """Return the kinds of GPU there are, each with its number."""
-    numbers: Counter[str] = Counter()
-    devices: dict[str, Mapping[str, Any]] = {}
-    for node in topology["nodes"]:
-        if node["kind"] == "gpu":
-            devices.setdefault(node["device"]["name"], node["device"])
-            numbers[node["device"]["name"]] += node.get("count") or 1
-    return [(device, numbers[name]) for name, device in devices.items()]
+    devices = {node["device"]["name"]: node["device"] for node in topology["nodes"] if node["kind"] == "gpu"}
+    return [(devices[name], number) for name, number in gpu_counts(topology).items()]
 
 
 def _links(topology: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
@@ -90,7 +93,7 @@ def _links(topology: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
 
 
 def _unnumbered(name: str) -> str:
-    return _NUMBERS.sub("", name)
+    return NUMBERS.sub("", name)
 
 
 def _described(links: Sequence[Link], *, of_gpu: bool) -> str:

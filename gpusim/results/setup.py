@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from gpusim.results.machines import gpu_counts
 
 if TYPE_CHECKING:
     from gpusim.results.summary import RunRecord
@@ -71,9 +72,5 @@ def _served(scenario: Mapping[str, Any], name: str, engine: Mapping[str, Any]) -
 
 def _gpus(scenario: Mapping[str, Any], device: str, engines: list[Mapping[str, Any]]) -> str:
     used = sum(len(engine["gpus"]) for engine in engines)
-    nodes = scenario.get("topology", {}).get("nodes", [])
-    there: Counter[str] = Counter()
-    for node in nodes:
-        if node["kind"] == "gpu":
-            there[node["device"]["name"]] += node.get("count") or 1
-    return f"{used} of {there[device]} × {device}" if there[device] > used else f"{used} × {device}"
+    there = gpu_counts(scenario["topology"])[device] if "topology" in scenario else used
+    return f"{used} of {there} × {device}" if there > used else f"{used} × {device}"

@@ -1,8 +1,10 @@
 """The slowest tokens of a run, in words."""
 
+import pytest
+
 from gpusim.open_run import open_run
 from gpusim.report.slowest_tables import first_reason, gap_reason, slowest_tables
-from gpusim.results.slowest import slowest_firsts, slowest_gaps
+from gpusim.results.slowest import SlowGap, slowest_firsts, slowest_gaps
 
 
 def test_prompts_beside_are_the_reason():
@@ -11,6 +13,22 @@ def test_prompts_beside_are_the_reason():
     assert f"its step had {gap.num_prefill_tokens:,} prompt tokens beside" in gap_reason(gap)
     assert gap_reason(gap).endswith("% of the time")
     assert "compute" in gap_reason(gap)
+
+
+@pytest.mark.parametrize(
+    ("steps", "prompts", "decodes", "is_preempted", "text"),
+    [
+        (1, 1, 0, False, "its step had 1 prompt token beside 0 decoding sequences"),
+        (1, 2048, 1, False, "its step had 2,048 prompt tokens beside 1 decoding sequence"),
+        (1, 0, 2, False, "a step of 2 decoding sequences, without prompts"),
+        (2, 1, 3, False, "prompts came first: 1 step with 1 prompt token went by"),
+        (3, 0, 3, True, "preempted for want of KV blocks: 2 steps went by without it"),
+    ],
+)
+def test_numbers_agree_with_their_nouns(steps, prompts, decodes, is_preempted, text):
+    """One is not many, and none is."""
+    gap = SlowGap("engine", 7, 1, 1.0, 0.1, steps, decodes, prompts, {"compute": 1.0}, is_preempted)
+    assert gap_reason(gap).startswith(f"{text}; ")
 
 
 def test_preemption_is_the_reason():

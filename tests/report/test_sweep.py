@@ -40,6 +40,17 @@ def test_speed_up_is_relative_to_the_named_point():
     assert [row["speed_up"] for row in rows] == [1, 1, means[0] / means[2], means[1] / means[3]]
 
 
+@pytest.mark.parametrize("base", ["one", "two"])
+def test_without_gaps_there_is_no_speed_up(base):
+    """Outputs of one token have no ITL: neither as the point that is compared with nor as the other."""
+    key = "workload.output_tokens"
+    lengths = {"one": 1, "two": 2}
+    values = [{"label": label, key: {"kind": "fixed", "value": value}} for label, value in lengths.items()]
+    result = swept(sweep={key: values}, relative_to={key: base})
+    assert [row["speed_up"] for row in sweep_rows(result)] == [None, 1 if base == "two" else None]
+    assert [line[0] for line in lines(result)] == ["one", "two"]
+
+
 def test_published_figures_stand_beside_their_point():
     """Only the point they are about has one; without any the column is left out."""
     published = [{"when": {"attention": "mqa"}, "itl": "3 ms", "source": "x"}]
@@ -141,6 +152,21 @@ def test_metrics_are_those_of_the_summary():
     assert lines(swept(), metrics=["goodput"]) == [["mha", "–"], ["mqa", "–"]]
 
 
+def test_a_metric_replaces_no_column_of_its_name():
+    """Preemptions a request, as asked for, stand beside their number, each under its own title."""
+    result = swept(
+        sweep={"serving.num_gpu_blocks_override": [9, 100]},
+        workload__arrivals={"kind": "at_once"},
+        workload__output_tokens={"kind": "fixed", "value": 60},
+    )
+    number = sweep_rows(result)[0]["preemptions"]
+    assert number > 0
+    assert [line[1:3] for line in lines(result, metrics=["preemptions"])[:2]] == [
+        [f"{number / 10:.2f}", str(number)],
+        ["0", "0"],
+    ]
+
+
 def test_a_metric_of_nothing_is_no_number():
     """Where everything is left out, no figure is made up."""
     (row, _) = sweep_rows(swept(measure={"warmup": "1 h"}), ["ttft.p99", "attainment", "throughput"])
@@ -149,15 +175,14 @@ def test_a_metric_of_nothing_is_no_number():
 
 def test_a_warning_is_told_once():
     """Points that have it bear its number, also where theirs has other figures; the text is that of the first."""
-    result = swept(
-        sweep={"workload.arrivals.rate": ["1 /s", "1e5 /s", "2e5 /s"]}, workload__num_requests=60, detail="step"
-    )
+    single_file = {"workload__num_requests": 60, "serving__max_num_seqs": 1, "detail": "step"}
+    result = swept(sweep={"workload.arrivals.rate": ["1 /s", "1e4 /s", "2e4 /s"]}, **single_file)
     assert [bool(row["warnings"]) for row in sweep_rows(result)] == [False, True, True]
     assert [line[-1] for line in lines(result)[:3]] == ["–", "1", "1"]
     text = " ".join(printed(result))
     assert text.count("requests pile up") == 1
-    assert "(figures of workload.arrivals.rate = 1e5 /s)" in text
-    (single,) = sweep_rows(swept(sweep={"workload.arrivals.rate": ["1e5 /s"]}, workload__num_requests=60))
+    assert "(figures of workload.arrivals.rate = 1e4 /s)" in text
+    (single,) = sweep_rows(swept(sweep={"workload.arrivals.rate": ["1e4 /s"]}, **single_file))
     assert single["warnings"] == sweep_rows(result)[1]["warnings"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpusim.calibrate.fit import Sample
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.collectives import AllReduce, Collective
 from gpusim.model.work import Attention, Elementwise, ExpertPass, Gemm, GroupedGemm, Kernel, Sort
 from gpusim.silicon.calls import Calls

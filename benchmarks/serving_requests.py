@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 from accuracy import markdown
-from numpy.typing import NDArray
 from serving_tables import signed
 
+from gpusim.core.arrays import FloatArray
 from gpusim.runs.layout import Experiment
 from gpusim.runs.predictions import Prediction
 from gpusim.runs.workloads import read_requests
@@ -24,8 +24,6 @@ LONG_QUEUES: Final = ("h100-mixtral-8x7b-tp2-reasoning-e12", "h100-codellama-34b
 BATCH: Final = 126
 """Of 128 sequences at most: a full one, in the mean of a request's time."""
 QUEUES: Final = (0, 100, 200, 400, 600, 800, 1000)
-
-FloatArray = NDArray[np.float64]
 
 
 def _requests(experiment: Experiment) -> pl.DataFrame | None:

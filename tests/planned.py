@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.core.clock import Clock, IntArray
+from gpusim.core.arrays import IntArray
+from gpusim.core.clock import Clock
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.model.window import KvKind, Windows, WindowShapes
 from gpusim.results.step_log import StepLog

@@ -11,7 +11,7 @@ import polars as pl
 
 from gpusim.calibrate.fit import Law, Sample, errors, fit, free_parameters, samples
 from gpusim.calibrate.parameters import OWN, own_parameters, physics_parameters
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.errors import SpecError
 from gpusim.runtime.default_laws import device_laws_of
 from gpusim.silicon.bench import Bench

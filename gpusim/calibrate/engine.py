@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.calibrate.engine_model import FITTED_METRICS, FloatArray, LeftOut, LinearRuns, leave_out
+from gpusim.calibrate.engine_model import FITTED_METRICS, LeftOut, LinearRuns, leave_out
 from gpusim.calibrate.writing import short
+from gpusim.core.arrays import FloatArray
 from gpusim.errors import SpecError
 from gpusim.runs.layout import Experiment
 from gpusim.runs.models import model_of

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from gpusim.core.arrays import FloatArray
 
 FITTED_METRICS: Final = ("ttft_mean_s", "itl_mean_s", "e2e_mean_s")
 """What is fitted. Percentiles follow; a parameter of the engine does not shape them."""

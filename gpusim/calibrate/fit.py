@@ -11,7 +11,7 @@ import polars as pl
 
 from gpusim.calibrate.parameters import Parameter, own_parameters, physics_parameters
 from gpusim.calibrate.search import search
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.work import ExpertKernels
 from gpusim.runtime.laws.gpu import law_for
 from gpusim.runtime.laws.moe import moe_law

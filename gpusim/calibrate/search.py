@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gpusim.calibrate.parameters import Parameter
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 
 
 def search(error: Callable[[FloatArray], float], start: FloatArray, parameters: tuple[Parameter, ...]) -> FloatArray:

@@ -10,11 +10,12 @@ Ties are ordered by kind, never by who was created first: at one tick everything
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import simpy
 
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.errors import SimulationError
 from gpusim.units import LONGEST_S
 
@@ -26,9 +27,6 @@ ARRIVAL: Final = 2
 DECISION: Final = 3
 TOGETHER: Final = 4
 """Steps of several engines that wait for each other's decisions."""
-
-IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 def ticks(duration_s: float) -> int:

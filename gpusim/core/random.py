@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 
 BLOCK = 1024
 """Values drawn at a time."""

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from gpusim.core.arrays import BoolArray
 from gpusim.results.metrics import measured_requests
 from gpusim.results.result import Result
 from gpusim.results.statistics import Sample, mean_s, quantiles_s
-from gpusim.results.time_spent import BoolArray
 from gpusim.results.tokens import token_gaps, token_times
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.stream import stream_numbers

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S
 from gpusim.hardware.memory import MemoryBank
 from gpusim.hardware.over_time import BINS, OverTime
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)

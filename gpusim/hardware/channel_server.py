@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, seconds
+from gpusim.core.arrays import FloatArray
+from gpusim.core.clock import Clock, seconds
 from gpusim.hardware.processor_sharing import advance, finish_s, shares
 from gpusim.hardware.transfer import NEVER, Transfer
 

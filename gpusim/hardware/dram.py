@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.hardware.dram_timings import ATOM_BYTES, TIMINGS, DramTimings
 from gpusim.spec.device import DramStandard
 

@@ -13,7 +13,8 @@ import networkx as nx
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, IntArray, ticks
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import Clock, ticks
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
 from gpusim.hardware.bandwidth_use import Moved

@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import simpy
 
-from gpusim.core.clock import FloatArray, IntArray, seconds, ticks
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import seconds, ticks
 
 
 class PacedMemory(Protocol):

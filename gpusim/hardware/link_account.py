@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.hardware.flow import Loads
 from gpusim.hardware.over_time import OverTime
 

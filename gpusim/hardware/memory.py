@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import Clock, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import Clock
 from gpusim.core.component import Component
 from gpusim.core.probe import Probe
 from gpusim.errors import CapacityError

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 
 BINS: Final = 512
 """Between half of them and all are in use, but for the first quarter of a millisecond."""

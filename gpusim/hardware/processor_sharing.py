@@ -6,13 +6,9 @@ stands for channels that are all alike. No result depends on the order of the tr
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 
-from gpusim.core.clock import FloatArray
-
-BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+from gpusim.core.arrays import BoolArray, FloatArray
 
 
 def finish_s(left_s: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.errors import TopologyError
 from gpusim.hardware.graph import FORWARDING, links_of
 

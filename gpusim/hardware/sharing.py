@@ -12,7 +12,8 @@ from functools import partial
 
 import simpy
 
-from gpusim.core.clock import DECISION, Clock, FloatArray, IntArray, mark_past
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import DECISION, Clock, mark_past
 from gpusim.hardware.flow import Flow, Loads, PacedMemory
 from gpusim.hardware.link_account import LinkAccount
 from gpusim.hardware.occupancy import Group, Occupancy

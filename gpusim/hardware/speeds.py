@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.hardware.flow import Ask
 from gpusim.hardware.max_min import Demand, max_min_rates
 

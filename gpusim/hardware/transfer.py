@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import simpy
 
-from gpusim.core.clock import FloatArray, seconds, ticks
+from gpusim.core.arrays import FloatArray
+from gpusim.core.clock import seconds, ticks
 from gpusim.units import LONGEST_S
 
 NEVER: Final = 2**63 - 1

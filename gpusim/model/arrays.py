@@ -1,4 +1,4 @@
-"""Types of the numbers and arrays that sizes are."""
+"""Types of the numbers that sizes are: one, or one for each of many rows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-FloatArray: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Count: TypeAlias = "int | np.ndarray[Any, np.dtype[Any]]"
 """A whole number, or one for each of many rows."""
 Size: TypeAlias = "float | np.ndarray[Any, np.dtype[Any]]"

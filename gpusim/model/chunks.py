@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.model.arrays import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.window import KvKind
 
 

@@ -14,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 
+from gpusim.core.arrays import FloatArray
 from gpusim.model.around_layers import AroundLayers
-from gpusim.model.arrays import Count, FloatArray
+from gpusim.model.arrays import Count
 from gpusim.model.chunks import ChunkWork, chunk_work
 from gpusim.model.common_kernels import CommonKernels
 from gpusim.model.footprint import kv_bytes_per_token_in

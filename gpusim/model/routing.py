@@ -16,7 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.model.arrays import Count, FloatArray, Size
+from gpusim.core.arrays import FloatArray
+from gpusim.model.arrays import Count, Size
 
 _CHUNK: Final = 64
 """Numbers of tokens by which the table of loads grows."""

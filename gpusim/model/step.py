@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpusim.model.arrays import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.collectives import Collective
 from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.model.work import Kernel

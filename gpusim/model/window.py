@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from gpusim.model.arrays import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from gpusim.model.arrays import BoolArray, Count, FloatArray, IntArray, Size
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
+from gpusim.model.arrays import Count, Size
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.collectives import Collective
 from gpusim.spec.base import Dtype, WeightDtype

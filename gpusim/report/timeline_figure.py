@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.report.figures import need_altair
 from gpusim.report.numbers import digits
 from gpusim.report.theme import BLUE, CATEGORY_COLOURS, GREEN, GREY, MUTED, ORANGE, PURPLE, SKY, VERMILLION

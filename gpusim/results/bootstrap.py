@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 
 MIN_BLOCKS: Final = 10
 """Fewer blocks than this say nothing of a spread."""

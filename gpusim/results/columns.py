@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S
 
 Records: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """A numpy array of one dtype, often a structured one."""

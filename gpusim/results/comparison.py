@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from gpusim.core.arrays import BoolArray
 from gpusim.core.random import Streams
 from gpusim.errors import GpusimError
 from gpusim.results.bootstrap import MIN_BLOCKS, Replicates, draw_counts, leave_out_counts, quantile_degrees
@@ -18,7 +19,6 @@ from gpusim.results.observations import Observations, is_percentile
 from gpusim.results.result import Result
 from gpusim.results.setup import UNKNOWN, About
 from gpusim.results.summary import scenario_hash
-from gpusim.results.tokens import BoolArray
 from gpusim.spelling import counted
 
 NUM_SAMPLES: Final = 400

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray, ticks, ticks_array
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import ticks, ticks_array
 from gpusim.core.random import BLOCK, Streams
 from gpusim.results.columns import Column
 

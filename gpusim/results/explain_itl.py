@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, IntArray
+from gpusim.core.arrays import BoolArray, IntArray
+from gpusim.core.clock import TICKS_PER_S
 from gpusim.results.columns import Records
 from gpusim.results.explained import grouped, mean_of, parts_of
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
-from gpusim.results.time_spent import BoolArray, TimeSpent
+from gpusim.results.time_spent import TimeSpent
 from gpusim.runtime.attribution import CATEGORIES
 
 PAUSED: Final = "paused"

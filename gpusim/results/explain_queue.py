@@ -7,13 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
 from gpusim.results.columns import Records
 from gpusim.results.explained import parts_of
 from gpusim.results.queue_causes import BUDGET, LIMITS, Turns, turns_of
 from gpusim.results.request_log import STATUSES, RequestLog
 from gpusim.results.step_log import StepLog
-from gpusim.results.time_spent import BoolArray
 
 _REJECTED: Final = STATUSES.index("rejected")
 CAUSES: Final = ("step_under_way", "step_in_flight", *LIMITS, "policy")

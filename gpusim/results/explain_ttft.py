@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import BoolArray, FloatArray
 from gpusim.results.explained import grouped, parts_of
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
-from gpusim.results.time_spent import BoolArray, TimeSpent
+from gpusim.results.time_spent import TimeSpent
 from gpusim.results.tokens import TokenTimes
 from gpusim.runtime.attribution import CATEGORIES
 

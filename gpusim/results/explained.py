@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S
 from gpusim.results.statistics import Sample, quantiles_s
-from gpusim.results.time_spent import BoolArray
 
 GROUPS: Final = ("all", "median", "slow")
 """All; from the 45th to the 55th percentile; at and beyond the 99th."""

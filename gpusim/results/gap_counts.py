@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
 from gpusim.results.bootstrap import weighted_quantiles
 from gpusim.results.columns import seconds_array
 from gpusim.results.result import Result
-from gpusim.results.tokens import BoolArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

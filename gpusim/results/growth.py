@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray, seconds
+from gpusim.core.arrays import BoolArray, IntArray
+from gpusim.core.clock import seconds
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
-from gpusim.results.tokens import BoolArray, token_times
+from gpusim.results.tokens import token_times
 
 MIN_REQUESTS: Final = 40
 """Fewer say nothing: most of their time the system fills."""

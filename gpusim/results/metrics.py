@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.core.clock import IntArray, seconds, ticks
+from gpusim.core.arrays import BoolArray, IntArray
+from gpusim.core.clock import seconds, ticks
 from gpusim.results import statistics
 from gpusim.results.columns import seconds_array
 from gpusim.results.quantity import Duration
 from gpusim.results.request_log import RequestLog
 from gpusim.results.statistics import Sample
 from gpusim.results.step_log import StepLog
-from gpusim.results.tokens import BoolArray, TokenTimes, token_gaps, token_times
+from gpusim.results.tokens import TokenTimes, token_gaps, token_times
 from gpusim.spec.scenario import MeasureSpec, SloSpec
 
 

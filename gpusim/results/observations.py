@@ -10,14 +10,14 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
 from gpusim.results.bootstrap import block_length, weighted_quantiles
 from gpusim.results.columns import Records, seconds_array
 from gpusim.results.gap_counts import GapCounts
 from gpusim.results.metrics import arrival_order, measured_requests, meets_slo
 from gpusim.results.request_log import STATUSES
 from gpusim.results.result import Result
-from gpusim.results.tokens import BoolArray, TokenTimes, token_times
+from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.spec.scenario import SloSpec
 
 Samples: TypeAlias = "dict[str, FloatArray]"

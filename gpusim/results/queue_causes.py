@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import BoolArray, IntArray
 from gpusim.results.columns import Records
 from gpusim.results.step_log import StepLog
-from gpusim.results.time_spent import BoolArray
 
 BUDGET: Final = 0
 SEATS: Final = 1

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.results.columns import Column, Records
 
 Status: TypeAlias = Literal["waiting", "running", "finished", "rejected"]

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from gpusim.core.arrays import BoolArray
 from gpusim.results.columns import seconds_array
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
-from gpusim.results.tokens import BoolArray, token_times
+from gpusim.results.tokens import token_times
 
 MIN_REQUESTS: Final = 100
 """Others than those of the start, below which their 99th percentile is none."""

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, IntArray
+from gpusim.core.arrays import IntArray
+from gpusim.core.clock import TICKS_PER_S
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """Integer ticks, or float seconds."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.results.columns import Column, Records
 from gpusim.results.delivery import Delivery
 from gpusim.runtime.attribution import CATEGORIES

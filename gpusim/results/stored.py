@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.errors import GpusimError
 from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results.columns import Records

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import BoolArray, IntArray
 from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.results.columns import Records, seconds_array
 from gpusim.results.metrics import measured_requests
 from gpusim.results.request_log import STATUSES, RequestLog
 from gpusim.results.step_log import COUNTS, StepLog
-from gpusim.results.tokens import BoolArray, TokenTimes, token_times
+from gpusim.results.tokens import TokenTimes, token_times
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.spec.scenario import MeasureSpec
 

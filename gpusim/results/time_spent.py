@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import BoolArray, FloatArray, IntArray
 from gpusim.results.step_log import StepLog
-
-BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 
 class TimeSpent:

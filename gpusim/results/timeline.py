@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.results.columns import seconds_array
 from gpusim.results.step_log import StepLog
 from gpusim.results.summary import RunRecord

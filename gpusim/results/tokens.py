@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import BoolArray, IntArray
 from gpusim.results.columns import Records
 from gpusim.results.request_log import NONE, RequestLog
 from gpusim.results.statistics import Sample, WeightArray
 from gpusim.results.step_log import StepLog
-
-BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 
 @dataclass(frozen=True, slots=True)

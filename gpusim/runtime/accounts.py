@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.runtime.folding import FoldedSteps

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.runtime.laws.timing import KernelTime
 
 CATEGORIES: Final = ("weights", "kv", "activations", "compute", "communication", "launch", "waiting", "transfer")

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, IntArray, ticks, ticks_array
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import Clock, ticks, ticks_array
 from gpusim.core.component import Process
 from gpusim.hardware.fabric import Fabric, Flow, Loads
 from gpusim.model.collectives import AllGather, AllReduce, AllToAll, Among, Collective, ReduceScatter, SendRecv

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import simpy
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, seconds
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S, seconds
 from gpusim.model.step import StepProgram
 
 

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray, ticks_array
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import ticks_array
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.lower import Lowering
 from gpusim.model.step import StepShapes

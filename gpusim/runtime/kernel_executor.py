@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import simpy
 
-from gpusim.core.clock import DECISION, Clock, FloatArray
+from gpusim.core.arrays import FloatArray
+from gpusim.core.clock import DECISION, Clock
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.model.step import StepProgram

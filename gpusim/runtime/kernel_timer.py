@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray, seconds, ticks, ticks_array
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import seconds, ticks, ticks_array
 from gpusim.hardware.fabric import Loads
 from gpusim.hardware.memory import MemoryBank
 from gpusim.model.collectives import Collective

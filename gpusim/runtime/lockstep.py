@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import simpy
 
-from gpusim.core.clock import TOGETHER, Clock, FloatArray
+from gpusim.core.arrays import FloatArray
+from gpusim.core.clock import TOGETHER, Clock
 from gpusim.core.component import Process
 from gpusim.model.dispatch import rows_together
 from gpusim.model.lower import Lowering

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.collectives import Collective
 from gpusim.model.dispatch import is_meeting, own_and_gathered
 from gpusim.model.lower import Lowering

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.runtime.foreign_load import Load
 from gpusim.runtime.foreign_timeline import ForeignTimeline
 

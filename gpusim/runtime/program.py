@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, FloatArray, IntArray, ticks_array
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S, ticks_array
 from gpusim.model.collectives import Collective
 from gpusim.model.dispatch import own_and_gathered
 from gpusim.model.step import StepProgram

@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 import simpy
 
-from gpusim.core.clock import FloatArray, ticks
+from gpusim.core.arrays import FloatArray
+from gpusim.core.clock import ticks
 from gpusim.hardware.fabric import Fabric, Flow, Loads
 from gpusim.hardware.gpu import Gpu
 from gpusim.hardware.transfer import Transfer

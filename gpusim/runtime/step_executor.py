@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import simpy
 
-from gpusim.core.clock import Clock, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import Clock
 from gpusim.hardware.fabric import Fabric
 from gpusim.hardware.gpu import Gpu
 from gpusim.model.step import StepShapes

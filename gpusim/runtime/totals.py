@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.work import Kernel
 from gpusim.runtime.attribution import CATEGORIES
 from gpusim.runtime.foreign_load import IDLE, PATTERNS, Load

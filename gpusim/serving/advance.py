@@ -8,7 +8,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 import simpy
 
-from gpusim.core.clock import ARRIVAL, Clock, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import ARRIVAL, Clock
 from gpusim.model.lower import Lowering
 from gpusim.model.step import BatchShape, StepShapes
 from gpusim.runtime.executor import Executor, RunResult

@@ -7,7 +7,8 @@ from typing import Any
 
 import simpy
 
-from gpusim.core.clock import Clock, IntArray
+from gpusim.core.arrays import IntArray
+from gpusim.core.clock import Clock
 from gpusim.core.component import Process
 from gpusim.serving.commit import Commit
 from gpusim.serving.host_blocks import Mover

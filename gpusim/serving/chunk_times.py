@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 
 MOST_ROWS: Final = 256
 """Steps that a fit looks back on."""

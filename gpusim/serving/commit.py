@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.runtime.attribution import TRANSFER
 from gpusim.serving.host_blocks import HostBlocks
 from gpusim.serving.kv_cache import KvCache

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.step import StepShapes
 from gpusim.serving.batch import Batch
 from gpusim.serving.chunk_times import ChunkTimes, least_squares

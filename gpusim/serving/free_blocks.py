@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 
 _SMALLEST_RING: Final = 256
 """Entries; it grows to twice its size, so that a place in it is the last bits of a position."""

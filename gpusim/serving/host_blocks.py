@@ -7,7 +7,7 @@ from typing import Protocol
 
 from simpy import Event
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.core.component import Process
 from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.request import Request

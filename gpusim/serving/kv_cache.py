@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.serving.free_blocks import FreeBlocks
 from gpusim.serving.known_blocks import Filled, Released, Shared
 from gpusim.serving.outlook import Outlook

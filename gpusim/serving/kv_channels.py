@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.hardware.channel_map import ChannelMap
 from gpusim.model.window import KvKind
 from gpusim.serving.kv_cache import KvCache, Tenures

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import simpy
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.core.component import Process
 from gpusim.runtime.executor import RunResult
 from gpusim.runtime.lockstep import Replica

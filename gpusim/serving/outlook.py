@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.model.step import StepShapes, chunk_pairs
 from gpusim.model.window import NO_WINDOWS, Windows
 from gpusim.serving.batch import Batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.serving.batch import Batch
 from gpusim.serving.confirming import confirmed_steps
 from gpusim.serving.feed import Feed

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.serving.commit import Advance
 from gpusim.serving.roster import Roster
 

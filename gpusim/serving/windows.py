@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.window import NO_WINDOWS, Windows, WindowShapes, pairs_in_window, tokens_in_window
 from gpusim.serving.kv_cache import Tenures
 from gpusim.serving.outlook import Outlook, RunColumns

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpusim.core.clock import TICKS_PER_S, Clock, FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import TICKS_PER_S, Clock
 from gpusim.hardware.cluster import Cluster
 from gpusim.hardware.memory import MemoryBank
 from gpusim.machine import read_topology

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import polars as pl
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.around_layers import LOGIT_BYTES
 from gpusim.model.work import Elementwise, Gemm, Kernel
 from gpusim.silicon.calls import Calls, Family

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.model.work import Kernel
 from gpusim.spec.device import DeviceSpec
 from gpusim.spec.laws import DEFAULT_ENGINE

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 
 DRAWS: Final = 5
 EARLY_DRAWS: Final = 10

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.experts import ExpertBlock, layer_kernels
 from gpusim.model.routing import ExpertLoad
 from gpusim.model.work import ExpertKernels

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.work import Attention
 from gpusim.silicon.calls import Calls, Family

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gpusim.core.clock import FloatArray, IntArray
+from gpusim.core.arrays import FloatArray, IntArray
 from gpusim.files import write_whole
 from gpusim.runtime.default_laws import unmeasured
 from gpusim.silicon.bench import Bench

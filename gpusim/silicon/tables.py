@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 
 ROW: Final = "row"
 """The column with the place of a row in its file."""

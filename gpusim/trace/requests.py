@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpusim.core.clock import IntArray, seconds
+from gpusim.core.arrays import IntArray
+from gpusim.core.clock import seconds
 from gpusim.results.request_log import NONE, RequestLog
 from gpusim.results.step_log import StepLog
 from gpusim.trace.engine_track import EngineTrack

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.results.request_log import RequestLog
 from gpusim.results.step_log import StepLog
 from gpusim.trace.engine_track import EngineTrack

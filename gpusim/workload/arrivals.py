@@ -10,7 +10,7 @@ from itertools import count, repeat
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.arrivals import (
     ArrivalsSpec,

@@ -7,7 +7,7 @@ from itertools import chain, count, cycle, islice, repeat
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.arrivals import ArrivalsSpec, ClosedArrivals
 from gpusim.spec.lengths import LengthSpec, TimeSpec

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.core.random import Streams
 from gpusim.spec.lengths import (
     ExponentialTime,

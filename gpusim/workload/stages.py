@@ -7,7 +7,7 @@ from itertools import accumulate, chain, count, islice
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.core.random import BLOCK, Streams
 from gpusim.spec.arrivals import Stage, StagedArrivals
 

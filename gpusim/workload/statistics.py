@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.workload.content import Content
 from gpusim.workload.shapes import RequestBlock
 

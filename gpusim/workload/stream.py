@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpusim.core.clock import IntArray
+from gpusim.core.arrays import IntArray
 from gpusim.spec.workload import WorkloadSpec
 from gpusim.workload.content import Content, renamed
 from gpusim.workload.drawn import drawn

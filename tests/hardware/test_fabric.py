@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpusim.core.clock import Clock, FloatArray, IntArray, ticks
+from gpusim.core.arrays import FloatArray, IntArray
+from gpusim.core.clock import Clock, ticks
 from gpusim.core.probe import Probe, RecordingProbe
 from gpusim.hardware.bandwidth_use import BandwidthUse
 from gpusim.hardware.fabric import Fabric

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.runtime.laws.collectives import Algorithm, Connection, Operation, Usable
 from gpusim.spec.collective_law import EngineAllReduceLawSpec, SymmetricMemoryLawSpec
 from gpusim.units import KiB

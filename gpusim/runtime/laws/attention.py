@@ -23,8 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
-from gpusim.model.arrays import BoolArray
+from gpusim.core.arrays import BoolArray, FloatArray
 from gpusim.model.work import Attention
 from gpusim.runtime.laws.attention_kernels import KERNELS, DecodeKernel, DecodeRows
 from gpusim.runtime.laws.dealing import tail_s

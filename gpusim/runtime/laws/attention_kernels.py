@@ -11,8 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
-from gpusim.model.arrays import BoolArray
+from gpusim.core.arrays import BoolArray, FloatArray
 from gpusim.runtime.laws.splits import fill_splits, flash3_splits, flash_splits, overfill_splits, xqa_splits
 from gpusim.spec.attention_law import AttentionKernelName
 

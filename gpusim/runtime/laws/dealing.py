@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 
 LATE: Final = 2 / 3
 """Of the longest item, what is left of it on average when its SM would be done if work were dealt out evenly."""

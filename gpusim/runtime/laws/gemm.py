@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures, law_key
 from gpusim.runtime.laws.quantise import quantising_s
 from gpusim.runtime.laws.timing import KernelTime, l2_hit, smooth_max

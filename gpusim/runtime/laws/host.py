@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import IntArray, ticks_array
+from gpusim.core.arrays import IntArray
+from gpusim.core.clock import ticks_array
 from gpusim.model.arrays import Count
 from gpusim.model.work import HostWork
 from gpusim.runtime.laws.gpu import GpuFigures

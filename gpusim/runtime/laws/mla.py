@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.work import Attention, LatentWork
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.prefill import prefill_law

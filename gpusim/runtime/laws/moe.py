@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.work import ExpertKernels
 from gpusim.runtime.laws.gpu import GpuFigures, law_for
 from gpusim.runtime.laws.moe_tiles import Routed, tiles_of

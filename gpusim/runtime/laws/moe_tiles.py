@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.spec.moe_law import TileRule
 
 FEW_TOKENS, MANY_TOKENS = 64, 512

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.runtime.laws.collectives import Algorithm, Connection, Operation, Pattern, ring_steps
 from gpusim.runtime.laws.nccl_tuning import Protocol, nvls_loop, taken
 from gpusim.spec.collective_law import NcclLawSpec

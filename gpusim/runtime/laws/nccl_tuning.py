@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.runtime.laws.collectives import Connection, Operation, ring_steps
 from gpusim.units import GB, us
 

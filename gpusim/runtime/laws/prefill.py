@@ -26,7 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.model.arrays import Count
 from gpusim.model.chunks import ChunkWork
 from gpusim.model.work import Attention

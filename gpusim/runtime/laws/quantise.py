@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 from gpusim.runtime.laws.gpu import GpuFigures
 from gpusim.spec.gemm_law import MatrixSpec
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpusim.core.clock import FloatArray
+from gpusim.core.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ ON_BUSY |= {
 }
 
 
-SHARE = float(os.environ.get("GPUSIM_EXAMPLES", "0.4"))
+SHARE = float(os.environ.get("GPUSIM_EXAMPLES", "0.3"))
 """Of the examples that are compared, and of what must be seen in them: 1 takes two minutes more on two cores."""
 
 

@@ -104,7 +104,7 @@ def run_to_end(load, kind, horizon, steps_take, *, expected=TICKS, ticks=TICKS):
     return engine, vain
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     load=loads() | loads(spare=60, longest=40) | shared_loads(spare=20),
     kind=ANY,
@@ -130,7 +130,7 @@ def test_what_is_confirmed_is_what_would_have_been_decided(load, kind, steps_tak
         )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(load=loads(spare=60, longest=40), steps_take=durations, ticks=st.sampled_from([1, 333, TICKS]))
 def test_arrivals_at_the_very_boundary_are_confirmed_to_the_tick(load, steps_take, ticks):
     """A request that comes in the tick in which a step ends, one before or one after it, joins the step it should."""
@@ -169,7 +169,7 @@ def state_of(roster):
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     load=loads() | loads(spare=60) | shared_loads(spare=30),
     kind=ANY,
